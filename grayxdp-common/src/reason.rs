@@ -1,0 +1,102 @@
+//! Why a packet of a configured service was not forwarded.
+
+/// What became of the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is gone.
+    Dropped,
+    /// The kernel's network stack has it.
+    Passed,
+    /// The program answered it.
+    Answered,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $fate:ident, $label:literal;)*) => {
+        /// Why a packet was dropped, passed up or answered. The numbers are part of the ABI.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name = $number,)* }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What becomes of a packet for this reason.
+            #[must_use]
+            pub const fn fate(self) -> Fate {
+                match self { $(Self::$name => Fate::$fate,)* }
+            }
+
+            /// The name in metrics and in what people read.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A header is cut short or contradicts itself.
+    Malformed = 0, Dropped, "malformed";
+    /// A piece of a fragmented datagram: its ports cannot be known.
+    Fragment = 1, Dropped, "fragment";
+    /// The time to live ran out here.
+    TtlExpired = 2, Dropped, "ttl_expired";
+    /// For a virtual address, but for no service there; passed up it would come back from the router.
+    NoService = 3, Dropped, "no_service";
+    /// The chosen version has no backend.
+    NoBackend = 4, Dropped, "no_backend";
+    /// An ICMP message for a virtual address that is no echo request.
+    Icmp = 5, Dropped, "icmp";
+    /// No route leads to the client.
+    NoRoute = 6, Dropped, "no_route";
+    /// A table names something that is not there: a fault of grayxdp.
+    Fault = 7, Dropped, "fault";
+    /// The backend's next hop is not resolved: rewritten, then left to the kernel.
+    UnresolvedBackend = 8, Passed, "unresolved_backend";
+    /// The client's next hop is not resolved: rewritten, then left to the kernel.
+    UnresolvedClient = 9, Passed, "unresolved_client";
+    /// From a backend to this host or to a prefix with direct access: not of the service.
+    DirectAccess = 10, Passed, "direct_access";
+    /// For a virtual address that this host also has, and for no service there.
+    LocalAddress = 11, Passed, "local_address";
+    /// An ICMP echo request for a virtual address.
+    Echo = 12, Answered, "echo";
+    /// An ARP request for a virtual address.
+    Arp = 13, Answered, "arp";
+}
+
+impl Reason {
+    /// Counters kept for reasons, with room for what comes later.
+    pub const ROOM: usize = 32;
+
+    /// Index into [`crate::counters::ReasonCounters`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The reason of a number read from a table.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| *reason as u32 == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_fit_and_labels_differ() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert!(index < Reason::ROOM);
+            assert_eq!(Reason::from_number(index as u32), Some(*reason));
+            assert!(Reason::ALL[..index].iter().all(|other| other.label() != reason.label()));
+        }
+    }
+}

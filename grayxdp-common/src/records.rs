@@ -1,0 +1,278 @@
+//! Values of the tables on the path of a packet. Addresses and ports lie as in the packet (network order).
+
+use crate::{
+    BUCKETS, SLOT_TABLE_LEN,
+    checksum::Delta,
+    directory::Place,
+    ids::{ServiceId, VersionId},
+    map_value,
+};
+
+/// Where a packet leaves: Ethernet addresses and interface.
+///
+/// Two 8-byte words, each written at once; a reader between the two writes of a change that also changes the
+/// interface may send one packet to the old link with the new address, where nobody takes it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct NextHop {
+    /// The neighbour's Ethernet address.
+    pub destination: [u8; 6],
+    /// The sending interface's Ethernet address.
+    pub source: [u8; 6],
+    /// The sending interface; 0: no next hop is known.
+    pub interface: u32,
+}
+
+map_value!(NextHop, size 16);
+
+impl NextHop {
+    /// Nothing known: the packet is passed up rewritten, and the kernel finds the way.
+    pub const UNKNOWN: Self = Self { destination: [0; 6], source: [0; 6], interface: 0 };
+
+    /// Whether it can be used.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.interface != 0
+    }
+}
+
+/// An IPv4 prefix in the form that is quickest to test.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Prefix {
+    /// The address, host bits zero.
+    pub address: u32,
+    /// The mask.
+    pub mask: u32,
+}
+
+map_value!(Prefix, size 8);
+
+impl Prefix {
+    /// Whether the prefix holds an address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn holds(&self, address: u32) -> bool {
+        address & self.mask == self.address
+    }
+}
+
+/// Prefixes that [`Control`] has room for.
+pub const APART: usize = 6;
+
+/// How replies leave.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyWay {
+    /// By the routes map, then by the kernel's own tables.
+    Routes = 0,
+    /// By `Control::gateway`, but for what lies in `Control::apart`.
+    Gateway = 1,
+}
+
+/// The root of everything: one value, read once a packet.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Control {
+    /// Live forward directory: endpoints of services, virtual addresses.
+    pub forward: Place,
+    /// Live reverse directory: endpoints of backends.
+    pub reverse: Place,
+    /// A [`ReplyWay`].
+    pub reply_way: u32,
+    /// How many of `apart` are in use.
+    pub apart_len: u32,
+    /// Prefixes that do not go by the gateway: on-link networks, this host's addresses, direct access.
+    pub apart: [Prefix; APART],
+    /// Where all other replies go with [`ReplyWay::Gateway`].
+    pub gateway: NextHop,
+    /// Room for what comes later.
+    pub reserved: [u64; 5],
+}
+
+map_value!(Control, size 128);
+
+/// Which buckets of a service with at most two versions belong to the second: `threshold` of them from `offset` on, cyclic.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub struct Split {
+    /// First bucket of the second version, `0..BUCKETS`.
+    pub offset: u16,
+    /// Buckets of the second version, `0..=BUCKETS`.
+    pub threshold: u16,
+}
+
+map_value!(Split, size 4);
+
+impl Split {
+    /// The index (0 or 1) of the version that owns a bucket.
+    #[inline(always)]
+    #[must_use]
+    pub const fn version_of(self, bucket: u16) -> usize {
+        (bucket.wrapping_sub(self.offset) & (BUCKETS - 1) < self.threshold) as usize
+    }
+}
+
+/// A service as the data path sees it. Never changed once a directory names it: a change is a new record.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceRecord {
+    /// Who owns which bucket.
+    pub split: Split,
+    /// Index of each version's slot table.
+    pub tables: [u16; 2],
+    /// Each version's id.
+    pub versions: [VersionId; 2],
+    /// The service's id.
+    pub service: ServiceId,
+    /// `FLAG_…` bits.
+    pub flags: u16,
+    /// Rises with every applied change of weights.
+    pub epoch: u64,
+    /// Number of the rollout that applied this record; 0: none.
+    pub rollout: u64,
+    /// Room for what comes later.
+    pub reserved: [u64; 4],
+}
+
+map_value!(ServiceRecord, size 64);
+
+impl ServiceRecord {
+    /// `affinity: client`: the flow hash leaves out ports.
+    pub const FLAG_CLIENT_AFFINITY: u16 = 1;
+
+    /// Unused record.
+    pub const EMPTY: Self = Self {
+        split: Split { offset: 0, threshold: 0 },
+        tables: [0; 2],
+        versions: [VersionId::NONE; 2],
+        service: ServiceId::NONE,
+        flags: 0,
+        epoch: 0,
+        rollout: 0,
+        reserved: [0; 4],
+    };
+}
+
+/// Backend ids of a version's slots.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotTable(pub [u16; SLOT_TABLE_LEN]);
+
+map_value!(SlotTable, size 32_768);
+
+/// A backend, with all that a rewrite in either direction needs.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct BackendRecord {
+    /// Its address.
+    pub address: u32,
+    /// The virtual address.
+    pub virtual_address: u32,
+    /// Its port; 0: the client's port is kept.
+    pub port: u16,
+    /// The virtual port; 0 where the client's is kept.
+    pub virtual_port: u16,
+    /// Id of its service.
+    pub service: u16,
+    /// Id of its version.
+    pub version: u16,
+    /// Where packets to it leave.
+    pub next_hop: NextHop,
+    /// To the IP header checksum on the way to the backend: address and time to live.
+    pub forward_ip: Delta,
+    /// To the TCP or UDP checksum on the way to the backend: address and port.
+    pub forward_l4: Delta,
+    /// To the IP header checksum on the way back: address and time to live.
+    pub reverse_ip: Delta,
+    /// To the TCP or UDP checksum on the way back: address and port.
+    pub reverse_l4: Delta,
+    /// Room for what comes later.
+    pub reserved: [u64; 3],
+}
+
+map_value!(BackendRecord, size 64);
+// SAFETY-relevant layout: user space writes `next_hop` as two aligned words.
+const _: () = assert!(core::mem::offset_of!(BackendRecord, next_hop) % 8 == 0);
+
+impl BackendRecord {
+    /// The record of a backend; addresses and ports in network order, `port` 0 where the client's is kept.
+    #[must_use]
+    pub const fn new(service: ServiceId, version: VersionId, virtual_end: (u32, u16), end: (u32, u16)) -> Self {
+        let (virtual_address, virtual_port) = virtual_end;
+        let (address, port) = end;
+        let virtual_port = if port == 0 { 0 } else { virtual_port };
+        let there = Delta::replace32(virtual_address, address);
+        let back = Delta::replace32(address, virtual_address);
+        Self {
+            address,
+            virtual_address,
+            port,
+            virtual_port,
+            service: service.0,
+            version: version.0,
+            next_hop: NextHop::UNKNOWN,
+            forward_ip: there.and(Delta::TTL_DECREMENT),
+            forward_l4: there.and(Delta::replace16(virtual_port, port)),
+            reverse_ip: back.and(Delta::TTL_DECREMENT),
+            reverse_l4: back.and(Delta::replace16(port, virtual_port)),
+            reserved: [0; 3],
+        }
+    }
+}
+
+/// What a prefix of the routes map says about a reply.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// This host's own address or a prefix with direct access: the packet is not a reply of the service, it passes untouched.
+    Untouched = 1,
+    /// By `Route::next_hop`.
+    Gateway = 2,
+    /// The client itself is the neighbour: look it up.
+    OnLink = 3,
+    /// The kernel's own tables decide (several next hops, rules, …).
+    Kernel = 4,
+}
+
+/// Value of the routes map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// A [`RouteKind`].
+    pub kind: u32,
+    /// Room for what comes later.
+    pub reserved: u32,
+    /// With [`RouteKind::Gateway`]; may be unknown still.
+    pub next_hop: NextHop,
+}
+
+map_value!(Route, size 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_owns_exactly_its_threshold_of_buckets_wherever_it_begins() {
+        for offset in [0, 1, 8_191, BUCKETS - 1] {
+            for threshold in [0, 1, 819, BUCKETS / 2, BUCKETS - 1, BUCKETS] {
+                let split = Split { offset, threshold };
+                let owned = (0..BUCKETS).filter(|&bucket| split.version_of(bucket) == 1).count();
+                assert_eq!(owned, usize::from(threshold), "{split:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn raising_the_second_version_moves_only_the_extra_buckets() {
+        let at = |threshold| Split { offset: 16_000, threshold };
+        for (low, high) in [(0, 819), (819, 4_096), (4_096, 16_384)] {
+            let moved =
+                (0..BUCKETS).filter(|&bucket| at(low).version_of(bucket) != at(high).version_of(bucket)).count();
+            let back = (0..BUCKETS).filter(|&bucket| at(low).version_of(bucket) > at(high).version_of(bucket)).count();
+            assert_eq!((moved, back), (usize::from(high - low), 0));
+        }
+    }
+}

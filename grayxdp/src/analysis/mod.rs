@@ -1,0 +1,1 @@
+//! Judging: from counted signals to findings. Pure.

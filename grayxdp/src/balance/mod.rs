@@ -1,0 +1,1 @@
+//! Choosing: shares to buckets, backends to slots, names to ids. Pure.

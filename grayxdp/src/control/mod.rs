@@ -1,0 +1,1 @@
+//! The API over the Unix socket and HTTP, and its client.

@@ -1,0 +1,1 @@
+//! What joins the parts: one owner of the data path, the journal and the engine.

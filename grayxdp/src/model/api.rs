@@ -1,0 +1,389 @@
+//! The API that the socket and HTTP speak: one request, one answer, keys as in the files.
+
+use std::{collections::BTreeMap, net::SocketAddrV4};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Name, Weight,
+    config::Protocol,
+    event::Event,
+    plan::Plan,
+    state::{Finding, RolloutState, Verdict},
+};
+
+/// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "request")]
+pub enum Request {
+    /// How everything stands.
+    Status,
+    /// Sets a service's weights outside a rollout; versions left out get nothing.
+    WeightsSet {
+        /// The service.
+        service: Name,
+        /// Percentages that sum to 100.
+        weights: BTreeMap<Name, Weight>,
+        /// Reason, dry run, expected epoch, force.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
+    /// Reads the configuration file again and applies it.
+    Reload {
+        /// Only shows what would change.
+        diff: bool,
+        /// Services whose weights are set back to those of the file.
+        reset_weights: Vec<Name>,
+        /// Reason, dry run, force.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
+    /// Events after a number, oldest first, at most 1,000.
+    Events {
+        /// Number of the last event already seen.
+        after: u64,
+        /// How many; the newest where there are more.
+        limit: usize,
+    },
+    /// The way of one packet.
+    Explain {
+        /// The client.
+        source: SocketAddrV4,
+        /// The virtual endpoint.
+        destination: SocketAddrV4,
+        /// TCP or UDP.
+        protocol: Protocol,
+    },
+    /// Begins a rollout.
+    RolloutStart {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Reason, dry run, expected epoch, force.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
+    /// All rollouts that the journal knows, the newest first.
+    RolloutList,
+    /// One rollout.
+    RolloutGet {
+        /// Its name.
+        name: Name,
+    },
+    /// Changes a rollout's course.
+    RolloutChange {
+        /// Its name.
+        name: Name,
+        /// How.
+        action: RolloutAction,
+        /// Reason, dry run, expected epoch.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
+    /// Takes the program off all interfaces, removes pins, ends the daemon.
+    Detach {
+        /// Reason, dry run.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
+}
+
+/// What an operator does to a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
+pub enum RolloutAction {
+    /// Stops advancing; judging goes on.
+    Pause,
+    /// Goes on.
+    Resume,
+    /// Ends the current pause; `full` skips to 100 %.
+    Promote {
+        /// Skip to 100 %.
+        full: bool,
+    },
+    /// Gives all new flows back to stable.
+    Abort,
+}
+
+/// What goes with every change.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChangeOptions {
+    /// Why, for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Say what would happen, change nothing.
+    pub dry_run: bool,
+    /// Refuse unless the service's epoch is this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_epoch: Option<u64>,
+    /// Override what can be overridden.
+    pub force: bool,
+}
+
+/// A failed request; the class decides exit status and HTTP status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+#[error("{message}")]
+pub struct ApiError {
+    /// Whose fault.
+    pub class: ErrorClass,
+    /// What, where, what to do: one line.
+    pub message: String,
+}
+
+/// Whose fault a failed request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ErrorClass {
+    /// The request is wrong: exit 2, HTTP 400.
+    Input,
+    /// It names what is not there: exit 2, HTTP 404.
+    NotFound,
+    /// It does not fit the present state: exit 1, HTTP 409.
+    Conflict,
+    /// It was right and did not work: exit 1, HTTP 500.
+    Failed,
+}
+
+impl ApiError {
+    /// A wrong request.
+    #[must_use]
+    pub fn input(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Input, message: message.into() }
+    }
+
+    /// Something that is not there.
+    #[must_use]
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::NotFound, message: message.into() }
+    }
+
+    /// Something that does not fit the present state.
+    #[must_use]
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Conflict, message: message.into() }
+    }
+
+    /// Something that did not work.
+    #[must_use]
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Failed, message: message.into() }
+    }
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "response", content = "body")]
+pub enum Response {
+    /// To `Status`.
+    Status(Box<Status>),
+    /// To whatever changes something.
+    Done(Done),
+    /// To `Events`.
+    Events(Vec<Event>),
+    /// To `Explain`.
+    Explained(Box<Explained>),
+    /// To `RolloutList`.
+    Rollouts(Vec<RolloutStatus>),
+    /// To `RolloutGet` and `RolloutStart`.
+    Rollout(Box<RolloutStatus>),
+}
+
+/// What a change did, or would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// One line a change.
+    pub changes: Vec<String>,
+    /// Whether it was only asked what would happen.
+    pub dry_run: bool,
+}
+
+/// How everything stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since when it runs.
+    pub started: jiff::Timestamp,
+    /// What is wrong now: one sentence each. Empty when all is well.
+    pub warnings: Vec<String>,
+    /// Interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Services.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// `native`, `generic`, or `detached`.
+    pub mode: String,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: Name,
+    /// `192.0.2.10:80/tcp`.
+    pub endpoint: String,
+    /// Rises with every applied change of weights.
+    pub epoch: u64,
+    /// The stable version.
+    pub stable: Name,
+    /// The running rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Name>,
+    /// Set when the file's weights differ from the applied ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<String>,
+    /// Its versions, in the order of the file.
+    pub versions: Vec<VersionStatus>,
+    /// Drops, passes and answers by reason.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// One version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionStatus {
+    /// Its name.
+    pub name: Name,
+    /// Wanted share of new flows.
+    pub weight: Weight,
+    /// Buckets of 16,384.
+    pub buckets: u16,
+    /// Observed share of new flows over the last seconds, `0.0..=1.0`; none without new flows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<f64>,
+    /// Share of bytes over the last seconds, `0.0..=1.0`; none without traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<f64>,
+    /// New flows a second over the last seconds.
+    pub flows_per_second: f64,
+    /// Totals since the maps were made.
+    pub totals: Totals,
+    /// Its backends.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// Totals since the maps were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Packets to backends.
+    pub packets_forward: u64,
+    /// Packets from backends.
+    pub packets_reverse: u64,
+    /// Bytes to backends.
+    pub bytes_forward: u64,
+    /// Bytes from backends.
+    pub bytes_reverse: u64,
+    /// SYNs, repeated ones included.
+    pub syns: u64,
+    /// SYN-ACKs, repeated ones included.
+    pub syn_acks: u64,
+    /// Refused connections.
+    pub refusals: u64,
+    /// Resets by either side in the middle.
+    pub resets: u64,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    /// `10.0.1.1:8080`.
+    pub address: SocketAddrV4,
+    /// Relative weight.
+    pub weight: u16,
+    /// Slots of 16,381.
+    pub slots: u16,
+    /// Whether its next hop is resolved.
+    pub resolved: bool,
+    /// Traffic.
+    pub totals: Totals,
+}
+
+/// The way of one packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explained {
+    /// `forwarded`, `passed`, `dropped`, `answered`.
+    pub fate: String,
+    /// Why, where it is not forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Name>,
+    /// The flow hash, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// The bucket, of 16,384.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<u16>,
+    /// The version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Name>,
+    /// The slot, of 16,381.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u16>,
+    /// The backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<SocketAddrV4>,
+    /// Where it leaves: `eth1 via 02:00:00:00:00:01`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<String>,
+    /// Epoch of the tables that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+}
+
+/// One rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Its name.
+    pub name: Name,
+    /// The service.
+    pub service: Name,
+    /// The version that had the traffic before.
+    pub stable: Name,
+    /// The version to release.
+    pub candidate: Name,
+    /// Where it stands.
+    pub state: RolloutState,
+    /// Why it stands there: one sentence.
+    pub message: String,
+    /// Index of the current step, from 0.
+    pub step: usize,
+    /// All steps, as `setWeight 25, pause 30m`.
+    pub steps: Vec<String>,
+    /// The candidate's wanted share.
+    pub weight: Weight,
+    /// How much of the current pause has passed, in seconds.
+    pub dwell_seconds: f64,
+    /// How long the current pause is, in seconds; none until an operator resumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_seconds: Option<f64>,
+    /// The newest finding of each metric.
+    pub findings: Vec<Finding>,
+    /// Looks so far, by metric and verdict.
+    pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
+    /// When it began.
+    pub started: jiff::Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<jiff::Timestamp>,
+    /// Epoch of the service now, for `--if-epoch`.
+    pub epoch: u64,
+}

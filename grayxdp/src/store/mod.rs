@@ -1,0 +1,1 @@
+//! The journal: what must survive, in SQLite.
