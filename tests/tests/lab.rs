@@ -1,5 +1,7 @@
 //! The lab by itself: the kernel forwards, nothing of grayxdp is loaded.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     io::ErrorKind,
     net::{SocketAddrV4, TcpStream, UdpSocket},
