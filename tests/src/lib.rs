@@ -1,1 +1,3 @@
+//! Tests of grayxdp that need a real kernel: what they share.
 
+pub mod size;
