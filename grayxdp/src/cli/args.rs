@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddrV4, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 
-use crate::model::{Name, Weight, api::ChangeOptions, config::Protocol};
+use crate::{
+    cli::demo::DemoArgs,
+    model::{Name, Weight, api::ChangeOptions, config::Protocol},
+};
 
 /// Where the daemon listens unless the configuration says otherwise.
 const DEFAULT_SOCKET: &str = "/run/grayxdp/grayxdp.sock";
@@ -81,8 +84,8 @@ pub enum Command {
         /// Number of the last event already seen
         #[arg(long, value_name = "N", default_value_t = 0)]
         after: u64,
-        /// The newest N of them
-        #[arg(long, value_name = "N", default_value_t = 100)]
+        /// The newest N of them, at most 1000
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000))]
         limit: usize,
     },
     /// Show the way of a packet, by the loaded program and without side effects
@@ -111,6 +114,9 @@ pub enum Command {
         #[command(flatten)]
         change: ChangeArguments,
     },
+    /// Show two releases in a lab on this machine
+    #[command(after_help = "Example:\n  grayxdp demo --duration 60s")]
+    Demo(DemoArgs),
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  grayxdp completions bash > /etc/bash_completion.d/grayxdp")]
     Completions {

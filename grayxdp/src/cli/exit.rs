@@ -88,10 +88,9 @@ impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(refusal) => refusal.into(),
-            ClientError::NoDaemon(_)
-            | ClientError::Denied(_)
-            | ClientError::Silent(_)
-            | ClientError::Broken { .. } => Self::Failed(error.to_string()),
+            ClientError::NoDaemon(_) | ClientError::Denied(_) | ClientError::Silent(_) | ClientError::Broken { .. } => {
+                Self::Failed(error.to_string())
+            }
         }
     }
 }

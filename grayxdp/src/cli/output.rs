@@ -34,7 +34,11 @@ impl Output {
     }
 
     /// Writes one of many answers that follow each other: a line of JSON, a document of YAML.
-    pub(super) fn next_answer(self, value: &impl Serialize, text: impl FnOnce(Paint) -> String) -> Result<(), CliError> {
+    pub(super) fn next_answer(
+        self,
+        value: &impl Serialize,
+        text: impl FnOnce(Paint) -> String,
+    ) -> Result<(), CliError> {
         match self.format {
             Format::Text => write(&text(self.paint)),
             Format::Json => write(&format!("{}\n", json(serde_json::to_string(value))?)),

@@ -21,7 +21,10 @@ mod tests {
     #[test]
     fn a_dry_run_says_that_it_only_would() {
         let changes = vec!["web: v2 0 % to 10 %".to_owned()];
-        assert_eq!(done(&Done { changes: changes.clone(), dry_run: true }, Paint::Bare), "would: web: v2 0 % to 10 %\n");
+        assert_eq!(
+            done(&Done { changes: changes.clone(), dry_run: true }, Paint::Bare),
+            "would: web: v2 0 % to 10 %\n"
+        );
         assert_eq!(done(&Done { changes, dry_run: false }, Paint::Bare), "web: v2 0 % to 10 %\n");
         assert_eq!(done(&Done { changes: Vec::new(), dry_run: false }, Paint::Bare), "nothing to change\n");
     }

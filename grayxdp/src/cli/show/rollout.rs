@@ -181,7 +181,10 @@ errors  pass        1200  pass 71, noData 1  v2 refuses 0.4 % of 1,200 connectio
     #[test]
     fn an_ended_rollout_shows_where_it_ended() {
         let back = tree(&samples::rollout(RolloutState::RolledBack), Paint::Bare);
-        assert!(back.contains("├─ ✔ setWeight 5, pause 30m\n├─ ✖ setWeight 25, pause 30m\n└─ · setWeight 100"), "{back}");
+        assert!(
+            back.contains("├─ ✔ setWeight 5, pause 30m\n├─ ✖ setWeight 25, pause 30m\n└─ · setWeight 100"),
+            "{back}"
+        );
         let promoted = tree(&samples::rollout(RolloutState::Promoted), Paint::Bare);
         assert!(promoted.contains("└─ ✔ setWeight 100"), "{promoted}");
     }

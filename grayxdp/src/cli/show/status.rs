@@ -59,8 +59,7 @@ fn one_service(service: &ServiceStatus, paint: Paint) -> String {
 }
 
 fn versions(service: &ServiceStatus) -> Table {
-    const NUMBERS: [&str; 8] =
-        ["WANTED", "OBSERVED", "LIVE", "NEW FLOWS/S", "SYN", "SYN-ACK", "REFUSED", "RESET"];
+    const NUMBERS: [&str; 8] = ["WANTED", "OBSERVED", "LIVE", "NEW FLOWS/S", "SYN", "SYN-ACK", "REFUSED", "RESET"];
     let columns: Vec<(&str, Side)> =
         [("VERSION", Side::Left)].into_iter().chain(NUMBERS.map(|title| (title, Side::Right))).collect();
     let mut table = Table::new(2, &columns);

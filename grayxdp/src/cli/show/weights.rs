@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn weights_are_shown_with_the_epoch_that_if_epoch_takes() {
         let shares = [shares_of(&samples::status().services[0])];
-        let expected = "SERVICE  VERSION  WEIGHT  EPOCH\nweb      v1         95 %      3\nweb      v2          5 %      3\n";
+        let expected =
+            "SERVICE  VERSION  WEIGHT  EPOCH\nweb      v1         95 %      3\nweb      v2          5 %      3\n";
         assert_eq!(weights(&shares, Paint::Bare), expected);
         let json = serde_json::to_string(&shares[0]).expect("plain data");
         assert_eq!(json, r#"{"service":"web","epoch":3,"weights":{"v1":95,"v2":5}}"#);
