@@ -18,6 +18,8 @@ pub const REASONS: &str = "REASONS";
 pub const ROUTES: &str = "ROUTES";
 /// Next hops of on-link clients by address.
 pub const NEIGHBOURS: &str = "NEIGHBOURS";
+/// Ethernet addresses of the attached interfaces by interface index.
+pub const INTERFACES: &str = "INTERFACES";
 /// What the explaining instance found out about the last packet it was shown.
 pub const EXPLANATION: &str = "EXPLANATION";
 

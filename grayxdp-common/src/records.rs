@@ -75,10 +75,10 @@ pub enum ReplyWay {
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Control {
-    /// Live forward directory: endpoints of services, virtual addresses.
-    pub forward: Place,
-    /// Live reverse directory: endpoints of backends.
-    pub reverse: Place,
+    /// The live directory. Written at once: it is the one write that switches everything.
+    pub directory: Place,
+    /// Tells hash keys apart without giving them away.
+    pub key_fingerprint: u64,
     /// A [`ReplyWay`].
     pub reply_way: u32,
     /// How many of `apart` are in use.
@@ -221,6 +221,18 @@ impl BackendRecord {
         }
     }
 }
+
+/// An attached interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct InterfaceRecord {
+    /// Its Ethernet address.
+    pub address: [u8; 6],
+    /// Room for what comes later.
+    pub reserved: u16,
+}
+
+map_value!(InterfaceRecord, size 8);
 
 /// What a prefix of the routes map says about a reply.
 #[repr(u32)]
