@@ -180,7 +180,7 @@ impl Packet {
         header.dont_fragment = self.fragment_offset == 0 && !self.more_fragments;
         header.more_fragments = self.more_fragments;
         header.fragment_offset = self.fragment_offset.try_into().expect("a fragment offset has 13 bits");
-        header.set_options(&self.ip_options).expect("options are a multiple of four bytes, at most 40");
+        header.options = self.ip_options[..].try_into().expect("options are a multiple of four bytes, at most 40");
         header.set_payload_len(payload_len).expect("the packet is at most 65,535 bytes long");
         header.header_checksum = header.calc_header_checksum();
         header
@@ -208,9 +208,7 @@ impl Packet {
                 }
                 header.to_bytes().to_vec()
             }
-            Transport::Icmp(message) => {
-                Icmpv4Header::with_checksum(message.clone(), &self.payload).to_bytes().to_vec()
-            }
+            Transport::Icmp(message) => Icmpv4Header::with_checksum(message.clone(), &self.payload).to_bytes().to_vec(),
             Transport::Other(_) => Vec::new(),
         };
         bytes.extend_from_slice(&self.payload);

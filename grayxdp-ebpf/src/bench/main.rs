@@ -58,7 +58,9 @@ fn prepare_and_call<const SLOT: u32>(ctx: &XdpContext) -> u32 {
     // SAFETY: the map's value lives as long as the program, and test runs are one at a time.
     let setup = unsafe { &mut *setup };
     let Some((addresses, ports)) = next_flow(setup) else { return xdp_action::XDP_ABORTED };
-    let excess = (ctx.data_end() - ctx.data()) as i64 - setup.frame_len as i64;
+    // The mask keeps the compiler from subtracting a number from a packet pointer, which the verifier refuses.
+    let length = (ctx.data_end() - ctx.data()) & 0xffff;
+    let excess = length as i64 - setup.frame_len as i64;
     // SAFETY: the context is the program's own.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, excess as i32) } != 0 {
         return xdp_action::XDP_ABORTED;
