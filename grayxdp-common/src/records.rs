@@ -29,6 +29,15 @@ impl NextHop {
     /// Nothing known: the packet is passed up rewritten, and the kernel finds the way.
     pub const UNKNOWN: Self = Self { destination: [0; 6], source: [0; 6], interface: 0 };
 
+    /// The two words that it is written as.
+    #[must_use]
+    pub const fn words(&self) -> [u64; 2] {
+        let [d0, d1, d2, d3, d4, d5] = self.destination;
+        let [s0, s1, s2, s3, s4, s5] = self.source;
+        let [i0, i1, i2, i3] = self.interface.to_ne_bytes();
+        [u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]), u64::from_ne_bytes([s2, s3, s4, s5, i0, i1, i2, i3])]
+    }
+
     /// Whether it can be used.
     #[inline(always)]
     #[must_use]
@@ -87,8 +96,10 @@ pub struct Control {
     pub apart: [Prefix; APART],
     /// Where all other replies go with [`ReplyWay::Gateway`].
     pub gateway: NextHop,
+    /// Log₂ of the sets of one directory in the directory map; set when the maps are made.
+    pub region_log2: u64,
     /// Room for what comes later.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 map_value!(Control, size 128);
