@@ -282,3 +282,15 @@ fn the_binary_brings_its_help_pages_completions_and_schemas() {
     assert_eq!(daemon.run(&["man", pages.to_str().expect("UTF-8")]).0, Some(0));
     assert!(pages.join("grayxdp-rollout-start.1").exists());
 }
+
+#[test]
+fn detaching_where_nothing_is_attached_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("grayxdp.yaml");
+    let text = format!("interfaces: [{{name: eth0}}]\npinDir: {}\n", folder.path().join("pins").display());
+    std::fs::write(&config, text).expect("it is writable");
+    let words = ["detach", "--config", config.to_str().expect("UTF-8")];
+    let ended = outcome(command(&folder.path().join("absent"), &words).output().expect("the binary runs"));
+    assert_eq!(ended, (Some(0), "nothing to change\n".to_owned(), String::new()));
+    assert!(!folder.path().join("pins").exists());
+}
