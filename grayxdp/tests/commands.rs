@@ -294,3 +294,25 @@ fn detaching_where_nothing_is_attached_changes_nothing() {
     assert_eq!(ended, (Some(0), "nothing to change\n".to_owned(), String::new()));
     assert!(!folder.path().join("pins").exists());
 }
+
+/// The YAML blocks of a document, in their order.
+fn yaml_blocks(document: &str) -> Vec<&str> {
+    let blocks = document.split("```yaml\n").skip(1);
+    blocks.map(|block| block.split("```").next().expect("split yields at least one part")).collect()
+}
+
+#[test]
+fn the_files_in_the_readme_are_sound() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let blocks = yaml_blocks(include_str!("../../README.md"));
+    let files: Vec<PathBuf> = ["grayxdp.yaml", "plan.yaml"].iter().map(|name| folder.path().join(name)).collect();
+    assert_eq!(blocks.len(), files.len());
+    for (block, file) in blocks.iter().zip(&files) {
+        std::fs::write(file, block).expect("it is writable");
+    }
+    let words = [&["check"][..], &files.iter().map(|file| file.to_str().expect("UTF-8")).collect::<Vec<_>>()].concat();
+    let (status, stdout, stderr) =
+        outcome(command(&folder.path().join("absent"), &words).output().expect("the binary runs"));
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains("plan recsys-v2; recsys to v2, steps 5"), "{stdout}");
+}
