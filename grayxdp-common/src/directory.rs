@@ -19,24 +19,31 @@ pub struct DirectorySet {
 
 crate::map_value!(DirectorySet, size 64);
 
-/// An address, port and protocol as a directory key; never 0.
+/// An address, port and protocol as a directory key, apart for the two directions; never 0.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointKey(pub u64);
 
 impl EndpointKey {
-    /// The key of an endpoint; address and port as they lie in the packet (native loads of network-order bytes).
+    /// A service's endpoint; address and port as they lie in the packet (native loads of network-order bytes).
     #[inline(always)]
     #[must_use]
-    pub const fn new(address: u32, port: u16, protocol: u8) -> Self {
+    pub const fn service(address: u32, port: u16, protocol: u8) -> Self {
         Self(((address as u64) << 32) | ((port as u64) << 16) | ((protocol as u64) << 8) | 1)
+    }
+
+    /// A backend's endpoint, in the same form.
+    #[inline(always)]
+    #[must_use]
+    pub const fn backend(address: u32, port: u16, protocol: u8) -> Self {
+        Self(Self::service(address, port, protocol).0 | 2)
     }
 
     /// The key that stands for a virtual address as such, whatever the port.
     #[inline(always)]
     #[must_use]
     pub const fn address(address: u32) -> Self {
-        Self::new(address, 0, 0)
+        Self::service(address, 0, 0)
     }
 }
 
@@ -78,7 +85,7 @@ impl Place {
     }
 }
 
-/// What a value in the forward directory says.
+/// What the value behind a service's endpoint or a virtual address says. Behind a backend's endpoint stands its id.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Entry(pub u64);

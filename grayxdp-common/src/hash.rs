@@ -32,6 +32,15 @@ impl HashKey {
     }
 }
 
+impl HashKey {
+    /// A number that tells keys apart, for finding out that tables were made under another key.
+    #[must_use]
+    pub const fn fingerprint(&self) -> u64 {
+        let flow = Flow { source: 0, destination: 0, source_port: 0, destination_port: 0, protocol: 255 };
+        FlowHash::of(&flow, self).0 | 1
+    }
+}
+
 impl core::fmt::Debug for HashKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("HashKey(secret)")

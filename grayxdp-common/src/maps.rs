@@ -18,11 +18,14 @@ pub const REASONS: &str = "REASONS";
 pub const ROUTES: &str = "ROUTES";
 /// Next hops of on-link clients by address.
 pub const NEIGHBOURS: &str = "NEIGHBOURS";
+/// Ethernet addresses of the attached interfaces by interface index.
+pub const INTERFACES: &str = "INTERFACES";
 /// What the explaining instance found out about the last packet it was shown.
 pub const EXPLANATION: &str = "EXPLANATION";
 
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 9] = [CONTROL, DIRECTORY, SERVICES, SLOTS, BACKENDS, COUNTERS, REASONS, ROUTES, NEIGHBOURS];
+pub const PINNED: [&str; 10] =
+    [CONTROL, DIRECTORY, SERVICES, SLOTS, BACKENDS, COUNTERS, REASONS, ROUTES, NEIGHBOURS, INTERFACES];
 
 /// Name of the XDP program in the object file.
 pub const PROGRAM: &str = "grayxdp";

@@ -50,8 +50,8 @@ reasons! {
     NoBackend = 4, Dropped, "no_backend";
     /// An ICMP message for a virtual address that is no echo request.
     Icmp = 5, Dropped, "icmp";
-    /// No route leads to the client.
-    NoRoute = 6, Dropped, "no_route";
+    /// The kernel's tables forward nothing to the client: left to the kernel as it came.
+    NoRoute = 6, Passed, "no_route";
     /// A table names something that is not there: a fault of grayxdp.
     Fault = 7, Dropped, "fault";
     /// The backend's next hop is not resolved: rewritten, then left to the kernel.

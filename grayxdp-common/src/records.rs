@@ -13,21 +13,61 @@ use crate::{
 /// Two 8-byte words, each written at once; a reader between the two writes of a change that also changes the
 /// interface may send one packet to the old link with the new address, where nobody takes it.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct NextHop {
-    /// The neighbour's Ethernet address.
-    pub destination: [u8; 6],
-    /// The sending interface's Ethernet address.
-    pub source: [u8; 6],
+    /// The neighbour's Ethernet address and the first two bytes of the sending interface's, as they lie in the frame.
+    pub head: u64,
+    /// The last four bytes of the sending interface's Ethernet address, as they lie in the frame.
+    pub tail: u32,
     /// The sending interface; 0: no next hop is known.
     pub interface: u32,
 }
 
 map_value!(NextHop, size 16);
 
+impl core::fmt::Debug for NextHop {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("NextHop")
+            .field("destination", &self.destination())
+            .field("source", &self.source())
+            .field("interface", &self.interface)
+            .finish()
+    }
+}
+
 impl NextHop {
     /// Nothing known: the packet is passed up rewritten, and the kernel finds the way.
-    pub const UNKNOWN: Self = Self { destination: [0; 6], source: [0; 6], interface: 0 };
+    pub const UNKNOWN: Self = Self { head: 0, tail: 0, interface: 0 };
+
+    /// From `source` at `interface` to `destination`, both Ethernet addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(destination: [u8; 6], source: [u8; 6], interface: u32) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination, source);
+        let head = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        Self { head, tail: u32::from_ne_bytes([i, j, k, l]), interface }
+    }
+
+    /// The neighbour's Ethernet address.
+    #[must_use]
+    pub const fn destination(&self) -> [u8; 6] {
+        let [a, b, c, d, e, f, _, _] = self.head.to_ne_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    /// The sending interface's Ethernet address.
+    #[must_use]
+    pub const fn source(&self) -> [u8; 6] {
+        let ([.., g, h], [i, j, k, l]) = (self.head.to_ne_bytes(), self.tail.to_ne_bytes());
+        [g, h, i, j, k, l]
+    }
+
+    /// The two words that it is written as.
+    #[must_use]
+    pub const fn words(&self) -> [u64; 2] {
+        let ([a, b, c, d], [e, f, g, h]) = (self.tail.to_ne_bytes(), self.interface.to_ne_bytes());
+        [self.head, u64::from_ne_bytes([a, b, c, d, e, f, g, h])]
+    }
 
     /// Whether it can be used.
     #[inline(always)]
@@ -75,10 +115,10 @@ pub enum ReplyWay {
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Control {
-    /// Live forward directory: endpoints of services, virtual addresses.
-    pub forward: Place,
-    /// Live reverse directory: endpoints of backends.
-    pub reverse: Place,
+    /// The live directory. Written at once: it is the one write that switches everything.
+    pub directory: Place,
+    /// Tells hash keys apart without giving them away.
+    pub key_fingerprint: u64,
     /// A [`ReplyWay`].
     pub reply_way: u32,
     /// How many of `apart` are in use.
@@ -87,8 +127,10 @@ pub struct Control {
     pub apart: [Prefix; APART],
     /// Where all other replies go with [`ReplyWay::Gateway`].
     pub gateway: NextHop,
+    /// Log₂ of the sets of one directory in the directory map; set when the maps are made.
+    pub region_log2: u64,
     /// Room for what comes later.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 map_value!(Control, size 128);
@@ -221,6 +263,18 @@ impl BackendRecord {
         }
     }
 }
+
+/// An attached interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct InterfaceRecord {
+    /// Its Ethernet address.
+    pub address: [u8; 6],
+    /// Room for what comes later.
+    pub reserved: u16,
+}
+
+map_value!(InterfaceRecord, size 8);
 
 /// What a prefix of the routes map says about a reply.
 #[repr(u32)]

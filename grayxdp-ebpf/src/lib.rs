@@ -1,1 +1,7 @@
+//! Packet code: reading and rewriting frames. Knows no map and no kernel, so it is tested on the host.
 #![no_std]
+
+pub mod answer;
+pub mod frame;
+pub mod packet;
+pub mod rewrite;

@@ -1,16 +1,79 @@
+//! The XDP program: the entry point turns what became of a packet into the kernel's action.
 #![no_std]
 #![no_main]
-//! The XDP program.
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod backward;
+mod forward;
+mod tables;
+mod way;
 
-/// Splits and rewrites.
+use aya_ebpf::{EbpfContext, bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
+use core::ffi::c_void;
+
+use grayxdp_common::{
+    ids::ServiceId,
+    reason::{Fate, Reason},
+    records::NextHop,
+};
+use grayxdp_ebpf::frame::Frame;
+
+/// What became of a packet.
+pub(crate) enum Outcome {
+    /// It is not ours.
+    NotOurs,
+    /// It leaves by a next hop.
+    Forwarded(NextHop),
+    /// It does not leave as a packet of its service, and is counted.
+    Counted(ServiceId, Reason),
+}
+
+/// The arriving packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival {
+    /// Its bytes.
+    pub(crate) frame: Frame,
+    /// Where it came in.
+    pub(crate) interface: u32,
+    /// What helpers want to see.
+    pub(crate) context: *mut c_void,
+}
+
+/// Splits, rewrites, counts.
 #[xdp]
-pub fn grayxdp(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn grayxdp(ctx: XdpContext) -> u32 {
+    // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
+    let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
+    let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.as_ptr() };
+    match way::of(arrival) {
+        Outcome::NotOurs => xdp_action::XDP_PASS,
+        Outcome::Forwarded(hop) => leave(&arrival, &hop),
+        Outcome::Counted(service, reason) => {
+            tables::count_reason(service, reason);
+            match reason.fate() {
+                Fate::Dropped => xdp_action::XDP_DROP,
+                Fate::Passed => xdp_action::XDP_PASS,
+                Fate::Answered => xdp_action::XDP_TX,
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn leave(arrival: &Arrival, hop: &NextHop) -> u32 {
+    if hop.interface == arrival.interface {
+        xdp_action::XDP_TX
+    } else {
+        // SAFETY: the helper takes plain numbers.
+        unsafe { bpf_redirect(hop.interface, 0) as u32 }
+    }
 }
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// `bpf_fib_lookup` is for programs under a GPL-compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,1 +1,294 @@
-//! The kernel side: loading, adopting, publishing, counting, next hops. The only place that knows aya.
+//! The kernel side: loading, adopting, publishing, counting, explaining, next hops. The only place that knows aya.
+
+mod announce;
+mod capacity;
+mod counters;
+mod directory;
+mod explain;
+mod grace;
+mod links;
+mod mapped;
+mod next_hops;
+mod object;
+mod pins;
+mod tables;
+
+use std::{
+    mem::offset_of,
+    net::SocketAddrV4,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use aya::{Ebpf, maps::MapData};
+use grayxdp_common::{hash::HashKey, maps, records::Control};
+
+pub use self::capacity::Capacity;
+use self::{
+    counters::CounterMaps,
+    explain::Explainer,
+    links::Links,
+    mapped::Mapped,
+    next_hops::NextHops,
+    object::{Fit, Purpose},
+    pins::Pins,
+    tables::{Memory, Tables},
+};
+use crate::model::{
+    api::InterfaceStatus,
+    config::{Interface, Protocol},
+    kernel::{BackendId, Counters, Kernel, KernelError, Published, Wanted, Way},
+};
+
+/// How long a start or a reload waits for next hops before packets go by the kernel.
+const NEXT_HOPS_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the data path is opened with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where maps and links are pinned; on a BPF file system.
+    pub pin_dir: PathBuf,
+    /// Interfaces to attach to, in the calling thread's network namespace.
+    pub interfaces: Vec<Interface>,
+    /// The flow hash's key.
+    pub hash_key: HashKey,
+    /// What the maps must have room for.
+    pub capacity: Capacity,
+}
+
+/// The loaded program, its tables, its links, and the thread that keeps next hops fresh.
+pub struct Datapath {
+    settings: Settings,
+    pins: Pins,
+    loaded: Loaded,
+    links: Links,
+}
+
+/// Everything that belongs to one set of maps.
+struct Loaded {
+    folder: PathBuf,
+    live: Ebpf,
+    explainer: Explainer,
+    tables: Arc<Mutex<Tables>>,
+    counters: CounterMaps,
+    next_hops: NextHops,
+}
+
+impl Datapath {
+    /// Loads the program on the tables that an earlier daemon left, or on new ones. Attaches nothing.
+    ///
+    /// # Errors
+    /// No rights, no BPF file system, a kernel too old, pins of another layout or under another hash key.
+    pub fn open(settings: Settings) -> Result<Self, KernelError> {
+        for interface in &settings.interfaces {
+            links::index_of(&interface.name)?;
+        }
+        let pins = Pins::open(&settings.pin_dir)?;
+        let loaded = match adoptable(&pins, settings.capacity)? {
+            Some(folder) => Loaded::open(folder, &settings)?,
+            None => Loaded::new(&pins, &settings)?,
+        };
+        Ok(Self { settings, pins, loaded, links: Links::default() })
+    }
+
+    /// Whether tables of an earlier daemon lie in a pin folder.
+    #[must_use]
+    pub fn is_left_in(pin_dir: &Path) -> bool {
+        Pins::exist(pin_dir)
+    }
+
+    /// Takes the program off all interfaces and removes every pin, without a daemon.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn remove(pin_dir: &Path) -> Result<(), KernelError> {
+        Pins::open(pin_dir)?.remove_all()
+    }
+
+    /// The live program, for test runs.
+    ///
+    /// # Errors
+    /// An object file that is broken.
+    pub fn program(&mut self) -> Result<&mut aya::programs::Xdp, KernelError> {
+        object::program(&mut self.loaded.live)
+    }
+
+    /// The folder of the pinned maps, for tests that look into them.
+    #[must_use]
+    pub fn map_folder(&self) -> &Path {
+        &self.loaded.folder
+    }
+
+    /// Makes larger maps, publishes into them and moves the links there: counters begin anew.
+    fn grow(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
+        self.settings.capacity = Capacity::of(wanted).with_room();
+        let mut larger = Loaded::new(&self.pins, &self.settings)?;
+        larger.publish(wanted)?;
+        let old = std::mem::replace(&mut self.loaded, larger);
+        if !self.pins.links()?.is_empty() {
+            self.attach()?;
+        }
+        tracing::info!(from = %old.folder.display(), to = %self.loaded.folder.display(), "the kernel's tables were made larger");
+        Ok(())
+    }
+
+    /// Removes maps that no link's program works on any more.
+    fn remove_old_maps(&self) -> Result<(), KernelError> {
+        for folder in self.pins.map_folders()? {
+            if folder != self.loaded.folder {
+                pins::remove_maps(&folder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Loaded {
+    /// New maps in a folder of their own.
+    fn new(pins: &Pins, settings: &Settings) -> Result<Self, KernelError> {
+        let folder = pins.new_map_folder()?;
+        let opened = Self::open_in(folder.clone(), settings, Some(settings.capacity.region_log2()));
+        if opened.is_err()
+            && let Err(error) = pins::remove_maps(&folder)
+        {
+            tracing::warn!(%error, "a folder of unfinished maps stays behind");
+        }
+        opened
+    }
+
+    /// Maps that are there.
+    fn open(folder: PathBuf, settings: &Settings) -> Result<Self, KernelError> {
+        Self::open_in(folder, settings, None)
+    }
+
+    fn open_in(folder: PathBuf, settings: &Settings, new_region_log2: Option<u8>) -> Result<Self, KernelError> {
+        let live = object::load(&folder, settings.capacity, &settings.hash_key, Purpose::Live)?;
+        let explainer = Explainer::load(&folder, settings.capacity, &settings.hash_key)?;
+        let memory = memory(&folder)?;
+        let fingerprint = settings.hash_key.fingerprint();
+        if let Some(region_log2) = new_region_log2 {
+            memory.control.store(0, offset_of!(Control, region_log2), u64::from(region_log2));
+            memory.control.store(0, offset_of!(Control, key_fingerprint), fingerprint);
+        }
+        let control = memory.control.read(0);
+        if control.key_fingerprint != fingerprint {
+            return Err(KernelError(
+                "the kernel's tables were made under another hash key: restore the key file, or run `grayxdp detach` first".into(),
+            ));
+        }
+        let tables = Tables::adopt(memory, control.region_log2 as u8)
+            .map_err(|error| KernelError(format!("a thread cannot be started: {error}")))?;
+        let tables = Arc::new(Mutex::new(tables));
+        let counters = CounterMaps::open(&folder)?;
+        let next_hops = NextHops::start(Arc::clone(&tables), &folder)?;
+        Ok(Self { folder, live, explainer, tables, counters, next_hops })
+    }
+
+    fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
+        let fresh: Vec<BackendId> = {
+            let mut tables = self.tables();
+            let before: std::collections::BTreeSet<_> = tables.backend_ids().collect();
+            let ids =
+                wanted.services.iter().flat_map(|service| &service.versions).flat_map(|version| &version.backends);
+            let fresh: Vec<_> = ids.map(|backend| backend.id).filter(|id| !before.contains(id)).collect();
+            drop(tables);
+            for id in &fresh {
+                self.counters.clear(*id)?;
+            }
+            tables = self.tables();
+            tables.publish(wanted).map_err(|error| KernelError(error.to_string()))?;
+            fresh
+        };
+        self.next_hops.set_direct_access(wanted.direct_access.clone());
+        if !fresh.is_empty() {
+            self.next_hops.refresh(NEXT_HOPS_LIMIT);
+        }
+        Ok(())
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().expect("no holder panics")
+    }
+}
+
+impl Kernel for Datapath {
+    fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
+        if self.loaded.tables().has_room_for(wanted) { self.loaded.publish(wanted) } else { self.grow(wanted) }
+    }
+
+    fn published(&self) -> Result<Vec<Published>, KernelError> {
+        Ok(self.loaded.tables().published())
+    }
+
+    fn counters(&self) -> Result<Counters, KernelError> {
+        let tables = self.loaded.tables();
+        self.loaded.counters.read(tables.backend_ids(), tables.service_ids())
+    }
+
+    fn explain(
+        &mut self,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+        protocol: Protocol,
+    ) -> Result<Way, KernelError> {
+        self.loaded.explainer.explain(source, destination, protocol)
+    }
+
+    fn attach(&mut self) -> Result<(), KernelError> {
+        let program = object::program(&mut self.loaded.live)?;
+        self.links.attach(program, &self.pins, &self.settings.interfaces)?;
+        self.remove_old_maps()?;
+        let announced = self.loaded.tables().announced();
+        for interface in &self.settings.interfaces {
+            let index = links::index_of(&interface.name)?;
+            self.loaded.next_hops.announce(index, announced.clone());
+        }
+        Ok(())
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        self.links.status(&self.settings.interfaces)
+    }
+
+    fn is_resolved(&self, backend: BackendId) -> bool {
+        self.loaded.tables().is_resolved(backend)
+    }
+
+    fn detach(&mut self) -> Result<(), KernelError> {
+        self.links = Links::default();
+        self.pins.remove_all()
+    }
+}
+
+/// The folder of maps to go on with: the one that the attached program works on, else the newest complete one.
+fn adoptable(pins: &Pins, need: Capacity) -> Result<Option<PathBuf>, KernelError> {
+    let running: Vec<_> = pins.links()?.iter().filter_map(|left| pins::program(left.program)).collect();
+    let mut folders = pins.map_folders()?;
+    if !running.is_empty() {
+        folders.retain(|folder| running.iter().any(|program| pins::uses(program, folder)));
+    }
+    let Some(folder) = folders.pop() else { return Ok(None) };
+    match object::check_pins(&folder, need)? {
+        Fit::Fits => Ok(Some(folder)),
+        Fit::TooSmall | Fit::Incomplete => Ok(None),
+    }
+}
+
+fn memory(folder: &Path) -> Result<Memory, KernelError> {
+    Ok(Memory {
+        control: mapped(folder, maps::CONTROL)?,
+        directory: mapped(folder, maps::DIRECTORY)?,
+        services: mapped(folder, maps::SERVICES)?,
+        slots: mapped(folder, maps::SLOTS)?,
+        backends: mapped(folder, maps::BACKENDS)?,
+    })
+}
+
+fn mapped<T: aya::Pod>(folder: &Path, name: &str) -> Result<Mapped<T>, KernelError> {
+    let failed = |error: &dyn std::fmt::Display| KernelError(format!("the map {name} cannot be read: {error}"));
+    let data = MapData::from_pin(folder.join(name)).map_err(|error| failed(&error))?;
+    let entries = data.info().map_err(|error| failed(&error))?.max_entries();
+    Mapped::new(data.fd().as_fd(), entries).map_err(|error| failed(&error))
+}

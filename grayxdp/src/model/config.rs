@@ -16,6 +16,9 @@ pub struct Config {
     /// Where the journal and the hash key lie.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
+    /// Where the program's maps and links are pinned; on a BPF file system.
+    #[serde(default = "default_pin_dir")]
+    pub pin_dir: PathBuf,
     /// The operators' socket.
     #[serde(default)]
     pub control: Control,
@@ -39,6 +42,10 @@ pub struct Config {
 
 fn default_state_dir() -> PathBuf {
     "/var/lib/grayxdp".into()
+}
+
+fn default_pin_dir() -> PathBuf {
+    "/sys/fs/bpf/grayxdp".into()
 }
 
 fn default_history_retention() -> Duration {

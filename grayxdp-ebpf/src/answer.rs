@@ -1,0 +1,94 @@
+//! Packets that the program answers itself: ICMP echo requests for a virtual address, ARP requests for an announced one.
+
+use core::mem::offset_of;
+
+use grayxdp_common::checksum::Delta;
+use network_types::{arp::ArpHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr};
+
+use crate::{
+    frame::{Frame, View},
+    packet::{ETHERNET_LEN, ICMP, Ip},
+    rewrite,
+};
+
+/// Time to live of an answer.
+const ANSWER_TTL: u8 = 64;
+/// ICMP type of an echo request.
+const ECHO_REQUEST: u8 = 8;
+/// ARP over Ethernet for IPv4: hardware and protocol type, address lengths, as they lie in memory.
+const ETHERNET_IPV4: u64 = u64::from_ne_bytes([0, 1, 8, 0, 6, 4, 0, 0]);
+/// The bits of that word that are not the operation.
+const NOT_OPERATION: u64 = u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 0, 0]);
+/// ARP request.
+const REQUEST: u16 = 1_u16.to_be();
+/// ARP reply.
+const REPLY: u16 = 2_u16.to_be();
+
+/// Turns an ICMP echo request into its reply; false where it is none, then nothing was changed.
+#[inline(always)]
+#[must_use]
+pub fn echo(frame: Frame, ip: Ip) -> bool {
+    if ip.protocol != ICMP || ip.is_fragment() {
+        return false;
+    }
+    let Some(length) = ip.header_len() else { return false };
+    let Some(icmp) = frame.at::<Icmpv4Hdr>(ETHERNET_LEN + length) else { return false };
+    let kind: u16 = icmp.read(0);
+    if kind != u16::from_ne_bytes([ECHO_REQUEST, 0]) {
+        return false;
+    }
+    icmp.write(0, 0_u16);
+    let check: u16 = icmp.read(offset_of!(Icmpv4Hdr, check));
+    icmp.write(offset_of!(Icmpv4Hdr, check), Delta::replace16(kind, 0).apply(check));
+    ip.header.write(offset_of!(Ipv4Hdr, src_addr), ip.destination);
+    ip.header.write(offset_of!(Ipv4Hdr, dst_addr), ip.source);
+    let old: u16 = ip.header.read(offset_of!(Ipv4Hdr, ttl));
+    ip.header.write(offset_of!(Ipv4Hdr, ttl), ANSWER_TTL);
+    rewrite::apply_ip(ip, Delta::replace16(old, ip.header.read(offset_of!(Ipv4Hdr, ttl))));
+    swap_ethernet(frame);
+    true
+}
+
+/// The address that an ARP request asks for; none where the frame is no request for another's IPv4 address.
+#[inline(always)]
+#[must_use]
+pub fn arp_target(frame: Frame) -> Option<u32> {
+    let arp = frame.at::<ArpHdr>(ETHERNET_LEN)?;
+    let operation: u16 = arp.read(offset_of!(ArpHdr, oper));
+    let sender: u32 = arp.read(offset_of!(ArpHdr, spa));
+    let target: u32 = arp.read(offset_of!(ArpHdr, tpa));
+    let sound = arp.read::<u64>(0) & NOT_OPERATION == ETHERNET_IPV4;
+    (sound && operation == REQUEST && sender != target).then_some(target)
+}
+
+/// Turns an ARP request into the reply that says `address`.
+#[inline(always)]
+pub fn arp(frame: Frame, address: [u8; 6]) {
+    let (Some(arp), Some(ethernet)) = (frame.at::<ArpHdr>(ETHERNET_LEN), frame.at::<[u8; 14]>(0)) else { return };
+    let request = arp.get();
+    let mut reply = request;
+    reply.oper = REPLY.to_ne_bytes();
+    (reply.sha, reply.spa) = (address, request.tpa);
+    (reply.tha, reply.tpa) = (request.sha, request.spa);
+    arp.set(reply);
+    write_ethernet(ethernet, request.sha, address);
+}
+
+/// Sends a frame back where it came from.
+#[inline(always)]
+fn swap_ethernet(frame: Frame) {
+    if let Some(header) = frame.at::<[u8; 14]>(0) {
+        let bytes = header.get();
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = bytes;
+        write_ethernet(header, [s0, s1, s2, s3, s4, s5], [d0, d1, d2, d3, d4, d5]);
+    }
+}
+
+#[inline(always)]
+fn write_ethernet(header: View<[u8; 14]>, to: [u8; 6], from: [u8; 6]) {
+    let mut bytes = header.get();
+    (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]) = (to[0], to[1], to[2], to[3], to[4], to[5]);
+    (bytes[6], bytes[7], bytes[8], bytes[9], bytes[10], bytes[11]) =
+        (from[0], from[1], from[2], from[3], from[4], from[5]);
+    header.set(bytes);
+}

@@ -1,0 +1,191 @@
+//! From a backend back to the client: the source becomes the virtual endpoint again.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    bindings::{
+        BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+        BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup as FibLookup,
+    },
+    helpers::bpf_fib_lookup,
+};
+use grayxdp_common::{
+    counters::BackendCounters,
+    explanation::Step,
+    ids::ServiceId,
+    reason::Reason,
+    records::{APART, BackendRecord, Control, NextHop, ReplyWay, RouteKind},
+};
+use grayxdp_ebpf::{
+    packet::{Packet, flags},
+    rewrite::{self, Checksum, NewEnd, TimeToLive},
+};
+
+use crate::{Arrival, Outcome, forward, tables};
+
+/// Address family of IPv4.
+const AF_INET: u8 = 2;
+
+/// Rewrites a backend's packet as the service's.
+#[inline(always)]
+pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id: u16) -> Outcome {
+    let Some(backend) = tables::backend(id) else { return Outcome::Counted(ServiceId::NONE, Reason::Fault) };
+    let service = ServiceId(backend.service);
+    tables::note(|explanation| {
+        explanation.step = Step::Reverse as u32;
+        explanation.service = backend.service;
+        explanation.version = backend.version;
+        explanation.backend = id;
+    });
+    let mut hop = NextHop::UNKNOWN;
+    if let Some(reason) = find_hop(arrival, control, packet, backend, &mut hop) {
+        return Outcome::Counted(service, reason);
+    }
+    let checksum = match forward::checksum_of(arrival, packet) {
+        Ok(checksum) => checksum,
+        Err(reason) => return Outcome::Counted(service, reason),
+    };
+    count(arrival, id, checksum);
+    let end = NewEnd {
+        address: backend.virtual_address,
+        port: backend.virtual_port,
+        ip: backend.reverse_ip,
+        l4: backend.reverse_l4,
+    };
+    if hop.is_known() {
+        tables::note(|explanation| explanation.next_hop = hop);
+        rewrite::source(packet, checksum, end, TimeToLive::Decrement);
+        rewrite::ethernet(arrival.frame, &hop);
+        Outcome::Forwarded(hop)
+    } else {
+        rewrite::source(packet, checksum, end, TimeToLive::Keep);
+        Outcome::Counted(service, Reason::UnresolvedClient)
+    }
+}
+
+/// Finds the way to the client; leaves `hop` unknown where the kernel is to find it. A reason says that the packet stays
+/// as it came: it is no reply of the service, or nothing leads to the client.
+#[inline(always)]
+fn find_hop(
+    arrival: Arrival,
+    control: &Control,
+    packet: &Packet,
+    backend: &BackendRecord,
+    hop: &mut NextHop,
+) -> Option<Reason> {
+    let client = packet.ip.destination;
+    if control.reply_way == ReplyWay::Gateway as u32 && !is_apart(control, client) {
+        *hop = control.gateway;
+        return None;
+    }
+    if let Some(route) = tables::route(client) {
+        if route.kind == RouteKind::Untouched as u32 {
+            return Some(Reason::DirectAccess);
+        }
+        if route.kind == RouteKind::Gateway as u32 {
+            *hop = route.next_hop;
+        } else if route.kind == RouteKind::OnLink as u32 {
+            *hop = tables::neighbour(client);
+        }
+    }
+    if hop.is_known() { None } else { by_kernel(arrival, packet, backend, hop) }
+}
+
+/// Whether an address does not go by the gateway.
+#[inline(always)]
+fn is_apart(control: &Control, address: u32) -> bool {
+    let mut index = 0;
+    while index < APART {
+        if index as u32 >= control.apart_len {
+            return false;
+        }
+        if control.apart[index].holds(address) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// Asks the kernel's own tables.
+#[inline(always)]
+fn by_kernel(arrival: Arrival, packet: &Packet, backend: &BackendRecord, hop: &mut NextHop) -> Option<Reason> {
+    // SAFETY: all-zero is a valid value of this plain C structure.
+    let mut query: FibLookup = unsafe { core::mem::zeroed() };
+    query.family = AF_INET;
+    query.l4_protocol = packet.ip.protocol;
+    query.sport = backend.virtual_port;
+    query.dport = packet.destination_port;
+    query.ifindex = arrival.interface;
+    query.__bindgen_anon_3.ipv4_src = backend.virtual_address;
+    query.__bindgen_anon_4.ipv4_dst = packet.ip.destination;
+    // SAFETY: the context is the program's own, the structure lives on the stack and its size is given.
+    let answer = unsafe { bpf_fib_lookup(arrival.context, &raw mut query, size_of::<FibLookup>() as i32, 0) } as u32;
+    match answer {
+        BPF_FIB_LKUP_RET_SUCCESS => {
+            *hop = hop_of(&query);
+            None
+        }
+        BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FWD_DISABLED | BPF_FIB_LKUP_RET_UNSUPP_LWT => None,
+        _ => Some(Reason::NoRoute),
+    }
+}
+
+/// The Ethernet addresses and the interface of an answer.
+///
+/// Read by aligned loads: the verifier refuses others from the stack. The kernel's machine is little-endian here.
+#[inline(always)]
+fn hop_of(answer: &FibLookup) -> NextHop {
+    let start = core::ptr::from_ref(answer).cast::<u8>();
+    let (source, destination) = (offset_of!(FibLookup, smac), offset_of!(FibLookup, dmac));
+    const { assert!(offset_of!(FibLookup, smac) % 4 == 0 && offset_of!(FibLookup, dmac) % 4 == 2) };
+    // SAFETY: within the structure, and aligned as asserted; volatile keeps the loads as they are written.
+    let (s0, s4, d0, d2) = unsafe {
+        (
+            start.add(source).cast::<u32>().read_volatile(),
+            start.add(source + 4).cast::<u16>().read_volatile(),
+            start.add(destination).cast::<u16>().read_volatile(),
+            start.add(destination + 2).cast::<u32>().read_volatile(),
+        )
+    };
+    NextHop {
+        head: u64::from(d0) | (u64::from(d2) << 16) | (u64::from(s0) << 48),
+        tail: (s0 >> 16) | (u32::from(s4) << 16),
+        interface: answer.ifindex,
+    }
+}
+
+/// Counts a backend's packet.
+#[inline(always)]
+fn count(arrival: Arrival, id: u16, checksum: Checksum) {
+    if tables::explains() {
+        return;
+    }
+    tables::count(id, |counters| {
+        counters.packets_reverse += 1;
+        counters.bytes_reverse += arrival.frame.len();
+        if let Checksum::Tcp(header) = checksum {
+            count_flags(header.read(13), header.read(4), counters);
+        }
+    });
+}
+
+#[inline(always)]
+fn count_flags(bits: u8, sequence: u32, counters: &mut BackendCounters) {
+    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+        return;
+    }
+    if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN | flags::ACK {
+        counters.syn_acks += 1;
+    }
+    if bits & flags::RST != 0 {
+        if sequence == 0 {
+            counters.refusals += 1;
+        } else {
+            counters.resets_reverse += 1;
+        }
+    }
+    if bits & flags::FIN != 0 {
+        counters.fins_reverse += 1;
+    }
+}

@@ -1,0 +1,136 @@
+//! From a client to a backend: service → bucket → version → slot → backend → rewrite.
+
+use grayxdp_common::{
+    counters::BackendCounters,
+    directory::Entry,
+    explanation::Step,
+    hash::FlowHash,
+    ids::ServiceId,
+    reason::Reason,
+    records::{BackendRecord, ServiceRecord},
+};
+use grayxdp_ebpf::{
+    packet::{ETHERNET_LEN, Packet, TCP, flags},
+    rewrite::{self, Checksum, NewEnd, TimeToLive},
+};
+
+use crate::{Arrival, Outcome, tables};
+
+/// Chooses a backend for a client's packet and rewrites it.
+#[inline(always)]
+pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Outcome {
+    let Some(service) = tables::service(entry.index()) else {
+        return Outcome::Counted(ServiceId::NONE, Reason::Fault);
+    };
+    tables::note(|explanation| {
+        explanation.step = Step::Service as u32;
+        explanation.service = service.service.0;
+        explanation.epoch = service.epoch;
+        explanation.rollout = service.rollout;
+    });
+    let checksum = match checksum_of(arrival, packet) {
+        Ok(checksum) => checksum,
+        Err(reason) => return Outcome::Counted(service.service, reason),
+    };
+    let Some(id) = choose(packet, service) else { return Outcome::Counted(service.service, Reason::NoBackend) };
+    let Some(backend) = tables::backend(id) else { return Outcome::Counted(service.service, Reason::Fault) };
+    count(arrival, id, checksum);
+    let end = NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 };
+    send(arrival, packet, checksum, service.service, backend, end)
+}
+
+/// Where the TCP or UDP checksum is, once the packet proved whole and alive.
+#[inline(always)]
+pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum, Reason> {
+    if packet.ip.total_len() + ETHERNET_LEN as u64 > arrival.frame.len() {
+        return Err(Reason::Malformed);
+    }
+    if packet.ip.ttl() <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    if packet.ip.protocol == TCP {
+        packet.tcp(arrival.frame).map(Checksum::Tcp).ok_or(Reason::Malformed)
+    } else {
+        Ok(Checksum::Udp)
+    }
+}
+
+/// The backend of a flow; none where the version's pool is empty.
+#[inline(always)]
+fn choose(packet: &Packet, service: &ServiceRecord) -> Option<u16> {
+    let mut flow = packet.flow();
+    if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY != 0 {
+        (flow.source_port, flow.destination_port) = (0, 0);
+    }
+    let hash = FlowHash::of(&flow, &tables::hash_key());
+    let (bucket, slot) = (hash.bucket(), hash.slot());
+    let index = service.split.version_of(bucket);
+    let (table, version) =
+        if index == 0 { (service.tables[0], service.versions[0]) } else { (service.tables[1], service.versions[1]) };
+    let id = tables::backend_of_slot(table, slot)?;
+    tables::note(|explanation| {
+        explanation.hash = hash.0;
+        explanation.bucket = bucket;
+        explanation.version_index = index as u32;
+        explanation.version = version.0;
+        explanation.slot = slot;
+        explanation.table = table;
+        explanation.backend = id;
+    });
+    (id != 0).then_some(id)
+}
+
+/// Counts a client's packet for its backend.
+#[inline(always)]
+fn count(arrival: Arrival, id: u16, checksum: Checksum) {
+    if tables::explains() {
+        return;
+    }
+    tables::count(id, |counters| {
+        counters.packets_forward += 1;
+        counters.bytes_forward += arrival.frame.len();
+        if let Checksum::Tcp(header) = checksum {
+            count_flags(header.read(13), counters);
+        }
+    });
+}
+
+#[inline(always)]
+fn count_flags(bits: u8, counters: &mut BackendCounters) {
+    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+        return;
+    }
+    if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
+        counters.syns += 1;
+    }
+    if bits & flags::RST != 0 {
+        counters.resets_forward += 1;
+    }
+    if bits & flags::FIN != 0 {
+        counters.fins_forward += 1;
+    }
+}
+
+/// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known.
+#[inline(always)]
+fn send(
+    arrival: Arrival,
+    packet: &Packet,
+    checksum: Checksum,
+    service: ServiceId,
+    backend: &BackendRecord,
+    end: NewEnd,
+) -> Outcome {
+    let hop = backend.next_hop;
+    tables::note(|explanation| {
+        explanation.step = Step::Backend as u32;
+        explanation.next_hop = hop;
+    });
+    if !hop.is_known() {
+        rewrite::destination(packet, checksum, end, TimeToLive::Keep);
+        return Outcome::Counted(service, Reason::UnresolvedBackend);
+    }
+    rewrite::destination(packet, checksum, end, TimeToLive::Decrement);
+    rewrite::ethernet(arrival.frame, &hop);
+    Outcome::Forwarded(hop)
+}

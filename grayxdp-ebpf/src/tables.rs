@@ -1,0 +1,168 @@
+//! The maps, and reading them. Sizes given here are placeholders: user space sets them when it loads the program.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+};
+use grayxdp_common::{
+    counters::{BackendCounters, ReasonCounters},
+    directory::{DirectorySet, EndpointKey, Place},
+    explanation::Explanation,
+    hash::HashKey,
+    ids::ServiceId,
+    reason::Reason,
+    records::{BackendRecord, Control, InterfaceRecord, NextHop, Route, ServiceRecord, SlotTable},
+};
+
+/// User space writes single words of such a map.
+const MAPPABLE: u32 = 1 << 10;
+/// Elements are allocated as they come; the kernel asks for it in a trie.
+const NO_PREALLOC: u32 = 1;
+
+#[map(name = "CONTROL")]
+static CONTROL: Array<Control> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "DIRECTORY")]
+static DIRECTORY: Array<DirectorySet> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "SERVICES")]
+static SERVICES: Array<ServiceRecord> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "SLOTS")]
+static SLOTS: Array<SlotTable> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "BACKENDS")]
+static BACKENDS: Array<BackendRecord> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "COUNTERS")]
+static COUNTERS: PerCpuArray<BackendCounters> = PerCpuArray::with_max_entries(1, 0);
+#[map(name = "REASONS")]
+static REASONS: PerCpuArray<ReasonCounters> = PerCpuArray::with_max_entries(1, 0);
+#[map(name = "ROUTES")]
+static ROUTES: LpmTrie<u32, Route> = LpmTrie::with_max_entries(1, NO_PREALLOC);
+#[map(name = "NEIGHBOURS")]
+static NEIGHBOURS: HashMap<u32, NextHop> = HashMap::with_max_entries(1, 0);
+#[map(name = "INTERFACES")]
+static INTERFACES: HashMap<u32, InterfaceRecord> = HashMap::with_max_entries(1, 0);
+#[map(name = "EXPLANATION")]
+static EXPLANATION: Array<Explanation> = Array::with_max_entries(1, 0);
+
+/// The flow hash's key, set before the program is loaded.
+#[unsafe(no_mangle)]
+static HASH_KEY: HashKey = HashKey([0; 4]);
+/// 1 in the instance that explains: it counts nothing and writes down what it does.
+#[unsafe(no_mangle)]
+static EXPLAINS: u32 = 0;
+
+/// Reads a constant that user space sets when it loads the program; the verifier knows its value.
+#[inline(always)]
+fn constant<T: Copy>(global: &T) -> T {
+    // SAFETY: a reference is valid to read; volatile, because the compiler must not take the placeholder's value.
+    unsafe { core::ptr::read_volatile(global) }
+}
+
+/// The flow hash's key.
+#[inline(always)]
+pub(crate) fn hash_key() -> HashKey {
+    constant(&HASH_KEY)
+}
+
+/// Whether this instance explains.
+#[inline(always)]
+pub(crate) fn explains() -> bool {
+    constant(&EXPLAINS) != 0
+}
+
+/// The root of the tables.
+#[inline(always)]
+pub(crate) fn control() -> Option<&'static Control> {
+    CONTROL.get(0)
+}
+
+/// What a directory says about an endpoint.
+#[inline(always)]
+pub(crate) fn look_up(place: Place, key: EndpointKey) -> Option<u64> {
+    let set = DIRECTORY.get(place.set_of(key))?;
+    if set.keys[0] == key.0 {
+        Some(set.values[0])
+    } else if set.keys[1] == key.0 {
+        Some(set.values[1])
+    } else if set.keys[2] == key.0 {
+        Some(set.values[2])
+    } else if set.keys[3] == key.0 {
+        Some(set.values[3])
+    } else {
+        None
+    }
+}
+
+/// A service record.
+#[inline(always)]
+pub(crate) fn service(index: u32) -> Option<&'static ServiceRecord> {
+    SERVICES.get(index)
+}
+
+/// The backend id in a slot of a table.
+#[inline(always)]
+pub(crate) fn backend_of_slot(table: u16, slot: u16) -> Option<u16> {
+    let table = SLOTS.get(u32::from(table))?;
+    table.0.get(usize::from(slot)).copied()
+}
+
+/// A backend.
+#[inline(always)]
+pub(crate) fn backend(id: u16) -> Option<&'static BackendRecord> {
+    BACKENDS.get(u32::from(id))
+}
+
+/// This CPU's counters of a backend.
+#[inline(always)]
+pub(crate) fn count(id: u16, add: impl FnOnce(&mut BackendCounters)) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(u32::from(id)) {
+        // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+        add(unsafe { &mut *counters });
+    }
+}
+
+/// Counts what became of a packet of a service.
+#[inline(always)]
+pub(crate) fn count_reason(service: ServiceId, reason: Reason) {
+    if explains() {
+        note(|explanation| {
+            explanation.service = service.0;
+            explanation.reason = reason as u32 + 1;
+        });
+        return;
+    }
+    if let Some(counters) = REASONS.get_ptr_mut(u32::from(service.0)) {
+        // SAFETY: as for `count`.
+        let counters = unsafe { &mut *counters };
+        counters.0[reason.index() % Reason::ROOM] += 1;
+    }
+}
+
+/// The route to a client.
+#[inline(always)]
+pub(crate) fn route(address: u32) -> Option<&'static Route> {
+    ROUTES.get(Key::new(32, address))
+}
+
+/// The next hop of an on-link client, if known.
+#[inline(always)]
+pub(crate) fn neighbour(address: u32) -> NextHop {
+    // SAFETY: the value is copied at once; user space replaces elements and never writes into one.
+    unsafe { NEIGHBOURS.get(&address).copied() }.unwrap_or(NextHop::UNKNOWN)
+}
+
+/// An attached interface.
+#[inline(always)]
+pub(crate) fn interface(index: u32) -> Option<InterfaceRecord> {
+    // SAFETY: as for `neighbour`.
+    unsafe { INTERFACES.get(&index).copied() }
+}
+
+/// Writes into the explanation, in the instance that explains.
+#[inline(always)]
+pub(crate) fn note(write: impl FnOnce(&mut Explanation)) {
+    if explains()
+        && let Some(explanation) = EXPLANATION.get_ptr_mut(0)
+    {
+        // SAFETY: the map belongs to the explaining instance alone, which is run once at a time.
+        write(unsafe { &mut *explanation });
+    }
+}

@@ -1,0 +1,83 @@
+//! Which way a packet goes: forward to a backend, backward to a client, answered, or not ours.
+
+use grayxdp_common::{
+    directory::{EndpointKey, Entry},
+    explanation::Step,
+    ids::ServiceId,
+    reason::Reason,
+    records::Control,
+};
+use grayxdp_ebpf::{
+    answer,
+    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet},
+};
+
+use crate::{Arrival, Outcome, backward, forward, tables};
+
+/// Decides and rewrites.
+#[inline(always)]
+pub(crate) fn of(arrival: Arrival) -> Outcome {
+    let Some(control) = tables::control() else { return Outcome::NotOurs };
+    let Some(ethernet) = arrival.frame.at::<[u8; ETHERNET_LEN]>(0) else { return Outcome::NotOurs };
+    let kind: u16 = ethernet.read(12);
+    if kind != ETHERTYPE_IPV4 {
+        return if kind == ETHERTYPE_ARP { arp(arrival, control) } else { Outcome::NotOurs };
+    }
+    let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NotOurs };
+    let Some(packet) = Packet::of(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
+    if let Some(entry) = tables::look_up(control.directory, packet.destination()) {
+        return forward::to_backend(arrival, &packet, Entry(entry));
+    }
+    if let Some(backend) = tables::look_up(control.directory, packet.source()) {
+        return backward::to_client(arrival, control, &packet, backend as u16);
+    }
+    match tables::look_up(control.directory, EndpointKey::address(ip.destination)) {
+        Some(entry) => for_address(Entry(entry), Reason::NoService),
+        None => Outcome::NotOurs,
+    }
+}
+
+/// A packet whose ports cannot be read: another protocol, a fragment, a broken header.
+#[inline(always)]
+fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
+    let Some(entry) = tables::look_up(control.directory, EndpointKey::address(ip.destination)) else {
+        return Outcome::NotOurs;
+    };
+    let entry = Entry(entry);
+    if ip.is_fragment() {
+        return for_address(entry, Reason::Fragment);
+    }
+    if ip.header_len().is_none() {
+        return for_address(entry, Reason::Malformed);
+    }
+    if entry.has(Entry::LOCAL_ADDRESS) {
+        return for_address(entry, Reason::LocalAddress);
+    }
+    if answer::echo(arrival.frame, ip) {
+        return for_address(entry, Reason::Echo);
+    }
+    for_address(entry, if ip.protocol == ICMP { Reason::Icmp } else { Reason::NoService })
+}
+
+/// Counts a packet for a virtual address; what this host has itself is left to it.
+#[inline(always)]
+fn for_address(entry: Entry, reason: Reason) -> Outcome {
+    let service = ServiceId(entry.index() as u16);
+    tables::note(|explanation| explanation.step = Step::Address as u32);
+    Outcome::Counted(service, if entry.has(Entry::LOCAL_ADDRESS) { Reason::LocalAddress } else { reason })
+}
+
+/// Answers who has an announced virtual address.
+#[inline(always)]
+fn arp(arrival: Arrival, control: &Control) -> Outcome {
+    let Some(target) = answer::arp_target(arrival.frame) else { return Outcome::NotOurs };
+    let Some(entry) = tables::look_up(control.directory, EndpointKey::address(target)).map(Entry) else {
+        return Outcome::NotOurs;
+    };
+    if !entry.has(Entry::ANNOUNCE) {
+        return Outcome::NotOurs;
+    }
+    let Some(interface) = tables::interface(arrival.interface) else { return Outcome::NotOurs };
+    answer::arp(arrival.frame, interface.address);
+    Outcome::Counted(ServiceId(entry.index() as u16), Reason::Arp)
+}

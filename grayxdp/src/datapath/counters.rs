@@ -1,0 +1,69 @@
+//! Reading the counters: per-CPU values, summed.
+
+use std::path::Path;
+
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use grayxdp_common::{
+    counters::{BackendCounters, ReasonCounters},
+    maps,
+    reason::Reason,
+};
+
+use crate::model::kernel::{BackendId, Counters, KernelError, ServiceId};
+
+/// The counter maps.
+pub(super) struct CounterMaps {
+    backends: PerCpuArray<MapData, BackendCounters>,
+    reasons: PerCpuArray<MapData, ReasonCounters>,
+}
+
+impl CounterMaps {
+    /// Opens the pinned maps.
+    pub(super) fn open(folder: &Path) -> Result<Self, KernelError> {
+        let open = |name: &str| MapData::from_pin(folder.join(name)).map(Map::PerCpuArray).map_err(|e| failed(&e));
+        Ok(Self {
+            backends: open(maps::COUNTERS)?.try_into().map_err(|e| failed(&e))?,
+            reasons: open(maps::REASONS)?.try_into().map_err(|e| failed(&e))?,
+        })
+    }
+
+    /// Sums over all CPUs.
+    pub(super) fn read(
+        &self,
+        backends: impl Iterator<Item = BackendId>,
+        services: impl Iterator<Item = ServiceId>,
+    ) -> Result<Counters, KernelError> {
+        let mut counters = Counters::default();
+        for id in backends {
+            let values = self.backends.get(&u32::from(id.0), 0).map_err(|e| failed(&e))?;
+            let mut sum = BackendCounters::default();
+            values.iter().for_each(|value| sum += *value);
+            counters.backends.insert(id, sum);
+        }
+        for id in services {
+            let values = self.reasons.get(&u32::from(id.0), 0).map_err(|e| failed(&e))?;
+            let mut sum = ReasonCounters::default();
+            values.iter().for_each(|value| sum += *value);
+            for reason in Reason::ALL {
+                let count = sum.0[reason.index()];
+                if count > 0 {
+                    counters.reasons.insert((id, *reason), count);
+                }
+            }
+        }
+        Ok(counters)
+    }
+
+    /// Sets a backend's counters to zero, before its id is given to another.
+    pub(super) fn clear(&mut self, id: BackendId) -> Result<(), KernelError> {
+        let cpus =
+            aya::util::nr_cpus().map_err(|(_, error)| KernelError(format!("CPUs cannot be counted: {error}")))?;
+        let zeros = aya::maps::PerCpuValues::try_from(vec![BackendCounters::default(); cpus])
+            .map_err(|error| KernelError(error.to_string()))?;
+        self.backends.set(u32::from(id.0), zeros, 0).map_err(|e| failed(&e))
+    }
+}
+
+fn failed(error: &MapError) -> KernelError {
+    KernelError(format!("the kernel's counters cannot be read: {error}"))
+}

@@ -1,0 +1,75 @@
+//! The explaining instance: the very program on the live tables, but it counts nothing and writes down what it does.
+
+use std::{net::SocketAddrV4, path::Path};
+
+use aya::{
+    Ebpf,
+    maps::{Array, MapData, MapError},
+    programs::{TestRun as _, TestRunOptions},
+};
+use etherparse::PacketBuilder;
+use grayxdp_common::{explanation::Explanation, hash::HashKey, maps, reason::Reason};
+
+use super::{
+    Capacity,
+    object::{self, Purpose},
+};
+use crate::model::{
+    config::Protocol,
+    kernel::{KernelError, Way},
+};
+
+/// Room for a packet that comes back.
+const FRAME_ROOM: usize = 256;
+
+/// The explaining instance.
+pub(super) struct Explainer {
+    object: Ebpf,
+}
+
+impl Explainer {
+    /// Loads it on the live tables.
+    pub(super) fn load(folder: &Path, capacity: Capacity, key: &HashKey) -> Result<Self, KernelError> {
+        object::load(folder, capacity, key, Purpose::Explain).map(|object| Self { object })
+    }
+
+    /// Shows it a packet: for TCP a SYN.
+    pub(super) fn explain(
+        &mut self,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+        protocol: Protocol,
+    ) -> Result<Way, KernelError> {
+        let frame = frame(source, destination, protocol);
+        self.explanation()?.set(0, Explanation::default(), 0).map_err(|e| failed(&e))?;
+        let mut out = [0; FRAME_ROOM];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&frame);
+        options.data_out = Some(&mut out);
+        let program = object::program(&mut self.object)?;
+        program.test_run(options).map_err(|error| KernelError(format!("the program cannot be run: {error}")))?;
+        let explanation = self.explanation()?.get(&0, 0).map_err(|e| failed(&e))?;
+        let reason = explanation.reason.checked_sub(1).and_then(Reason::from_number);
+        Ok(Way { reason, explanation })
+    }
+
+    fn explanation(&mut self) -> Result<Array<&mut MapData, Explanation>, KernelError> {
+        let map = self.object.map_mut(maps::EXPLANATION).expect("the object file has the map");
+        map.try_into().map_err(|e: MapError| failed(&e))
+    }
+}
+
+fn frame(source: SocketAddrV4, destination: SocketAddrV4, protocol: Protocol) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.ip().octets(), destination.ip().octets(), 64);
+    let mut frame = Vec::with_capacity(FRAME_ROOM);
+    let written = match protocol {
+        Protocol::Tcp => builder.tcp(source.port(), destination.port(), 1, 64_240).syn().write(&mut frame, &[]),
+        Protocol::Udp => builder.udp(source.port(), destination.port()).write(&mut frame, &[]),
+    };
+    written.expect("a vector takes all bytes, and no field is out of range");
+    frame
+}
+
+fn failed(error: &MapError) -> KernelError {
+    KernelError(format!("the explanation cannot be read: {error}"))
+}

@@ -1,0 +1,164 @@
+//! Attaching to interfaces: new links are pinned, left ones are kept or moved to this program without losing a packet.
+
+use std::{collections::BTreeMap, ffi::CString, fs};
+
+use aya::programs::{ProgramError, Xdp, XdpMode, links::FdLink, xdp::XdpLink};
+
+use super::pins::{self, GENERIC, NATIVE, Pins};
+use crate::model::{
+    api::InterfaceStatus,
+    config::{AttachMode, Interface},
+    kernel::KernelError,
+};
+
+/// Interfaces that carry the program now.
+#[derive(Default)]
+pub(super) struct Links {
+    attached: BTreeMap<u32, &'static str>,
+}
+
+impl Links {
+    /// Attaches `program` to all interfaces, and takes left links off those that are not named.
+    pub(super) fn attach(
+        &mut self,
+        program: &mut Xdp,
+        pins: &Pins,
+        interfaces: &[Interface],
+    ) -> Result<(), KernelError> {
+        let mut wanted = BTreeMap::new();
+        for interface in interfaces {
+            wanted.insert(index_of(&interface.name)?, interface);
+        }
+        let mut left: BTreeMap<u32, pins::Left> =
+            pins.links()?.into_iter().map(|left| (left.interface, left)).collect();
+        for (index, interface) in &wanted {
+            let mode = match left.remove(index) {
+                Some(link) => take_over(program, link, pins, interface)?,
+                None => attach_anew(program, *index, pins, interface)?,
+            };
+            self.attached.insert(*index, mode);
+        }
+        for link in left.into_values() {
+            fs::remove_file(&link.path)
+                .map_err(|error| KernelError(format!("the pin {} cannot be removed: {error}", link.path.display())))?;
+            self.attached.remove(&link.interface);
+        }
+        Ok(())
+    }
+
+    /// How each interface is attached.
+    pub(super) fn status(&self, interfaces: &[Interface]) -> Vec<InterfaceStatus> {
+        let mode = |interface: &Interface| {
+            index_of(&interface.name).ok().and_then(|index| self.attached.get(&index)).copied().unwrap_or("detached")
+        };
+        interfaces
+            .iter()
+            .map(|interface| InterfaceStatus { name: interface.name.clone(), mode: mode(interface).to_owned() })
+            .collect()
+    }
+}
+
+/// Moves a left link to this program, or keeps it where it runs the very same one on the same maps.
+fn take_over(
+    program: &mut Xdp,
+    left: pins::Left,
+    pins: &Pins,
+    interface: &Interface,
+) -> Result<&'static str, KernelError> {
+    let ours = program.info().map_err(|error| failed(interface, &error))?;
+    let same = pins::program(left.program)
+        .is_some_and(|running| running.tag() == ours.tag() && running.map_ids().ok() == ours.map_ids().ok());
+    if !same {
+        let link = XdpLink::try_from(pins::open_link(&left.path)?).map_err(|error| KernelError(error.to_string()))?;
+        match program.attach_to_link(link) {
+            Ok(id) => drop(program.take_link(id).map_err(|error| failed(interface, &error))?),
+            Err(error) if is_gone(&error) => {
+                // The device that the link was for is gone; its index serves another one now.
+                fs::remove_file(&left.path).map_err(|error| KernelError(error.to_string()))?;
+                return attach_anew(program, left.interface, pins, interface);
+            }
+            Err(error) => return Err(failed(interface, &error)),
+        }
+    }
+    Ok(left.mode)
+}
+
+fn attach_anew(program: &mut Xdp, index: u32, pins: &Pins, interface: &Interface) -> Result<&'static str, KernelError> {
+    let modes: &[XdpMode] = match interface.mode {
+        AttachMode::Native => &[XdpMode::Driver],
+        AttachMode::Generic => &[XdpMode::Skb],
+        AttachMode::Auto => &[XdpMode::Driver, XdpMode::Skb],
+    };
+    let mut outcome = Err(KernelError(format!("{} was not attached", interface.name)));
+    for mode in modes {
+        match attach_pinned(program, index, pins, *mode, interface) {
+            Ok(()) => return Ok(label(*mode)),
+            Err(error) => outcome = Err(error),
+        }
+    }
+    outcome
+}
+
+fn attach_pinned(
+    program: &mut Xdp,
+    index: u32,
+    pins: &Pins,
+    mode: XdpMode,
+    interface: &Interface,
+) -> Result<(), KernelError> {
+    let id = program.attach_to_if_index(index, mode).map_err(|error| failed(interface, &error))?;
+    let link = program.take_link(id).map_err(|error| failed(interface, &error))?;
+    let link = FdLink::try_from(link).map_err(|_| {
+        KernelError(format!(
+            "{}: this kernel has no links for XDP, so the program would not outlive the daemon; grayxdp needs Linux 5.10",
+            interface.name
+        ))
+    })?;
+    link.pin(pins.link(index, label(mode)))
+        .map(drop)
+        .map_err(|error| KernelError(format!("{}: {error}", interface.name)))
+}
+
+const fn label(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Driver => NATIVE,
+        XdpMode::Skb | XdpMode::Default | XdpMode::Hardware => GENERIC,
+    }
+}
+
+/// The index of an interface in this network namespace.
+pub(super) fn index_of(name: &str) -> Result<u32, KernelError> {
+    let text = CString::new(name).map_err(|_| KernelError(format!("`{name}` is no interface name")))?;
+    // SAFETY: the name is a terminated string.
+    match unsafe { libc::if_nametoindex(text.as_ptr()) } {
+        0 => Err(KernelError(format!(
+            "no interface `{name}` here: see `ip link`, mend `interfaces` in the configuration"
+        ))),
+        index => Ok(index),
+    }
+}
+
+fn is_gone(error: &ProgramError) -> bool {
+    os_error(error) == Some(libc::ENOLINK)
+}
+
+fn os_error(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+fn failed(interface: &Interface, error: &ProgramError) -> KernelError {
+    let name = &interface.name;
+    KernelError(match os_error(error) {
+        Some(libc::EBUSY) => format!(
+            "{name}: another XDP program is attached already; take it off (`ip link set {name} xdp off`) or leave {name} out"
+        ),
+        Some(libc::EOPNOTSUPP) => format!("{name}: its driver has no native XDP; use `mode: generic` or `mode: auto`"),
+        Some(libc::EPERM | libc::EACCES) => {
+            format!("{name}: no right to attach: run as root, or with CAP_NET_ADMIN and CAP_BPF")
+        }
+        _ => format!("{name}: the program cannot be attached: {error}"),
+    })
+}

@@ -1,0 +1,252 @@
+//! What this host knows of its links, addresses, routes and neighbours, and what follows for the data path. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::Ipv4Addr,
+};
+
+use grayxdp_common::records::{APART, NextHop, Prefix, ReplyWay, Route, RouteKind};
+
+use super::super::{capacity, tables::raw};
+
+/// An address and a prefix length.
+pub(super) type Destination = (Ipv4Addr, u8);
+
+/// How a route leads on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// By a gateway on an interface.
+    Gateway(u32, Ipv4Addr),
+    /// Straight to the neighbour on an interface.
+    Link(u32),
+    /// In a way that only the kernel can follow: several next hops, a tunnel, a refusal.
+    Other,
+}
+
+/// The host's own view, kept by netlink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mirror {
+    /// Ethernet address of each link that is up.
+    pub(super) links: BTreeMap<u32, [u8; 6]>,
+    /// This host's addresses.
+    pub(super) local: BTreeSet<Ipv4Addr>,
+    /// The main table, the best route of each destination.
+    pub(super) routes: BTreeMap<Destination, Via>,
+    /// Neighbours with a usable Ethernet address.
+    pub(super) neighbours: HashMap<(u32, Ipv4Addr), [u8; 6]>,
+    /// Whether rules or other tables decide too: then only the kernel knows the way.
+    pub(super) has_rules: bool,
+    /// The kernel's answer for each backend.
+    pub(super) ways: BTreeMap<Ipv4Addr, Via>,
+}
+
+/// What the data path is to do with replies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ReplyPlan {
+    pub(super) way: ReplyWay,
+    pub(super) gateway: NextHop,
+    pub(super) apart: Vec<Prefix>,
+    pub(super) routes: BTreeMap<Destination, Route>,
+    pub(super) neighbours: BTreeMap<Ipv4Addr, NextHop>,
+}
+
+impl Mirror {
+    /// Where packets to each of a set of backends leave.
+    pub(super) fn backend_hops(&self, backends: &BTreeSet<Ipv4Addr>) -> HashMap<Ipv4Addr, NextHop> {
+        let hop = |backend: &Ipv4Addr| self.ways.get(backend).map_or(NextHop::UNKNOWN, |via| self.hop(*via, *backend));
+        backends.iter().map(|backend| (*backend, hop(backend))).collect()
+    }
+
+    /// Neighbours whose Ethernet addresses the data path needs.
+    pub(super) fn needed_neighbours(&self) -> BTreeSet<(u32, Ipv4Addr)> {
+        let gateways = self.routes.values().filter_map(|via| match via {
+            Via::Gateway(interface, gateway) => Some((*interface, *gateway)),
+            Via::Link(_) | Via::Other => None,
+        });
+        let backends = self.ways.iter().filter_map(|(backend, via)| match via {
+            Via::Gateway(interface, gateway) => Some((*interface, *gateway)),
+            Via::Link(interface) => Some((*interface, *backend)),
+            Via::Other => None,
+        });
+        gateways.chain(backends).filter(|(interface, _)| self.links.contains_key(interface)).collect()
+    }
+
+    fn hop(&self, via: Via, destination: Ipv4Addr) -> NextHop {
+        let (interface, neighbour) = match via {
+            Via::Gateway(interface, gateway) => (interface, gateway),
+            Via::Link(interface) => (interface, destination),
+            Via::Other => return NextHop::UNKNOWN,
+        };
+        match (self.links.get(&interface), self.neighbours.get(&(interface, neighbour))) {
+            (Some(source), Some(destination)) => NextHop::new(*destination, *source, interface),
+            _ => NextHop::UNKNOWN,
+        }
+    }
+
+    /// How replies leave; `direct` are prefixes to which backends may talk past the VIP.
+    pub(super) fn reply_plan(&self, direct: &[Destination]) -> ReplyPlan {
+        let mut routes = self.untouched(direct);
+        if self.has_rules || self.routes.len() + routes.len() > capacity::ROUTES as usize {
+            return ReplyPlan { routes, ..ReplyPlan::by_routes() };
+        }
+        for (destination, via) in &self.routes {
+            let shadowed = direct.iter().any(|prefix| holds(*prefix, *destination));
+            if !shadowed {
+                routes.entry(*destination).or_insert_with(|| self.route(*via));
+            }
+        }
+        let neighbours = self.on_link_neighbours();
+        match self.single_gateway(&routes) {
+            Some((gateway, apart)) => ReplyPlan { way: ReplyWay::Gateway, gateway, apart, routes, neighbours },
+            None => ReplyPlan { routes, neighbours, ..ReplyPlan::by_routes() },
+        }
+    }
+
+    /// What is no reply of a service, whatever its ports: for this host itself, and for direct access.
+    fn untouched(&self, direct: &[Destination]) -> BTreeMap<Destination, Route> {
+        let route = Route { kind: RouteKind::Untouched as u32, reserved: 0, next_hop: NextHop::UNKNOWN };
+        let local = self.local.iter().map(|address| (*address, 32));
+        local.chain(direct.iter().copied()).map(|destination| (destination, route)).collect()
+    }
+
+    fn route(&self, via: Via) -> Route {
+        let (kind, next_hop) = match via {
+            Via::Gateway(_, gateway) => (RouteKind::Gateway, self.hop(via, gateway)),
+            Via::Link(_) => (RouteKind::OnLink, NextHop::UNKNOWN),
+            Via::Other => (RouteKind::Kernel, NextHop::UNKNOWN),
+        };
+        Route { kind: kind as u32, reserved: 0, next_hop }
+    }
+
+    fn on_link_neighbours(&self) -> BTreeMap<Ipv4Addr, NextHop> {
+        let on_link = |interface: u32, address: Ipv4Addr| self.longest(address) == Some(Via::Link(interface));
+        let known = self.neighbours.keys().filter(|(interface, address)| on_link(*interface, *address));
+        let hops = known.map(|(interface, address)| (*address, self.hop(Via::Link(*interface), *address)));
+        hops.filter(|(_, hop)| hop.is_known()).take(capacity::NEIGHBOURS as usize).collect()
+    }
+
+    fn longest(&self, address: Ipv4Addr) -> Option<Via> {
+        (0..=32_u8).rev().find_map(|length| self.routes.get(&(network(address, length), length)).copied())
+    }
+
+    /// The gateway of the default route, if no other route has one, and what does not go there, if that is little.
+    fn single_gateway(&self, routes: &BTreeMap<Destination, Route>) -> Option<(NextHop, Vec<Prefix>)> {
+        let default = routes.get(&(Ipv4Addr::UNSPECIFIED, 0))?;
+        if default.kind != RouteKind::Gateway as u32 || !default.next_hop.is_known() {
+            return None;
+        }
+        let others: Vec<Destination> =
+            routes.iter().filter(|(_, route)| *route != default).map(|(destination, _)| *destination).collect();
+        let covered = |this: &Destination| others.iter().any(|other| other != this && holds(*other, *this));
+        let apart: Vec<Prefix> = others.iter().filter(|this| !covered(this)).map(|this| prefix(*this)).collect();
+        (apart.len() <= APART).then_some((default.next_hop, apart))
+    }
+}
+
+impl ReplyPlan {
+    const fn by_routes() -> Self {
+        Self {
+            way: ReplyWay::Routes,
+            gateway: NextHop::UNKNOWN,
+            apart: Vec::new(),
+            routes: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+        }
+    }
+}
+
+fn mask(length: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)
+}
+
+fn network(address: Ipv4Addr, length: u8) -> Ipv4Addr {
+    Ipv4Addr::from_bits(address.to_bits() & mask(length))
+}
+
+/// Whether a prefix holds another, or is the same.
+fn holds((outer, outer_length): Destination, (inner, inner_length): Destination) -> bool {
+    outer_length <= inner_length && network(inner, outer_length) == outer
+}
+
+fn prefix((address, length): Destination) -> Prefix {
+    Prefix { address: raw(address), mask: mask(length).to_be() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENTS: u32 = 2;
+    const BACKENDS: u32 = 3;
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+
+    fn host() -> Mirror {
+        Mirror {
+            links: [(CLIENTS, [2; 6]), (BACKENDS, [3; 6])].into(),
+            local: [Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 1, 0, 1)].into(),
+            routes: [
+                ((Ipv4Addr::UNSPECIFIED, 0), Via::Gateway(CLIENTS, GATEWAY)),
+                ((Ipv4Addr::new(10, 0, 0, 0), 24), Via::Link(CLIENTS)),
+                ((Ipv4Addr::new(10, 1, 0, 0), 24), Via::Link(BACKENDS)),
+            ]
+            .into(),
+            neighbours: [((CLIENTS, GATEWAY), [4; 6]), ((BACKENDS, BACKEND), [5; 6])].into(),
+            has_rules: false,
+            ways: [(BACKEND, Via::Link(BACKENDS))].into(),
+        }
+    }
+
+    #[test]
+    fn a_backend_on_the_link_is_reached_by_its_own_address() {
+        let hops = host().backend_hops(&[BACKEND, Ipv4Addr::new(10, 1, 0, 9)].into());
+        assert_eq!(hops[&BACKEND], NextHop::new([5; 6], [3; 6], BACKENDS));
+        assert!(!hops[&Ipv4Addr::new(10, 1, 0, 9)].is_known());
+    }
+
+    #[test]
+    fn one_gateway_is_a_constant_and_what_is_on_link_or_local_stays_apart() {
+        let plan = host().reply_plan(&[]);
+        assert_eq!((plan.way, plan.gateway.destination()), (ReplyWay::Gateway, [4; 6]));
+        let apart = |address: [u8; 4]| plan.apart.iter().any(|prefix| prefix.holds(raw(address.into())));
+        assert!(apart([10, 0, 0, 2]) && apart([10, 0, 0, 77]) && apart([10, 1, 0, 1]));
+        assert!(!apart([203, 0, 113, 9]));
+        assert_eq!(plan.apart.len(), 2, "local addresses lie within the on-link networks");
+    }
+
+    #[test]
+    fn a_second_gateway_needs_the_routes() {
+        let mut host = host();
+        host.routes.insert((Ipv4Addr::new(172, 16, 0, 0), 12), Via::Gateway(BACKENDS, BACKEND));
+        assert_eq!(host.reply_plan(&[]).way, ReplyWay::Gateway, "one more gateway is one more prefix apart");
+        for n in 0..10 {
+            host.routes.insert((Ipv4Addr::new(192, 168, n, 0), 24), Via::Gateway(BACKENDS, BACKEND));
+        }
+        let plan = host.reply_plan(&[]);
+        assert_eq!(plan.way, ReplyWay::Routes);
+        assert_eq!(plan.routes[&(Ipv4Addr::new(192, 168, 3, 0), 24)].next_hop.destination(), [5; 6]);
+    }
+
+    #[test]
+    fn an_unresolved_gateway_is_no_constant() {
+        let mut host = host();
+        host.neighbours.remove(&(CLIENTS, GATEWAY));
+        assert_eq!(host.reply_plan(&[]).way, ReplyWay::Routes);
+    }
+
+    #[test]
+    fn direct_access_outranks_more_specific_routes() {
+        let mut host = host();
+        host.routes.insert((Ipv4Addr::new(10, 9, 1, 0), 24), Via::Link(BACKENDS));
+        let plan = host.reply_plan(&[(Ipv4Addr::new(10, 9, 0, 0), 16)]);
+        assert!(!plan.routes.contains_key(&(Ipv4Addr::new(10, 9, 1, 0), 24)));
+        assert_eq!(plan.routes[&(Ipv4Addr::new(10, 9, 0, 0), 16)].kind, RouteKind::Untouched as u32);
+    }
+
+    #[test]
+    fn policy_rules_leave_all_but_local_addresses_to_the_kernel() {
+        let plan = Mirror { has_rules: true, ..host() }.reply_plan(&[]);
+        assert_eq!(plan.way, ReplyWay::Routes);
+        assert!(plan.routes.values().all(|route| route.kind == RouteKind::Untouched as u32));
+    }
+}

@@ -1,0 +1,164 @@
+//! Reading the host's view by netlink, and asking it to resolve neighbours.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use rtnetlink::packet_route::{
+    AddressFamily,
+    address::AddressAttribute,
+    link::{LinkAttribute, LinkFlags},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+    rule::RuleAttribute,
+};
+use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
+
+use super::mirror::{Destination, Mirror, Via};
+
+/// Routing tables that a host without policy routing has: local, main, default.
+const USUAL_TABLES: [u32; 3] = [255, 254, 253];
+
+/// Reads everything.
+pub(super) async fn read(handle: &Handle, backends: &BTreeSet<Ipv4Addr>) -> Result<Mirror, rtnetlink::Error> {
+    let mut mirror = Mirror {
+        links: links(handle).await?,
+        local: local_addresses(handle).await?,
+        routes: routes(handle).await?,
+        has_rules: has_rules(handle).await?,
+        ..Mirror::default()
+    };
+    read_neighbours(handle, &mut mirror).await?;
+    for backend in backends {
+        if let Some(via) = way_to(handle, *backend).await {
+            mirror.ways.insert(*backend, via);
+        }
+    }
+    Ok(mirror)
+}
+
+async fn links(handle: &Handle) -> Result<BTreeMap<u32, [u8; 6]>, rtnetlink::Error> {
+    let messages: Vec<_> = handle.link().get().execute().try_collect().await?;
+    let up = messages.into_iter().filter(|link| link.header.flags.contains(LinkFlags::Up));
+    let address = |attribute: LinkAttribute| match attribute {
+        LinkAttribute::Address(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+        _ => None,
+    };
+    Ok(up.filter_map(|link| Some((link.header.index, link.attributes.into_iter().find_map(address)?))).collect())
+}
+
+async fn local_addresses(handle: &Handle) -> Result<BTreeSet<Ipv4Addr>, rtnetlink::Error> {
+    let messages: Vec<_> = handle.address().get().execute().try_collect().await?;
+    let attributes = messages.into_iter().flat_map(|message| message.attributes);
+    Ok(attributes
+        .filter_map(|attribute| match attribute {
+            AddressAttribute::Local(IpAddr::V4(address)) => Some(address),
+            _ => None,
+        })
+        .collect())
+}
+
+async fn routes(handle: &Handle) -> Result<BTreeMap<Destination, Via>, rtnetlink::Error> {
+    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let messages: Vec<_> = handle.route().get(all).execute().try_collect().await?;
+    let mut best: BTreeMap<Destination, (u32, Via)> = BTreeMap::new();
+    for message in messages.iter().filter(|message| message.header.table == RouteHeader::RT_TABLE_MAIN) {
+        let metric = message.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Priority(metric) => Some(*metric),
+            _ => None,
+        });
+        let route = (metric.unwrap_or(0), via_of(message));
+        let place = best.entry(destination_of(message)).or_insert(route);
+        if route.0 < place.0 {
+            *place = route;
+        }
+    }
+    Ok(best.into_iter().map(|(destination, (_, via))| (destination, via)).collect())
+}
+
+fn destination_of(message: &RouteMessage) -> Destination {
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+        _ => None,
+    });
+    (address.unwrap_or(Ipv4Addr::UNSPECIFIED), message.header.destination_prefix_length)
+}
+
+fn via_of(message: &RouteMessage) -> Via {
+    let (mut interface, mut gateway, mut plain) = (None, None, message.header.kind == RouteType::Unicast);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => interface = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::MultiPath(_)
+            | RouteAttribute::Encap(_)
+            | RouteAttribute::EncapType(_)
+            | RouteAttribute::Via(_)
+            | RouteAttribute::NhId(_) => plain = false,
+            _ => {}
+        }
+    }
+    match (plain, interface, gateway) {
+        (true, Some(interface), Some(gateway)) => Via::Gateway(interface, gateway),
+        (true, Some(interface), None) => Via::Link(interface),
+        (false, _, _) | (true, None, _) => Via::Other,
+    }
+}
+
+async fn has_rules(handle: &Handle) -> Result<bool, rtnetlink::Error> {
+    let messages: Vec<_> = handle.rule().get(IpVersion::V4).execute().try_collect().await?;
+    let usual = messages.iter().all(|rule| {
+        let table = rule.attributes.iter().find_map(|attribute| match attribute {
+            RuleAttribute::Table(table) => Some(*table),
+            _ => None,
+        });
+        let plain = rule.header.dst_len == 0 && rule.header.src_len == 0;
+        plain && USUAL_TABLES.contains(&table.unwrap_or(u32::from(rule.header.table)))
+    });
+    Ok(!usual)
+}
+
+/// Reads the neighbours anew.
+pub(super) async fn read_neighbours(handle: &Handle, mirror: &mut Mirror) -> Result<(), rtnetlink::Error> {
+    let dump = handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+    let messages: Vec<_> = dump.try_collect().await?;
+    mirror.neighbours = messages.iter().filter_map(neighbour_of).collect();
+    Ok(())
+}
+
+fn neighbour_of(message: &NeighbourMessage) -> Option<((u32, Ipv4Addr), [u8; 6])> {
+    let usable = matches!(
+        message.header.state,
+        NeighbourState::Reachable
+            | NeighbourState::Stale
+            | NeighbourState::Delay
+            | NeighbourState::Probe
+            | NeighbourState::Permanent
+    );
+    let (mut address, mut ethernet) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => address = Some(*inet),
+            NeighbourAttribute::LinkLayerAddress(bytes) => ethernet = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+            _ => {}
+        }
+    }
+    if usable { Some(((message.header.ifindex, address?), ethernet?)) } else { None }
+}
+
+/// The kernel's own answer for a destination.
+async fn way_to(handle: &Handle, destination: Ipv4Addr) -> Option<Via> {
+    let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, 32).build();
+    let answer = handle.route().get(question).execute().next().await?.ok()?;
+    Some(via_of(&answer))
+}
+
+/// Asks the kernel to resolve a neighbour, or to see whether a stale one still answers.
+pub(super) async fn resolve(handle: &Handle, interface: u32, neighbour: Ipv4Addr) {
+    let request = handle.neighbours().add(interface, IpAddr::V4(neighbour)).flags(NeighbourFlags::Use);
+    if let Err(error) = request.state(NeighbourState::None).replace().execute().await {
+        tracing::debug!(%neighbour, interface, %error, "neighbour was not asked for");
+    }
+}

@@ -1,0 +1,177 @@
+//! Loading an instance of the program, with maps of its own or with pinned ones whose shape was checked.
+
+use std::path::Path;
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    maps::{MapError, MapInfo},
+    programs::{ProgramError, Xdp},
+};
+use grayxdp_common::{hash::HashKey, maps, records};
+
+use super::Capacity;
+use crate::model::kernel::KernelError;
+
+/// The object file, as compiled with this binary.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GRAYXDP_OBJECT"));
+
+/// What an instance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Traffic.
+    Live,
+    /// Saying what it would do.
+    Explain,
+}
+
+/// Loads an instance whose maps are pinned in `folder`: those there are used, missing ones are made.
+pub(super) fn load(folder: &Path, capacity: Capacity, key: &HashKey, purpose: Purpose) -> Result<Ebpf, KernelError> {
+    let explains = u32::from(purpose == Purpose::Explain);
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    loader.override_global("HASH_KEY", key, true).override_global("EXPLAINS", &explains, true);
+    let paths: Vec<_> = maps::PINNED.iter().map(|name| (*name, folder.join(name))).collect();
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path.as_path());
+    }
+    for (name, entries) in capacity.entries() {
+        loader.map_max_entries(name, entries);
+    }
+    let mut object = loader.load(OBJECT).map_err(|error| loading_failed(&error))?;
+    program(&mut object)?.load().map_err(|error| program_failed(&error))?;
+    Ok(object)
+}
+
+/// The program of an instance.
+pub(super) fn program(object: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
+    let program = object.program_mut(maps::PROGRAM).expect("the object file has the program");
+    program.try_into().map_err(|error: ProgramError| KernelError(format!("the object file is broken: {error}")))
+}
+
+/// The shape of a map: type, key and value size, flags; entries are at least what is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    kind: u32,
+    key: u32,
+    value: u32,
+    flags: u32,
+}
+
+const ARRAY: u32 = 2;
+const HASH: u32 = 1;
+const PER_CPU_ARRAY: u32 = 6;
+const LPM_TRIE: u32 = 11;
+const MAPPABLE: u32 = 1 << 10;
+const NO_PREALLOC: u32 = 1;
+
+/// The shape that this binary's program expects of a map.
+fn expected(name: &str) -> Shape {
+    use grayxdp_common::{counters, directory::DirectorySet};
+    let array = |value: usize| Shape { kind: ARRAY, key: 4, value: value as u32, flags: MAPPABLE };
+    let per_cpu = |value: usize| Shape { kind: PER_CPU_ARRAY, key: 4, value: value as u32, flags: 0 };
+    let hash = |value: usize| Shape { kind: HASH, key: 4, value: value as u32, flags: 0 };
+    match name {
+        maps::CONTROL => array(size_of::<records::Control>()),
+        maps::DIRECTORY => array(size_of::<DirectorySet>()),
+        maps::SERVICES => array(size_of::<records::ServiceRecord>()),
+        maps::SLOTS => array(size_of::<records::SlotTable>()),
+        maps::BACKENDS => array(size_of::<records::BackendRecord>()),
+        maps::COUNTERS => per_cpu(size_of::<counters::BackendCounters>()),
+        maps::REASONS => per_cpu(size_of::<counters::ReasonCounters>()),
+        maps::NEIGHBOURS => hash(size_of::<records::NextHop>()),
+        maps::INTERFACES => hash(size_of::<records::InterfaceRecord>()),
+        maps::ROUTES => Shape { kind: LPM_TRIE, key: 8, value: size_of::<records::Route>() as u32, flags: NO_PREALLOC },
+        other => unreachable!("no map is named {other}"),
+    }
+}
+
+/// Whether the pinned maps of a folder can serve.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// As they are; the capacity that they were made for.
+    Fits,
+    /// Their layout is right, their size too small.
+    TooSmall,
+    /// A pin is missing: an earlier start did not get far.
+    Incomplete,
+}
+
+/// Checks the pinned maps of a folder against what this binary expects.
+///
+/// # Errors
+/// A map of another layout, which nothing here would have made.
+pub(super) fn check_pins(folder: &Path, need: Capacity) -> Result<Fit, KernelError> {
+    let mut fit = Fit::Fits;
+    for (name, entries) in need.entries() {
+        let path = folder.join(name);
+        if !path.exists() {
+            return Ok(Fit::Incomplete);
+        }
+        let info = MapInfo::from_pin(&path).map_err(|error| stale(&path, &error.to_string()))?;
+        let found = shape_of(&info).map_err(|error| stale(&path, &error.to_string()))?;
+        if found != expected(name) {
+            return Err(stale(&path, &format!("it is {found:?}, not {:?}", expected(name))));
+        }
+        if info.max_entries() < entries {
+            fit = Fit::TooSmall;
+        }
+    }
+    Ok(fit)
+}
+
+fn shape_of(info: &MapInfo) -> Result<Shape, MapError> {
+    let kind = info.map_type()? as u32;
+    Ok(Shape { kind, key: info.key_size(), value: info.value_size(), flags: info.map_flags() })
+}
+
+fn stale(path: &Path, what: &str) -> KernelError {
+    KernelError(format!(
+        "the pin {} is not of this layout ({what}): run `grayxdp detach` with the version that made it, or remove {}",
+        path.display(),
+        path.parent().unwrap_or(path).display()
+    ))
+}
+
+fn loading_failed(error: &EbpfError) -> KernelError {
+    let text = error.to_string();
+    if is_denied(error) {
+        return KernelError(
+            "no right to load the program: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into(),
+        );
+    }
+    KernelError(format!("the kernel's tables could not be made: {}", first_line(&text)))
+}
+
+fn program_failed(error: &ProgramError) -> KernelError {
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        if io_error.kind() == std::io::ErrorKind::PermissionDenied && verifier_log.to_string().trim().is_empty() {
+            return KernelError(
+                "no right to load the program: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into(),
+            );
+        }
+        eprintln!("{verifier_log}");
+        tracing::debug!(%verifier_log, "verifier");
+        return KernelError(format!(
+            "this kernel refuses the program ({io_error}): grayxdp needs Linux 5.10 or newer; GRAYXDP_LOG=debug shows why"
+        ));
+    }
+    KernelError(format!("the program could not be loaded: {}", first_line(&error.to_string())))
+}
+
+fn is_denied(error: &EbpfError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(this) = cause {
+        if this
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES)))
+        {
+            return true;
+        }
+        cause = this.source();
+    }
+    false
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or(text)
+}

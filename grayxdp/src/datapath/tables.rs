@@ -1,0 +1,444 @@
+//! The tables of the split: built beside the live ones, switched to by one write, read back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem::offset_of,
+    net::Ipv4Addr,
+};
+
+use grayxdp_common::{
+    SLOTS,
+    directory::{DirectorySet, EndpointKey, Entry, Place},
+    records::{BackendRecord, Control, NextHop, ServiceRecord, SlotTable},
+};
+
+use super::{
+    directory,
+    grace::{Grace, Pool},
+    mapped::Mapped,
+};
+use crate::model::{
+    config::Affinity,
+    kernel::{BackendId, Published, ServiceId, VersionId, Wanted, WantedService, WantedVersion},
+};
+
+/// The map memory of one set of tables.
+pub(super) struct Memory {
+    pub(super) control: Mapped<Control>,
+    pub(super) directory: Mapped<DirectorySet>,
+    pub(super) services: Mapped<ServiceRecord>,
+    pub(super) slots: Mapped<SlotTable>,
+    pub(super) backends: Mapped<BackendRecord>,
+}
+
+/// What a directory is made from.
+type Entries = BTreeMap<EndpointKey, u64>;
+
+/// The tables, and which of their places are in use.
+pub(super) struct Tables {
+    memory: Memory,
+    region_log2: u8,
+    entries: Entries,
+    /// Record index and record of each service.
+    live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
+    /// Live backends.
+    backends: BTreeMap<BackendId, Ipv4Addr>,
+    regions: Pool,
+    records: Pool,
+    slot_tables: Pool,
+    region: Option<u32>,
+    grace: Grace,
+    hops: HashMap<Ipv4Addr, NextHop>,
+    local: BTreeSet<Ipv4Addr>,
+}
+
+/// What did not fit; nothing was changed by the attempt.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(super) enum TablesError {
+    /// More than the maps have room for.
+    #[error("the kernel's tables have no room for {0}")]
+    Full(&'static str),
+}
+
+/// What one switch changes.
+#[derive(Default)]
+struct Staged {
+    live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
+    fresh_records: Vec<u32>,
+    fresh_tables: Vec<u32>,
+}
+
+impl Tables {
+    /// Takes over what the maps hold; all empty for new maps.
+    pub(super) fn adopt(memory: Memory, region_log2: u8) -> std::io::Result<Self> {
+        let place = memory.control.read(0).directory;
+        let entries = read_directory(&memory.directory, place);
+        let live = read_services(&memory.services, &entries);
+        let backends = read_backends(&memory.backends, &entries);
+        let hop = |id: &BackendId| memory.backends.read(u32::from(id.0)).next_hop;
+        let hops = backends.iter().map(|(id, address)| (*address, hop(id))).collect();
+        let regions = memory.directory.len() >> region_log2;
+        let region = (place != Place::default()).then(|| place.base() >> region_log2);
+        let tables: BTreeSet<u32> = live.values().flat_map(|(_, record)| used_tables(record)).map(u32::from).collect();
+        let records: BTreeSet<u32> = live.values().map(|(index, _)| *index).collect();
+        let mut grace = Grace::new()?;
+        grace.begin();
+        Ok(Self {
+            regions: Pool::new(regions, |index| Some(index) == region),
+            records: Pool::new(memory.services.len(), |index| records.contains(&index)),
+            slot_tables: Pool::new(memory.slots.len(), |index| tables.contains(&index)),
+            region_log2,
+            entries,
+            live,
+            backends,
+            region,
+            grace,
+            memory,
+            hops,
+            local: BTreeSet::new(),
+        })
+    }
+
+    /// Makes the tables hold what is wanted.
+    pub(super) fn publish(&mut self, wanted: &Wanted) -> Result<(), TablesError> {
+        self.check_room(wanted)?;
+        let mut staged = Staged::default();
+        for service in &wanted.services {
+            if !self.stage(service, &mut staged) {
+                // All spare places are taken: switch to what stands so far, and go on when readers have left the old.
+                self.switch_partly(&mut staged, wanted);
+                self.grace.wait();
+                if !self.stage(service, &mut staged) {
+                    self.give_back(&staged);
+                    return Err(TablesError::Full("another slot table"));
+                }
+            }
+        }
+        self.switch(staged, wanted);
+        Ok(())
+    }
+
+    /// Frees what was built for a switch that does not come.
+    fn give_back(&mut self, staged: &Staged) {
+        staged.fresh_records.iter().for_each(|record| self.records.give_back(*record));
+        staged.fresh_tables.iter().for_each(|table| self.slot_tables.give_back(*table));
+    }
+
+    /// Whether the maps have room for what is wanted.
+    pub(super) fn has_room_for(&self, wanted: &Wanted) -> bool {
+        self.check_room(wanted).is_ok()
+    }
+
+    fn check_room(&self, wanted: &Wanted) -> Result<(), TablesError> {
+        let need = super::Capacity::of(wanted);
+        if need.services * 2 >= self.memory.services.len() {
+            return Err(TablesError::Full("so many services"));
+        }
+        if need.backends >= self.memory.backends.len() {
+            return Err(TablesError::Full("so many backends"));
+        }
+        if need.versions >= self.memory.slots.len() {
+            return Err(TablesError::Full("so many versions"));
+        }
+        let keys = wanted_entries(wanted, &self.local, |_| 0);
+        let keys: Vec<_> = keys.into_iter().collect();
+        directory::build(&keys, 0, self.region_log2).map(drop).ok_or(TablesError::Full("so many endpoints"))
+    }
+
+    /// Builds a service's tables aside; false where a pool is empty.
+    fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> bool {
+        let before = self.live.get(&service.id).copied();
+        let mut tables = [0; 2];
+        for (index, version) in service.versions.iter().enumerate() {
+            let old = before.as_ref().and_then(|(_, record)| table_of(record, version.id));
+            match self.stage_slots(version, old, staged) {
+                Some(table) => tables[index] = table,
+                None => return false,
+            }
+        }
+        if service.versions.len() < 2 {
+            tables[1] = tables[0];
+        }
+        let record = record_of(service, tables);
+        for version in &service.versions {
+            self.write_backends(service, version);
+        }
+        if let Some((index, old)) = before
+            && old == record
+        {
+            staged.live.insert(service.id, (index, old));
+            return true;
+        }
+        let Some(index) = self.records.take(&self.grace) else { return false };
+        self.memory.services.write(index, &record);
+        staged.fresh_records.push(index);
+        staged.live.insert(service.id, (index, record));
+        true
+    }
+
+    fn stage_slots(&mut self, version: &WantedVersion, old: Option<u16>, staged: &mut Staged) -> Option<u16> {
+        let mut table = SlotTable([0; grayxdp_common::SLOT_TABLE_LEN]);
+        for (slot, id) in table.0.iter_mut().zip(version.slots.iter().take(SLOTS)) {
+            *slot = id.0;
+        }
+        if let Some(old) = old
+            && self.memory.slots.holds(u32::from(old), &table)
+        {
+            return Some(old);
+        }
+        let index = self.slot_tables.take(&self.grace)?;
+        self.memory.slots.write(index, &table);
+        staged.fresh_tables.push(index);
+        u16::try_from(index).ok()
+    }
+
+    /// Writes the records of backends that are not live yet; a live one's identity never changes under its id.
+    fn write_backends(&mut self, service: &WantedService, version: &WantedVersion) {
+        let virtual_end = (raw(service.vip), service.port.to_be());
+        for backend in &version.backends {
+            let end = (raw(backend.address), backend.port.to_be());
+            let next_hop = self.hops.get(&backend.address).copied().unwrap_or(NextHop::UNKNOWN);
+            let record = BackendRecord { next_hop, ..BackendRecord::new(service.id, version.id, virtual_end, end) };
+            self.memory.backends.write(u32::from(backend.id.0), &record);
+        }
+    }
+
+    /// Switches to the staged services and leaves the others as they are.
+    fn switch_partly(&mut self, staged: &mut Staged, wanted: &Wanted) {
+        let done = std::mem::take(staged);
+        let mut live = self.live.clone();
+        live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
+        staged.live = done.live;
+        let kept: Vec<_> = wanted.services.iter().filter(|service| live.contains_key(&service.id)).cloned().collect();
+        let mut entries =
+            wanted_entries(&Wanted { services: kept, ..Wanted::default() }, &self.local, |id| live[&id].0);
+        // Endpoints of services that are not staged yet stay as they were.
+        for (key, value) in &self.entries {
+            entries.entry(*key).or_insert(*value);
+        }
+        let backends = self.backends.clone();
+        self.exchange(entries, live, backends);
+    }
+
+    fn switch(&mut self, staged: Staged, wanted: &Wanted) {
+        let entries = wanted_entries(wanted, &self.local, |id| staged.live[&id].0);
+        let versions = wanted.services.iter().flat_map(|service| &service.versions);
+        let backends =
+            versions.flat_map(|version| &version.backends).map(|backend| (backend.id, backend.address)).collect();
+        self.exchange(entries, staged.live, backends);
+    }
+
+    /// Writes a new directory and makes it the live one, then retires what only the old one named.
+    fn exchange(
+        &mut self,
+        entries: Entries,
+        live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
+        backends: BTreeMap<BackendId, Ipv4Addr>,
+    ) {
+        self.backends = backends;
+        if entries == self.entries && self.region.is_some() {
+            self.live = live;
+            return;
+        }
+        let region = loop {
+            match self.regions.take(&self.grace) {
+                Some(region) => break region,
+                None => self.grace.wait(),
+            }
+        };
+        let list: Vec<_> = entries.iter().map(|(key, value)| (*key, *value)).collect();
+        let (place, sets) = directory::build(&list, region << self.region_log2, self.region_log2)
+            .expect("`check_room` seated these keys; seats depend on keys alone");
+        for (index, set) in sets.iter().enumerate() {
+            self.memory.directory.write(place.base() + index as u32, set);
+        }
+        self.memory.control.store(0, offset_of!(Control, directory), place.0);
+        let old_region = self.region.replace(region);
+        let old = std::mem::replace(&mut self.live, live);
+        self.entries = entries;
+        self.retire(old_region, &old);
+    }
+
+    fn retire(&mut self, region: Option<u32>, old: &BTreeMap<ServiceId, (u32, ServiceRecord)>) {
+        let ticket = self.grace.begin();
+        if let Some(region) = region {
+            self.regions.retire(ticket, region);
+        }
+        let records: BTreeSet<u32> = self.live.values().map(|(index, _)| *index).collect();
+        let tables: BTreeSet<u16> = self.live.values().flat_map(|(_, record)| used_tables(record)).collect();
+        let gone = old.values().filter(|(index, _)| !records.contains(index));
+        let mut gone_tables = BTreeSet::new();
+        for (index, record) in gone {
+            self.records.retire(ticket, *index);
+            gone_tables.extend(used_tables(record).into_iter().filter(|table| !tables.contains(table)));
+        }
+        for table in gone_tables {
+            self.slot_tables.retire(ticket, u32::from(table));
+        }
+    }
+
+    /// What the live directory leads to.
+    pub(super) fn published(&self) -> Vec<Published> {
+        let entries = read_directory(&self.memory.directory, self.memory.control.read(0).directory);
+        let live = read_services(&self.memory.services, &entries);
+        live.into_values()
+            .map(|(_, record)| Published {
+                id: record.service,
+                versions: record.versions,
+                split: record.split,
+                epoch: record.epoch,
+                rollout: record.rollout,
+            })
+            .collect()
+    }
+
+    /// Addresses of the live backends.
+    pub(super) fn backend_addresses(&self) -> BTreeSet<Ipv4Addr> {
+        self.backends.values().copied().collect()
+    }
+
+    /// Live backends' ids.
+    pub(super) fn backend_ids(&self) -> impl Iterator<Item = BackendId> + '_ {
+        self.backends.keys().copied()
+    }
+
+    /// Ids of the live services, and 0 for what belongs to none.
+    pub(super) fn service_ids(&self) -> impl Iterator<Item = ServiceId> + '_ {
+        std::iter::once(ServiceId::NONE).chain(self.live.keys().copied())
+    }
+
+    /// Whether a backend has a next hop.
+    pub(super) fn is_resolved(&self, backend: BackendId) -> bool {
+        self.backends.get(&backend).is_some_and(|address| self.hops.get(address).is_some_and(NextHop::is_known))
+    }
+
+    /// Tells the tables where backends are reached now.
+    pub(super) fn set_next_hops(&mut self, hops: HashMap<Ipv4Addr, NextHop>) {
+        self.hops = hops;
+        for (id, address) in &self.backends {
+            let hop = self.hops.get(address).copied().unwrap_or(NextHop::UNKNOWN);
+            self.write_next_hop(*id, &hop);
+        }
+    }
+
+    fn write_next_hop(&self, id: BackendId, hop: &NextHop) {
+        let (offset, words) = (offset_of!(BackendRecord, next_hop), hop.words());
+        if self.memory.backends.read(u32::from(id.0)).next_hop != *hop {
+            self.memory.backends.store(u32::from(id.0), offset, words[0]);
+            self.memory.backends.store(u32::from(id.0), offset + 8, words[1]);
+        }
+    }
+
+    /// Tells the tables which addresses this host has; virtual ones among them are left to it but for their services.
+    pub(super) fn set_local_addresses(&mut self, local: BTreeSet<Ipv4Addr>) {
+        self.local = local;
+        let mut entries = self.entries.clone();
+        for (key, value) in &mut entries {
+            if let Some(address) = virtual_address(*key) {
+                let is_local = self.local.contains(&address);
+                *value = (*value & !Entry::LOCAL_ADDRESS) | if is_local { Entry::LOCAL_ADDRESS } else { 0 };
+            }
+        }
+        let (live, backends) = (self.live.clone(), self.backends.clone());
+        self.exchange(entries, live, backends);
+    }
+
+    /// Virtual addresses whose ARP requests are answered.
+    pub(super) fn announced(&self) -> Vec<Ipv4Addr> {
+        let announced = self.entries.iter().filter(|(_, value)| Entry(**value).has(Entry::ANNOUNCE));
+        announced.filter_map(|(key, _)| virtual_address(*key)).collect()
+    }
+
+    /// The control block, for those parts of it that have nothing to do with services.
+    pub(super) const fn control(&self) -> &Mapped<Control> {
+        &self.memory.control
+    }
+}
+
+/// An address as it lies in a packet.
+pub(super) fn raw(address: Ipv4Addr) -> u32 {
+    u32::from_ne_bytes(address.octets())
+}
+
+/// The virtual address that a key stands for, if it stands for one.
+fn virtual_address(key: EndpointKey) -> Option<Ipv4Addr> {
+    let address = (key.0 >> 32) as u32;
+    (key == EndpointKey::address(address)).then(|| Ipv4Addr::from(address.to_ne_bytes()))
+}
+
+fn record_of(service: &WantedService, tables: [u16; 2]) -> ServiceRecord {
+    let version = |index: usize| service.versions.get(index).map_or(VersionId::NONE, |version| version.id);
+    ServiceRecord {
+        split: service.split,
+        tables,
+        versions: [version(0), version(1)],
+        service: service.id,
+        flags: match service.affinity {
+            Affinity::Flow => 0,
+            Affinity::Client => ServiceRecord::FLAG_CLIENT_AFFINITY,
+        },
+        epoch: service.epoch,
+        rollout: service.rollout,
+        ..ServiceRecord::EMPTY
+    }
+}
+
+fn used_tables(record: &ServiceRecord) -> BTreeSet<u16> {
+    record.tables.into_iter().collect()
+}
+
+fn table_of(record: &ServiceRecord, version: VersionId) -> Option<u16> {
+    record.versions.iter().position(|id| *id == version).map(|index| record.tables[index])
+}
+
+/// All entries of the directory for a set of services.
+fn wanted_entries(wanted: &Wanted, local: &BTreeSet<Ipv4Addr>, record: impl Fn(ServiceId) -> u32) -> Entries {
+    let mut entries = Entries::new();
+    for service in &wanted.services {
+        let (address, protocol) = (raw(service.vip), service.protocol.number());
+        let key = EndpointKey::service(address, service.port.to_be(), protocol);
+        entries.insert(key, Entry::service(record(service.id)).0);
+        let flags = if local.contains(&service.vip) { Entry::LOCAL_ADDRESS } else { 0 }
+            | if service.announce { Entry::ANNOUNCE } else { 0 };
+        let of_address = entries.entry(EndpointKey::address(address)).or_insert(Entry::address(service.id, 0).0);
+        *of_address |= flags;
+        for backend in service.versions.iter().flat_map(|version| &version.backends) {
+            let key = EndpointKey::backend(raw(backend.address), backend.port.to_be(), protocol);
+            entries.insert(key, u64::from(backend.id.0));
+        }
+    }
+    entries
+}
+
+fn read_directory(directory: &Mapped<DirectorySet>, place: Place) -> Entries {
+    if place == Place::default() {
+        return Entries::new();
+    }
+    let sets = place.base()..(place.base() + (1 << place.sets_log2())).min(directory.len());
+    sets.map(|index| directory.read(index))
+        .flat_map(|set| set.keys.into_iter().zip(set.values))
+        .filter(|(key, _)| *key != 0)
+        .map(|(key, value)| (EndpointKey(key), value))
+        .collect()
+}
+
+/// Whether a key is a backend's endpoint.
+const fn is_backend(key: EndpointKey) -> bool {
+    key.0 & 2 != 0
+}
+
+fn read_services(services: &Mapped<ServiceRecord>, entries: &Entries) -> BTreeMap<ServiceId, (u32, ServiceRecord)> {
+    let of_services = entries.iter().filter(|(key, _)| !is_backend(**key) && virtual_address(**key).is_none());
+    let indices = of_services.map(|(_, value)| Entry(*value).index()).filter(|index| *index < services.len());
+    indices
+        .map(|index| (index, services.read(index)))
+        .map(|(index, record)| (record.service, (index, record)))
+        .collect()
+}
+
+fn read_backends(backends: &Mapped<BackendRecord>, entries: &Entries) -> BTreeMap<BackendId, Ipv4Addr> {
+    let ids = entries.iter().filter(|(key, _)| is_backend(**key)).map(|(_, value)| *value as u16);
+    ids.filter(|id| u32::from(*id) < backends.len())
+        .map(|id| (BackendId(id), Ipv4Addr::from(backends.read(u32::from(id)).address.to_ne_bytes())))
+        .collect()
+}
