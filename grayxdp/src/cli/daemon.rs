@@ -54,7 +54,7 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> {
     let datapath = Datapath::open(Settings {
         pin_dir: setup.config.pin_dir.clone(),
         interfaces: setup.config.interfaces.clone(),
-        hash_key: setup.hash_key.clone(),
+        hash_key: setup.hash_key,
         capacity: Capacity::of(setup.wanted).with_room(),
     })?;
     Ok(Box::new(datapath))
