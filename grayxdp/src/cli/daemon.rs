@@ -87,8 +87,10 @@ pub(super) fn offline_detach(config_file: Option<&Path>, options: &ChangeOptions
         if !options.dry_run {
             Datapath::remove(&pin_dir).map_err(|error| CliError::Failed(error.to_string()))?;
         }
-        changes
-            .push(format!("no daemon runs; the program leaves all interfaces, and {} is removed", pin_dir.display()));
+        changes.push(format!(
+            "no daemon runs; the program leaves all interfaces, the pins in {} are removed",
+            pin_dir.display()
+        ));
     }
     Ok(Done { changes, dry_run: options.dry_run })
 }
