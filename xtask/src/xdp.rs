@@ -42,7 +42,7 @@ pub(crate) fn find_toolchain() -> Result<Toolchain, String> {
 }
 
 /// Whether a compiler has `core` for the kernel's machine.
-fn has_core(rustc: &Path) -> bool {
+pub(crate) fn has_core(rustc: &Path) -> bool {
     run(Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]))
         .is_ok_and(|folder| fs::read_dir(folder.trim()).is_ok_and(|mut entries| entries.next().is_some()))
 }
@@ -62,11 +62,17 @@ pub(crate) fn find_linker() -> Option<PathBuf> {
 
 /// Builds one program of `grayxdp-ebpf` and returns the object file.
 ///
-/// `workspace` is the folder of the top `Cargo.toml`; `target` the folder for what cargo makes.
+/// `workspace` is the folder of the top `Cargo.toml`; `target` the folder for what cargo makes; `environment` is added
+/// to cargo's own.
 ///
 /// # Errors
 /// What went wrong, with the compiler's own words.
-pub(crate) fn build(workspace: &Path, target: &Path, program: &str) -> Result<PathBuf, String> {
+pub(crate) fn build(
+    workspace: &Path,
+    target: &Path,
+    program: &str,
+    environment: &[(&str, &str)],
+) -> Result<PathBuf, String> {
     let toolchain = find_toolchain()?;
     let linker = find_linker().ok_or(MISSING)?;
     let mut cargo = match &toolchain {
@@ -106,6 +112,7 @@ pub(crate) fn build(workspace: &Path, target: &Path, program: &str) -> Result<Pa
         .arg(target)
         .current_dir(workspace)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .envs(environment.iter().copied())
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTFLAGS");
@@ -136,7 +143,7 @@ pub(crate) fn build_script(program: &str, variable: &str) {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).unwrap_or(&out);
-    match build(workspace, &target.join("xdp"), program) {
+    match build(workspace, &target.join("xdp"), program, &[]) {
         Ok(object) => println!("cargo::rustc-env={variable}={}", object.display()),
         Err(error) => error.lines().for_each(|line| println!("cargo::error={line}")),
     }

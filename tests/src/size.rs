@@ -1,0 +1,49 @@
+//! How large the tests are, and where the binary is that they start.
+
+use std::path::PathBuf;
+
+/// How much a test does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// For every change: seconds.
+    Quick,
+    /// For a night.
+    Full,
+}
+
+impl Size {
+    /// What `GRAYXDP_TEST_SIZE` says: `quick`, which is also meant where it is not set, or `full`.
+    ///
+    /// # Panics
+    /// When it says something else.
+    #[must_use]
+    pub fn of_this_run() -> Self {
+        match std::env::var("GRAYXDP_TEST_SIZE").as_deref() {
+            Ok("quick") | Err(_) => Self::Quick,
+            Ok("full") => Self::Full,
+            Ok(other) => panic!("GRAYXDP_TEST_SIZE is `quick` or `full`, not `{other}`"),
+        }
+    }
+
+    /// One of two values.
+    #[must_use]
+    pub fn pick<T>(self, quick: T, full: T) -> T {
+        match self {
+            Self::Quick => quick,
+            Self::Full => full,
+        }
+    }
+}
+
+/// The `grayxdp` binary of the same profile as the running test.
+///
+/// # Panics
+/// When it was not built: `cargo xtask test` does so.
+#[must_use]
+pub fn grayxdp() -> PathBuf {
+    let test = std::env::current_exe().expect("a process has a program");
+    let folder = test.ancestors().nth(2).expect("tests lie in deps/ of their profile's folder");
+    let binary = folder.join("grayxdp");
+    assert!(binary.exists(), "{} is missing: `cargo build -p grayxdp`, or `cargo xtask test`", binary.display());
+    binary
+}
