@@ -24,7 +24,8 @@ pub const INTERFACES: &str = "INTERFACES";
 pub const EXPLANATION: &str = "EXPLANATION";
 
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 9] = [CONTROL, DIRECTORY, SERVICES, SLOTS, BACKENDS, COUNTERS, REASONS, ROUTES, NEIGHBOURS];
+pub const PINNED: [&str; 10] =
+    [CONTROL, DIRECTORY, SERVICES, SLOTS, BACKENDS, COUNTERS, REASONS, ROUTES, NEIGHBOURS, INTERFACES];
 
 /// Name of the XDP program in the object file.
 pub const PROGRAM: &str = "grayxdp";

@@ -13,29 +13,60 @@ use crate::{
 /// Two 8-byte words, each written at once; a reader between the two writes of a change that also changes the
 /// interface may send one packet to the old link with the new address, where nobody takes it.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct NextHop {
-    /// The neighbour's Ethernet address.
-    pub destination: [u8; 6],
-    /// The sending interface's Ethernet address.
-    pub source: [u8; 6],
+    /// The neighbour's Ethernet address and the first two bytes of the sending interface's, as they lie in the frame.
+    pub head: u64,
+    /// The last four bytes of the sending interface's Ethernet address, as they lie in the frame.
+    pub tail: u32,
     /// The sending interface; 0: no next hop is known.
     pub interface: u32,
 }
 
 map_value!(NextHop, size 16);
 
+impl core::fmt::Debug for NextHop {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("NextHop")
+            .field("destination", &self.destination())
+            .field("source", &self.source())
+            .field("interface", &self.interface)
+            .finish()
+    }
+}
+
 impl NextHop {
     /// Nothing known: the packet is passed up rewritten, and the kernel finds the way.
-    pub const UNKNOWN: Self = Self { destination: [0; 6], source: [0; 6], interface: 0 };
+    pub const UNKNOWN: Self = Self { head: 0, tail: 0, interface: 0 };
+
+    /// From `source` at `interface` to `destination`, both Ethernet addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(destination: [u8; 6], source: [u8; 6], interface: u32) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination, source);
+        let head = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        Self { head, tail: u32::from_ne_bytes([i, j, k, l]), interface }
+    }
+
+    /// The neighbour's Ethernet address.
+    #[must_use]
+    pub const fn destination(&self) -> [u8; 6] {
+        let [a, b, c, d, e, f, _, _] = self.head.to_ne_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    /// The sending interface's Ethernet address.
+    #[must_use]
+    pub const fn source(&self) -> [u8; 6] {
+        let ([.., g, h], [i, j, k, l]) = (self.head.to_ne_bytes(), self.tail.to_ne_bytes());
+        [g, h, i, j, k, l]
+    }
 
     /// The two words that it is written as.
     #[must_use]
     pub const fn words(&self) -> [u64; 2] {
-        let [d0, d1, d2, d3, d4, d5] = self.destination;
-        let [s0, s1, s2, s3, s4, s5] = self.source;
-        let [i0, i1, i2, i3] = self.interface.to_ne_bytes();
-        [u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]), u64::from_ne_bytes([s2, s3, s4, s5, i0, i1, i2, i3])]
+        let ([a, b, c, d], [e, f, g, h]) = (self.tail.to_ne_bytes(), self.interface.to_ne_bytes());
+        [self.head, u64::from_ne_bytes([a, b, c, d, e, f, g, h])]
     }
 
     /// Whether it can be used.

@@ -1,5 +1,7 @@
 //! From a backend back to the client: the source becomes the virtual endpoint again.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{
     bindings::{
         BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
@@ -24,16 +26,6 @@ use crate::{Arrival, Outcome, forward, tables};
 /// Address family of IPv4.
 const AF_INET: u8 = 2;
 
-/// How a reply leaves.
-enum Leave {
-    /// By a next hop.
-    By(NextHop),
-    /// Rewritten, by the kernel.
-    Rewritten,
-    /// As it came: it is no reply of the service, or nothing leads to the client.
-    Untouched(Reason),
-}
-
 /// Rewrites a backend's packet as the service's.
 #[inline(always)]
 pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id: u16) -> Outcome {
@@ -45,8 +37,8 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         explanation.version = backend.version;
         explanation.backend = id;
     });
-    let leave = leave(arrival, control, packet, backend);
-    if let Leave::Untouched(reason) = leave {
+    let mut hop = NextHop::UNKNOWN;
+    if let Some(reason) = find_hop(arrival, control, packet, backend, &mut hop) {
         return Outcome::Counted(service, reason);
     }
     let checksum = match forward::checksum_of(arrival, packet) {
@@ -60,7 +52,7 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         ip: backend.reverse_ip,
         l4: backend.reverse_l4,
     };
-    if let Leave::By(hop) = leave {
+    if hop.is_known() {
         tables::note(|explanation| explanation.next_hop = hop);
         rewrite::source(packet, checksum, end, TimeToLive::Decrement);
         rewrite::ethernet(arrival.frame, &hop);
@@ -71,25 +63,32 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     }
 }
 
-/// The way to the client.
+/// Finds the way to the client; leaves `hop` unknown where the kernel is to find it. A reason says that the packet stays
+/// as it came: it is no reply of the service, or nothing leads to the client.
 #[inline(always)]
-fn leave(arrival: Arrival, control: &Control, packet: &Packet, backend: &BackendRecord) -> Leave {
-    if control.reply_way == ReplyWay::Gateway as u32 && !is_apart(control, packet.ip.destination) {
-        return Leave::By(control.gateway);
+fn find_hop(
+    arrival: Arrival,
+    control: &Control,
+    packet: &Packet,
+    backend: &BackendRecord,
+    hop: &mut NextHop,
+) -> Option<Reason> {
+    let client = packet.ip.destination;
+    if control.reply_way == ReplyWay::Gateway as u32 && !is_apart(control, client) {
+        *hop = control.gateway;
+        return None;
     }
-    let Some(route) = tables::route(packet.ip.destination) else { return by_kernel(arrival, packet, backend) };
-    if route.kind == RouteKind::Untouched as u32 {
-        return Leave::Untouched(Reason::DirectAccess);
+    if let Some(route) = tables::route(client) {
+        if route.kind == RouteKind::Untouched as u32 {
+            return Some(Reason::DirectAccess);
+        }
+        if route.kind == RouteKind::Gateway as u32 {
+            *hop = route.next_hop;
+        } else if route.kind == RouteKind::OnLink as u32 {
+            *hop = tables::neighbour(client);
+        }
     }
-    if route.kind == RouteKind::Gateway as u32 && route.next_hop.is_known() {
-        return Leave::By(route.next_hop);
-    }
-    if route.kind == RouteKind::OnLink as u32
-        && let Some(hop) = tables::neighbour(packet.ip.destination)
-    {
-        return Leave::By(hop);
-    }
-    by_kernel(arrival, packet, backend)
+    if hop.is_known() { None } else { by_kernel(arrival, packet, backend, hop) }
 }
 
 /// Whether an address does not go by the gateway.
@@ -110,7 +109,7 @@ fn is_apart(control: &Control, address: u32) -> bool {
 
 /// Asks the kernel's own tables.
 #[inline(always)]
-fn by_kernel(arrival: Arrival, packet: &Packet, backend: &BackendRecord) -> Leave {
+fn by_kernel(arrival: Arrival, packet: &Packet, backend: &BackendRecord, hop: &mut NextHop) -> Option<Reason> {
     // SAFETY: all-zero is a valid value of this plain C structure.
     let mut query: FibLookup = unsafe { core::mem::zeroed() };
     query.family = AF_INET;
@@ -124,10 +123,35 @@ fn by_kernel(arrival: Arrival, packet: &Packet, backend: &BackendRecord) -> Leav
     let answer = unsafe { bpf_fib_lookup(arrival.context, &raw mut query, size_of::<FibLookup>() as i32, 0) } as u32;
     match answer {
         BPF_FIB_LKUP_RET_SUCCESS => {
-            Leave::By(NextHop { destination: query.dmac, source: query.smac, interface: query.ifindex })
+            *hop = hop_of(&query);
+            None
         }
-        BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FWD_DISABLED | BPF_FIB_LKUP_RET_UNSUPP_LWT => Leave::Rewritten,
-        _ => Leave::Untouched(Reason::NoRoute),
+        BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FWD_DISABLED | BPF_FIB_LKUP_RET_UNSUPP_LWT => None,
+        _ => Some(Reason::NoRoute),
+    }
+}
+
+/// The Ethernet addresses and the interface of an answer.
+///
+/// Read by aligned loads: the verifier refuses others from the stack. The kernel's machine is little-endian here.
+#[inline(always)]
+fn hop_of(answer: &FibLookup) -> NextHop {
+    let start = core::ptr::from_ref(answer).cast::<u8>();
+    let (source, destination) = (offset_of!(FibLookup, smac), offset_of!(FibLookup, dmac));
+    const { assert!(offset_of!(FibLookup, smac) % 4 == 0 && offset_of!(FibLookup, dmac) % 4 == 2) };
+    // SAFETY: within the structure, and aligned as asserted; volatile keeps the loads as they are written.
+    let (s0, s4, d0, d2) = unsafe {
+        (
+            start.add(source).cast::<u32>().read_volatile(),
+            start.add(source + 4).cast::<u16>().read_volatile(),
+            start.add(destination).cast::<u16>().read_volatile(),
+            start.add(destination + 2).cast::<u32>().read_volatile(),
+        )
+    };
+    NextHop {
+        head: u64::from(d0) | (u64::from(d2) << 16) | (u64::from(s0) << 48),
+        tail: (s0 >> 16) | (u32::from(s4) << 16),
+        interface: answer.ifindex,
     }
 }
 

@@ -90,9 +90,7 @@ pub fn apply_ip(ip: Ip, delta: Delta) {
 #[inline(always)]
 pub fn ethernet(frame: Frame, hop: &NextHop) {
     if let Some(header) = frame.at::<[u8; 14]>(0) {
-        let [d0, d1, d2, d3, d4, d5] = hop.destination;
-        let [s0, s1, s2, s3, s4, s5] = hop.source;
-        header.write(0, u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]));
-        header.write(8, u32::from_ne_bytes([s2, s3, s4, s5]));
+        header.write(0, hop.head);
+        header.write(8, hop.tail);
     }
 }

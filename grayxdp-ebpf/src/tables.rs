@@ -142,11 +142,11 @@ pub(crate) fn route(address: u32) -> Option<&'static Route> {
     ROUTES.get(Key::new(32, address))
 }
 
-/// The next hop of an on-link client.
+/// The next hop of an on-link client, if known.
 #[inline(always)]
-pub(crate) fn neighbour(address: u32) -> Option<NextHop> {
+pub(crate) fn neighbour(address: u32) -> NextHop {
     // SAFETY: the value is copied at once; user space replaces elements and never writes into one.
-    unsafe { NEIGHBOURS.get(&address).copied() }
+    unsafe { NEIGHBOURS.get(&address).copied() }.unwrap_or(NextHop::UNKNOWN)
 }
 
 /// An attached interface.

@@ -27,13 +27,13 @@ pub fn own_mac(interface: u32) -> Mac {
 #[must_use]
 pub fn hop(interface: u32, address: Ipv4Addr) -> NextHop {
     let [_, a, b, c] = address.octets();
-    NextHop { destination: [2, 0xbb, 0, a, b, c], source: own_mac(interface), interface }
+    NextHop::new([2, 0xbb, 0, a, b, c], own_mac(interface), interface)
 }
 
 /// A line of `ip` that makes an address a neighbour for good.
 #[must_use]
 pub fn neighbour(interface: u32, address: Ipv4Addr) -> String {
-    let mac = hop(interface, address).destination.map(|byte| format!("{byte:02x}")).join(":");
+    let mac = hop(interface, address).destination().map(|byte| format!("{byte:02x}")).join(":");
     format!("neigh replace {address} lladdr {mac} nud permanent dev {}", name(interface))
 }
 

@@ -1,1 +1,12 @@
 //! Choosing: shares to buckets, backends to slots, names to ids. Pure.
+
+mod hash;
+pub mod ids;
+pub mod maglev;
+pub mod shares;
+pub mod wanted;
+
+pub use ids::{IdTable, IdsExhausted};
+pub use maglev::{SlotBackend, slot_counts, slot_table};
+pub use shares::{RoundsToNothing, bucket_counts, offset, split};
+pub use wanted::{AppliedSplit, Pools, wanted};

@@ -188,13 +188,13 @@ impl Case {
 /// The packet as it goes to a service's backend.
 pub(crate) fn to_backend(service: ServiceId, packet: &Packet) -> Packet {
     let hop = hop(service);
-    Packet { destination: backend(service), macs: (hop.source, hop.destination), ..packet.clone() }
+    Packet { destination: backend(service), macs: (hop.source(), hop.destination()), ..packet.clone() }
         .with_ttl(packet.ttl - 1)
 }
 
 /// The packet as it goes back to the client by a next hop.
 pub(crate) fn to_client(service: ServiceId, packet: &Packet, hop: NextHop) -> Packet {
-    Packet { source: vip(service), macs: (hop.source, hop.destination), ..packet.clone() }.with_ttl(packet.ttl - 1)
+    Packet { source: vip(service), macs: (hop.source(), hop.destination()), ..packet.clone() }.with_ttl(packet.ttl - 1)
 }
 
 /// Runs all cases and reports every one that fails.

@@ -92,7 +92,7 @@ impl Screen {
     /// How a phase ended.
     pub(super) fn keep(&self, live: &Live) {
         self.shown.set(Some(Instant::now()));
-        self.line(&self.text(live));
+        self.line(&format!("{} in {:.1} s", self.text(live), live.phase.duration_seconds));
     }
 
     /// Leaves the moving line.

@@ -1,8 +1,9 @@
 //! What the demo needs around it: the lab, the servers, the files, the daemon.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     net::{Ipv4Addr, SocketAddrV4},
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -66,7 +67,7 @@ impl Stage {
         command.arg("daemon").arg("--config").arg(folder.file("grayxdp.yaml"));
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // Ctrl-C is for the demo, which ends the daemon itself.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.process_group(0);
         let daemon = lab.balancer().start(&mut command)?;
         let mut stage = Self { daemon, folder, program, _servers: servers, lab };
         stage.wait(interrupt)?;
@@ -187,14 +188,32 @@ fn configuration(lab: &Lab, folder: &Folder) -> String {
     text
 }
 
-/// A folder for the demo's files; removed when dropped.
+/// A folder for the demo's files, for its user alone; removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
+    /// What the folder's name begins with; the id of its process follows.
+    const PREFIX: &str = "grayxdp-demo-";
+
     fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("grayxdp-demo-{}", std::process::id()));
-        fs::create_dir_all(path.join("state")).with_context(|| format!("{} cannot be made", path.display()))?;
+        let parent = std::env::temp_dir();
+        Self::remove_orphans(&parent);
+        let path = parent.join(format!("{}{}", Self::PREFIX, std::process::id()));
+        // It must not exist: somebody else's folder is no place for a socket that takes commands.
+        DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
         Ok(Self(path))
+    }
+
+    /// Removes what demos left that were killed.
+    fn remove_orphans(parent: &Path) {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let process = name.to_str().and_then(|name| name.strip_prefix(Self::PREFIX)?.parse::<u32>().ok());
+            if process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists()) {
+                // What cannot be removed now disturbs nobody.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {

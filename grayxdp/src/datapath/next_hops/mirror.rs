@@ -78,7 +78,7 @@ impl Mirror {
             Via::Other => return NextHop::UNKNOWN,
         };
         match (self.links.get(&interface), self.neighbours.get(&(interface, neighbour))) {
-            (Some(source), Some(destination)) => NextHop { destination: *destination, source: *source, interface },
+            (Some(source), Some(destination)) => NextHop::new(*destination, *source, interface),
             _ => NextHop::UNKNOWN,
         }
     }
@@ -200,14 +200,14 @@ mod tests {
     #[test]
     fn a_backend_on_the_link_is_reached_by_its_own_address() {
         let hops = host().backend_hops(&[BACKEND, Ipv4Addr::new(10, 1, 0, 9)].into());
-        assert_eq!(hops[&BACKEND], NextHop { destination: [5; 6], source: [3; 6], interface: BACKENDS });
+        assert_eq!(hops[&BACKEND], NextHop::new([5; 6], [3; 6], BACKENDS));
         assert!(!hops[&Ipv4Addr::new(10, 1, 0, 9)].is_known());
     }
 
     #[test]
     fn one_gateway_is_a_constant_and_what_is_on_link_or_local_stays_apart() {
         let plan = host().reply_plan(&[]);
-        assert_eq!((plan.way, plan.gateway.destination), (ReplyWay::Gateway, [4; 6]));
+        assert_eq!((plan.way, plan.gateway.destination()), (ReplyWay::Gateway, [4; 6]));
         let apart = |address: [u8; 4]| plan.apart.iter().any(|prefix| prefix.holds(raw(address.into())));
         assert!(apart([10, 0, 0, 2]) && apart([10, 0, 0, 77]) && apart([10, 1, 0, 1]));
         assert!(!apart([203, 0, 113, 9]));
@@ -224,7 +224,7 @@ mod tests {
         }
         let plan = host.reply_plan(&[]);
         assert_eq!(plan.way, ReplyWay::Routes);
-        assert_eq!(plan.routes[&(Ipv4Addr::new(192, 168, 3, 0), 24)].next_hop.destination, [5; 6]);
+        assert_eq!(plan.routes[&(Ipv4Addr::new(192, 168, 3, 0), 24)].next_hop.destination(), [5; 6]);
     }
 
     #[test]

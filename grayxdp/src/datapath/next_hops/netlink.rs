@@ -129,14 +129,14 @@ pub(super) async fn read_neighbours(handle: &Handle, mirror: &mut Mirror) -> Res
 }
 
 fn neighbour_of(message: &NeighbourMessage) -> Option<((u32, Ipv4Addr), [u8; 6])> {
-    let usable = match message.header.state {
+    let usable = matches!(
+        message.header.state,
         NeighbourState::Reachable
-        | NeighbourState::Stale
-        | NeighbourState::Delay
-        | NeighbourState::Probe
-        | NeighbourState::Permanent => true,
-        _ => false,
-    };
+            | NeighbourState::Stale
+            | NeighbourState::Delay
+            | NeighbourState::Probe
+            | NeighbourState::Permanent
+    );
     let (mut address, mut ethernet) = (None, None);
     for attribute in &message.attributes {
         match attribute {

@@ -1,0 +1,177 @@
+//! What a configuration must be beyond its form.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    balance::{bucket_counts, slot_counts},
+    config::{
+        endpoints,
+        problem::{Place, Problem, suggestion},
+    },
+    model::{
+        Name, Weight,
+        config::{Config, Interface, Service, Version},
+    },
+};
+
+/// Services that one daemon takes.
+const MAX_SERVICES: usize = 4_096;
+/// Backends of all services that one daemon takes.
+const MAX_BACKENDS: usize = 60_000;
+/// Versions of a service that this release takes.
+const MAX_VERSIONS: usize = 2;
+/// Longest name of an interface in the kernel (`IFNAMSIZ` less the final zero).
+const MAX_INTERFACE_NAME: usize = 15;
+/// Backend weights.
+const BACKEND_WEIGHTS: std::ops::RangeInclusive<u16> = 1..=1_000;
+
+/// All that is wrong with a configuration, in the order of the file.
+#[must_use]
+pub fn check_all(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    interfaces(&config.interfaces, &mut problems);
+    let services = Place::default().field("services");
+    if config.services.len() > MAX_SERVICES {
+        let what = format!("{} services", config.services.len());
+        problems.push(Problem::new(services.clone(), what, format!("keep to {MAX_SERVICES}")));
+    }
+    let pools = config.services.iter().flat_map(|service| &service.versions);
+    let backends: usize = pools.map(|version| version.backends.len()).sum();
+    if backends > MAX_BACKENDS {
+        let what = format!("{backends} backends in all services");
+        problems.push(Problem::new(services.clone(), what, format!("keep to {MAX_BACKENDS}")));
+    }
+    let mut names = Seen::default();
+    for (index, service) in config.services.iter().enumerate() {
+        let place = services.index(index);
+        if let Some(first) = names.clash(&service.name, &place.field("name")) {
+            let what = format!("service `{}` stands twice", service.name);
+            problems.push(
+                Problem::new(place.field("name"), what, "give each service a name of its own").with_other(&first),
+            );
+        }
+        self::service(service, &place, &mut problems);
+    }
+    endpoints::check(config, &mut problems);
+    problems
+}
+
+/// Names that were seen, and where.
+#[derive(Default)]
+pub(super) struct Seen<'a>(BTreeMap<&'a str, Place>);
+
+impl<'a> Seen<'a> {
+    /// Where the name was seen before.
+    pub(super) fn clash(&mut self, name: &'a Name, place: &Place) -> Option<Place> {
+        self.clash_text(name.as_str(), place)
+    }
+
+    fn clash_text(&mut self, name: &'a str, place: &Place) -> Option<Place> {
+        let first = self.0.get(name).cloned();
+        if first.is_none() {
+            self.0.insert(name, place.clone());
+        }
+        first
+    }
+}
+
+fn interfaces(interfaces: &[Interface], problems: &mut Vec<Problem>) {
+    let list = Place::default().field("interfaces");
+    if interfaces.is_empty() {
+        problems.push(Problem::new(list.clone(), "no interface", "name at least one, as [{name: eth0}]"));
+    }
+    let mut seen = Seen::default();
+    for (index, interface) in interfaces.iter().enumerate() {
+        let (name, place) = (interface.name.as_str(), list.index(index).field("name"));
+        let sound = !name.is_empty()
+            && name.len() <= MAX_INTERFACE_NAME
+            && name != "."
+            && name != ".."
+            && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'));
+        if !sound {
+            let remedy = format!("use a name of 1 to {MAX_INTERFACE_NAME} characters as `ip link` shows it");
+            problems.push(Problem::new(place.clone(), format!("`{name}` is no name of an interface"), remedy));
+        }
+        if let Some(first) = seen.clash_text(name, &place) {
+            let what = format!("interface `{name}` stands twice");
+            problems.push(Problem::new(place, what, "remove one of the two").with_other(&first));
+        }
+    }
+}
+
+fn service(service: &Service, place: &Place, problems: &mut Vec<Problem>) {
+    let name = &service.name;
+    let versions = place.field("versions");
+    match service.versions.len() {
+        0 => problems.push(Problem::new(versions.clone(), format!("service `{name}` has no version"), "give it one")),
+        1..=MAX_VERSIONS => {}
+        many => problems.push(Problem::new(
+            versions.clone(),
+            format!("service `{name}` has {many} versions"),
+            format!("this release takes at most {MAX_VERSIONS} a service; remove the rest"),
+        )),
+    }
+    let mut seen = Seen::default();
+    for (index, version) in service.versions.iter().enumerate() {
+        let place = versions.index(index);
+        if let Some(first) = seen.clash(&version.name, &place.field("name")) {
+            let what = format!("version `{}` of service `{name}` stands twice", version.name);
+            let remedy = "give each version a name of its own";
+            problems.push(Problem::new(place.field("name"), what, remedy).with_other(&first));
+        }
+        self::version(service, version, &place, problems);
+    }
+    weights(service, &place.field("weights"), problems);
+}
+
+fn version(service: &Service, version: &Version, place: &Place, problems: &mut Vec<Problem>) {
+    let whose = format!("version `{}` of service `{}`", version.name, service.name);
+    let list = place.field("backends");
+    if version.backends.is_empty() {
+        problems.push(Problem::new(list, format!("{whose} has no backend"), "give it at least one"));
+        return;
+    }
+    let mut sound = true;
+    for (index, backend) in version.backends.iter().enumerate() {
+        if !BACKEND_WEIGHTS.contains(&backend.weight) {
+            let what = format!("weight {} of backend {} in {whose}", backend.weight, backend.address);
+            let remedy = format!("use {} to {}", BACKEND_WEIGHTS.start(), BACKEND_WEIGHTS.end());
+            problems.push(Problem::new(list.index(index).field("weight"), what, remedy));
+            sound = false;
+        }
+    }
+    let mut order: Vec<usize> = (0..version.backends.len()).collect();
+    order.sort_by_key(|&index| (version.backends[index].address, version.backends[index].port));
+    let weights: Vec<u16> = order.iter().map(|&index| version.backends[index].weight).collect();
+    if let (true, Err(nothing)) = (sound, slot_counts(&weights)) {
+        let index = order[nothing.index];
+        let backend = &version.backends[index];
+        let what = format!("weight {} of backend {} in {whose} rounds to no slot", backend.weight, backend.address);
+        problems.push(Problem::new(list.index(index), what, "raise it, or lower the others"));
+    }
+}
+
+fn weights(service: &Service, place: &Place, problems: &mut Vec<Problem>) {
+    if service.weights.is_empty() {
+        return;
+    }
+    let known = service.versions.iter().map(|version| version.name.as_str());
+    for name in service.weights.keys() {
+        if !known.clone().any(|known| known == name.as_str()) {
+            let what = format!("service `{}` has no version `{name}`", service.name);
+            problems.push(Problem::new(place.field(name), what, suggestion(name.as_str(), known.clone())));
+        }
+    }
+    let sum: u32 = service.weights.values().map(|weight| u32::from(weight.hundredths())).sum();
+    if sum != u32::from(Weight::FULL.hundredths()) {
+        let what = format!("the weights of service `{}` sum to {}", service.name, f64::from(sum) / 100.0);
+        problems.push(Problem::new(place.clone(), what, "make them sum to 100"));
+        return;
+    }
+    let shares: Vec<Weight> = service.weights.values().copied().collect();
+    if let Err(nothing) = bucket_counts(&shares) {
+        let name = service.weights.keys().nth(nothing.index).expect("the index is that of a weight");
+        let what = format!("the weight of version `{name}` of service `{}` rounds to no bucket", service.name);
+        problems.push(Problem::new(place.field(name), what, "raise it or set it to 0"));
+    }
+}

@@ -1,0 +1,185 @@
+//! The data path on the real kernel, without traffic: publishing, adopting, growing, explaining.
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use grayxdp::{
+    datapath::{Capacity, Datapath, Settings},
+    model::{
+        config::{Affinity, Protocol},
+        kernel::{BackendId, Kernel, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+    },
+};
+use grayxdp_common::{
+    SLOTS,
+    hash::{Flow, FlowHash, HashKey},
+};
+
+const KEY: HashKey = HashKey([11, 22, 33, 44]);
+
+/// A pin folder of a test's own, removed in the end.
+struct PinDir(PathBuf);
+
+impl PinDir {
+    fn new(name: &str) -> Self {
+        Self(format!("/sys/fs/bpf/grayxdp-test-{}-{name}", std::process::id()).into())
+    }
+
+    fn open(&self, wanted: &Wanted) -> Datapath {
+        self.try_open(wanted, KEY).expect("the data path opens")
+    }
+
+    fn try_open(&self, wanted: &Wanted, hash_key: HashKey) -> Result<Datapath, String> {
+        let capacity = Capacity::of(wanted).with_room();
+        let settings = Settings { pin_dir: self.0.clone(), interfaces: Vec::new(), hash_key, capacity };
+        Datapath::open(settings).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for PinDir {
+    fn drop(&mut self) {
+        let removed = Datapath::remove(&self.0).map(|()| std::fs::remove_dir(&self.0));
+        if !std::thread::panicking() {
+            removed.expect("pins can be removed").expect("the pin folder is empty");
+        }
+    }
+}
+
+fn version(id: u16, backends: &[u16]) -> WantedVersion {
+    let address = |n: u16| Ipv4Addr::new(10, 99, (n >> 8) as u8, n as u8);
+    let backends: Vec<_> =
+        backends.iter().map(|&n| WantedBackend { id: BackendId(n), address: address(n), port: 8_080 }).collect();
+    let slots: Vec<_> = (0..SLOTS).map(|slot| backends[slot % backends.len()].id).collect();
+    WantedVersion { id: VersionId(id), backends, slots: Arc::from(slots) }
+}
+
+fn service(id: u16, threshold: u16, versions: Vec<WantedVersion>) -> WantedService {
+    WantedService {
+        id: ServiceId(id),
+        vip: Ipv4Addr::new(192, 0, (id >> 8) as u8, id as u8),
+        port: 80,
+        protocol: Protocol::Tcp,
+        affinity: Affinity::Flow,
+        announce: false,
+        versions,
+        split: Split { offset: 1_000, threshold },
+        epoch: 7,
+        rollout: 3,
+    }
+}
+
+fn two_versions(threshold: u16) -> Wanted {
+    let services = vec![service(1, threshold, vec![version(1, &[1, 2, 3]), version(2, &[4, 5])])];
+    Wanted { services, direct_access: Vec::new() }
+}
+
+/// The backend that the rules give a client, computed without the kernel.
+fn reference(wanted: &Wanted, client: SocketAddrV4) -> (u16, BackendId) {
+    let service = &wanted.services[0];
+    let raw = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
+    let hash = FlowHash::of(
+        &Flow {
+            source: raw(*client.ip()),
+            destination: raw(service.vip),
+            source_port: client.port().to_be(),
+            destination_port: service.port.to_be(),
+            protocol: 6,
+        },
+        &KEY,
+    );
+    let version = &service.versions[service.split.version_of(hash.bucket())];
+    (hash.bucket(), version.slots[usize::from(hash.slot())])
+}
+
+fn clients(count: u32) -> impl Iterator<Item = SocketAddrV4> {
+    (0..count).map(|n| {
+        let mixed = n.wrapping_mul(0x9e37_79b1);
+        SocketAddrV4::new(Ipv4Addr::from_bits(0x0b00_0000 | (mixed >> 8)), 1_024 + (mixed & 0x7fff) as u16)
+    })
+}
+
+#[test]
+fn the_program_chooses_as_the_rules_say_and_a_new_weight_takes_effect_at_once() {
+    let pins = PinDir::new("choice");
+    let mut datapath = pins.open(&two_versions(0));
+    for threshold in [0, 1, 819, 8_192, 16_384, 4_096] {
+        let wanted = two_versions(threshold);
+        datapath.publish(&wanted).expect("tables are written");
+        let vip = SocketAddrV4::new(wanted.services[0].vip, 80);
+        for client in clients(500) {
+            let way = datapath.explain(client, vip, Protocol::Tcp).expect("the program runs");
+            let found = (way.explanation.bucket, BackendId(way.explanation.backend));
+            assert_eq!(found, reference(&wanted, client), "{client} at {threshold}");
+        }
+    }
+    let counters = datapath.counters().expect("counters are read");
+    assert!(counters.reasons.is_empty(), "explaining counts nothing: {counters:?}");
+}
+
+#[test]
+fn tables_are_adopted_by_the_next_daemon_and_another_key_is_refused() {
+    let pins = PinDir::new("adopt");
+    let wanted = two_versions(819);
+    let mut first = pins.open(&wanted);
+    first.publish(&wanted).expect("tables are written");
+    let published = first.published().expect("tables are read");
+    assert_eq!((published[0].split, published[0].epoch, published[0].rollout), (wanted.services[0].split, 7, 3));
+    drop(first);
+    let error = pins.try_open(&wanted, HashKey([1; 4])).err().expect("another key is refused");
+    assert!(error.contains("another hash key"), "{error}");
+    let second = pins.open(&wanted);
+    assert_eq!(second.published().expect("tables are read"), published);
+}
+
+#[test]
+fn a_hundred_changes_in_a_row_all_arrive_and_leave_no_place_behind() {
+    let pins = PinDir::new("many");
+    let mut datapath = pins.open(&two_versions(0));
+    for change in 0..100_u16 {
+        let mut wanted = two_versions(change * 100);
+        let backends: Vec<u16> = (4..6 + change % 3).collect();
+        wanted.services[0].versions[1] = version(2, &backends);
+        wanted.services[0].epoch = u64::from(change);
+        datapath.publish(&wanted).expect("tables are written");
+        let published = datapath.published().expect("tables are read");
+        assert_eq!((published[0].epoch, published[0].split.threshold), (u64::from(change), change * 100));
+    }
+}
+
+#[test]
+fn tables_grow_when_a_reload_needs_more_and_shrink_to_what_is_configured() {
+    let pins = PinDir::new("grow");
+    let mut datapath = pins.open(&two_versions(0));
+    let many = |count: u16| Wanted {
+        services: (1..=count)
+            .map(|id| service(id, 100, vec![version(id * 2, &[id * 2]), version(id * 2 + 1, &[id * 2 + 1])]))
+            .collect(),
+        direct_access: Vec::new(),
+    };
+    for count in [1, 100, 300, 2] {
+        datapath.publish(&many(count)).expect("tables are written");
+        let published = datapath.published().expect("tables are read");
+        assert_eq!(published.len(), usize::from(count));
+        let last = Ipv4Addr::new(192, 0, (count >> 8) as u8, count as u8);
+        let vip = SocketAddrV4::new(last, 80);
+        let way = datapath.explain(SocketAddrV4::new(Ipv4Addr::new(9, 9, 9, 9), 999), vip, Protocol::Tcp);
+        assert_eq!(way.expect("the program runs").explanation.service, count);
+    }
+}
+
+#[test]
+fn a_pin_of_another_layout_is_refused_and_left_alone() {
+    let pins = PinDir::new("layout");
+    drop(pins.open(&two_versions(0)));
+    let folder =
+        std::fs::read_dir(pins.0.join("abi-1")).expect("pins").next().expect("a folder").expect("readable").path();
+    let (control, reasons) = (folder.join("CONTROL"), folder.join("REASONS"));
+    std::fs::remove_file(&control).expect("removable");
+    std::fs::rename(&reasons, &control).expect("bpffs renames");
+    let error = pins.try_open(&two_versions(0), KEY).err().expect("a wrong map is refused");
+    assert!(error.contains("CONTROL") && error.contains("not of this layout"), "{error}");
+    assert!(control.exists(), "nothing was removed");
+}
