@@ -1,5 +1,7 @@
-//! Kernel tests and the packet-path benchmark of grayxdp: what their packets are made of and how the kernel runs them.
+//! Tests of grayxdp that need a real kernel, and the benchmark: what they share.
 
 pub mod bench;
+pub mod host;
 pub mod packet;
 pub mod size;
+pub mod subject;

@@ -4,12 +4,11 @@ use etherparse::{ArpOperation, EtherType, IcmpEchoHeader, Icmpv4Type};
 use grayxdp::model::kernel::Reason;
 use grayxdp_tests::{
     bench::case::verdict,
+    host,
     packet::{Flags, Packet, Transport, arp, ethernet},
 };
 
-use crate::world::{
-    Case, INTERFACE, LOCAL, LOST, NAMES, OWN_MAC, WEB, client, endpoint, nothing, reason, run, vip, world,
-};
+use crate::world::{Case, LOCAL, LOST, NAMES, WEB, client, endpoint, nothing, reason, run_in_world, vip};
 
 const ASKER: [u8; 6] = [2, 0, 0, 0, 0xee, 1];
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -34,9 +33,13 @@ fn a_packet_for_a_virtual_address_never_goes_up_unless_the_address_is_local() {
         Case::dropped("an ICMP error", unreachable(*vip(LOST).ip()), reason(LOST, Reason::Icmp)),
         Case::untouched("another port of a local address", tcp(port(LOCAL, 22)), reason(LOCAL, Reason::LocalAddress)),
         Case::untouched("another protocol to a local address", other(vip(LOCAL)), reason(LOCAL, Reason::LocalAddress)),
-        Case::untouched("an ICMP error to a local one", unreachable(*vip(LOCAL).ip()), reason(LOCAL, Reason::LocalAddress)),
+        Case::untouched(
+            "an ICMP error to a local one",
+            unreachable(*vip(LOCAL).ip()),
+            reason(LOCAL, Reason::LocalAddress),
+        ),
     ];
-    run(&world(), &cases);
+    run_in_world(&cases);
 }
 
 #[test]
@@ -45,17 +48,18 @@ fn echo_requests_to_a_virtual_address_are_answered() {
     let request = |payload: &[u8]| {
         Packet::icmp(*client().ip(), *vip(LOST).ip(), Icmpv4Type::EchoRequest(header)).with_payload(payload)
     };
-    let reply = |request: &Packet| Packet {
-        macs: (request.macs.1, request.macs.0),
-        source: request.destination,
-        destination: request.source,
-        transport: Transport::Icmp(Icmpv4Type::EchoReply(header)),
-        ..request.clone()
-    }
-    .with_ttl(64);
-    let echo = |name, request: &Packet| {
-        Case::sent(name, verdict::TX, request, &reply(request), reason(LOST, Reason::Echo))
+    let reply = |request: &Packet| {
+        Packet {
+            macs: (request.macs.1, request.macs.0),
+            source: request.destination,
+            destination: request.source,
+            transport: Transport::Icmp(Icmpv4Type::EchoReply(header)),
+            ..request.clone()
+        }
+        .with_ttl(64)
     };
+    let echo =
+        |name, request: &Packet| Case::sent(name, verdict::TX, request, &reply(request), reason(LOST, Reason::Echo));
     let answer = Packet::icmp(*client().ip(), *vip(LOST).ip(), Icmpv4Type::EchoReply(header));
     let local = Packet::icmp(*client().ip(), *vip(LOCAL).ip(), Icmpv4Type::EchoRequest(header));
     let elsewhere = Packet::icmp(*client().ip(), [198, 51, 100, 1].into(), Icmpv4Type::EchoRequest(header));
@@ -70,21 +74,22 @@ fn echo_requests_to_a_virtual_address_are_answered() {
         Case::untouched("echo request to a local address", local.bytes(), reason(LOCAL, Reason::LocalAddress)),
         Case::untouched("echo request to another", elsewhere.bytes(), nothing()),
     ];
-    run(&world(), &cases);
+    run_in_world(&cases);
 }
 
 #[test]
 fn arp_is_answered_for_announced_addresses_only() {
+    let own_mac = host::own_mac(host::NEAR);
     let asker = (ASKER, *client().ip());
     let ask = |target| arp((ASKER, BROADCAST), ArpOperation::REQUEST, asker, ([0; 6], target));
     let announced = *vip(WEB).ip();
     let gratuitous = arp((ASKER, BROADCAST), ArpOperation::REQUEST, (ASKER, announced), ([0; 6], announced));
-    let reply = arp((ASKER, OWN_MAC), ArpOperation::REPLY, asker, (OWN_MAC, announced));
+    let reply = arp((ASKER, own_mac), ArpOperation::REPLY, asker, (own_mac, announced));
     let answer = Case {
         name: "a request for an announced address",
         input: ask(announced),
         verdict: verdict::TX,
-        output: arp((OWN_MAC, ASKER), ArpOperation::REPLY, (OWN_MAC, announced), asker),
+        output: arp((own_mac, ASKER), ArpOperation::REPLY, (own_mac, announced), asker),
         change: reason(WEB, Reason::Arp),
     };
     let mut padded = Case { name: "a padded request", change: reason(WEB, Reason::Arp), ..answer_padded(&answer) };
@@ -98,8 +103,7 @@ fn arp_is_answered_for_announced_addresses_only() {
         Case::untouched("a gratuitous request", gratuitous, nothing()),
         Case::untouched("a reply", reply, nothing()),
     ];
-    assert_eq!(INTERFACE, 1, "the cases come in by an interface whose Ethernet address is known");
-    run(&world(), &cases);
+    run_in_world(&cases);
 }
 
 /// The same case once more.
@@ -110,7 +114,7 @@ fn answer_padded(case: &Case) -> Case {
 #[test]
 fn what_is_not_ours_passes_byte_for_byte() {
     let frame = |kind: u16, body: &[u8]| {
-        let mut frame = ethernet((ASKER, OWN_MAC), EtherType(kind));
+        let mut frame = ethernet((ASKER, host::own_mac(host::NEAR)), EtherType(kind));
         frame.extend_from_slice(body);
         frame
     };
@@ -134,5 +138,5 @@ fn what_is_not_ours_passes_byte_for_byte() {
         ),
     ];
     assert_eq!(vip(WEB).ip(), vip(NAMES).ip(), "two services share the announced address");
-    run(&world(), &cases);
+    run_in_world(&cases);
 }

@@ -3,10 +3,11 @@
 use grayxdp::model::kernel::Reason;
 use grayxdp_tests::{
     bench::case::verdict,
-    packet::{Flags, Packet, Transport},
+    host,
+    packet::{Flags, Packet, Transport, UdpChecksum},
 };
 
-use crate::world::{Case, INTERFACE, LOCAL, LOST, client, endpoint, nothing, reason, run, vip, world};
+use crate::world::{Case, LOCAL, LOST, client, endpoint, in_world, nothing, reason, run_in_world, vip};
 
 /// A frame with some bytes replaced.
 fn changed(mut frame: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
@@ -17,13 +18,9 @@ fn changed(mut frame: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
 #[test]
 fn fragments_for_a_virtual_address_are_dropped_and_counted() {
     let piece = |to, fragment_offset, more_fragments| {
-        Packet {
-            fragment_offset,
-            more_fragments,
-            ..Packet::new(client(), to, Transport::Udp(grayxdp_tests::packet::UdpChecksum::Computed))
-        }
-        .with_payload(&[0x11; 64])
-        .bytes()
+        Packet { fragment_offset, more_fragments, ..Packet::new(client(), to, Transport::Udp(UdpChecksum::Computed)) }
+            .with_payload(&[0x11; 64])
+            .bytes()
     };
     let fragment = || reason(LOST, Reason::Fragment);
     let elsewhere = endpoint([198, 51, 100, 1], 80);
@@ -34,7 +31,7 @@ fn fragments_for_a_virtual_address_are_dropped_and_counted() {
         Case::untouched("one for a local address", piece(vip(LOCAL), 0, true), reason(LOCAL, Reason::LocalAddress)),
         Case::untouched("one for another address", piece(elsewhere, 185, true), nothing()),
     ];
-    run(&world(), &cases);
+    run_in_world(&cases);
 }
 
 #[test]
@@ -53,23 +50,24 @@ fn headers_that_contradict_themselves_are_malformed() {
         Case::dropped("options beyond the frame", changed(whole()[..54].to_vec(), &[(14, 0x4f)]), malformed()),
         Case::untouched("a broken header for another", changed(elsewhere, &[(14, 0x44)]), nothing()),
     ];
-    run(&world(), &cases);
+    run_in_world(&cases);
 }
 
 #[test]
 fn a_cut_frame_is_never_forwarded() {
-    let subject = world();
     let tcp = Packet::tcp(client(), vip(LOST), Flags::SYN).bytes();
     let udp = Packet::udp(client(), vip(LOST)).bytes();
-    for frame in [tcp, udp] {
-        for length in 14..frame.len() {
-            let cut = &frame[..length];
-            let (verdict, output) = subject.run(cut, INTERFACE).expect("the kernel runs the packet");
-            let untouched = verdict == verdict::PASS && output == cut && length < 34;
-            let dropped = verdict == verdict::DROP && length >= 34;
-            assert!(untouched || dropped, "{length} bytes of {}: verdict {verdict}", frame.len());
+    in_world(&[], |subject| {
+        for frame in [tcp, udp] {
+            for length in 14..frame.len() {
+                let cut = &frame[..length];
+                let (verdict, output) = subject.run(cut, host::NEAR).expect("the kernel runs the packet");
+                let untouched = verdict == verdict::PASS && output == cut && length < 34;
+                let dropped = verdict == verdict::DROP && length >= 34;
+                assert!(untouched || dropped, "{length} bytes of {}: verdict {verdict}", frame.len());
+            }
         }
-    }
+    });
 }
 
 #[test]
@@ -86,5 +84,5 @@ fn a_cut_transport_header_is_malformed() {
         cut("eight bytes", 42),
         cut("all but the last byte", 53),
     ];
-    run(&world(), &cases);
+    run_in_world(&cases);
 }

@@ -7,7 +7,7 @@ use grayxdp_tests::{
 };
 
 use crate::world::{
-    Case, EMPTY, FAR, LOCAL, LOST, NAMES, PLAIN, WEB, backend, client, forward, reason, run, to_backend, vip, world,
+    Case, EMPTY, FAR, LOCAL, LOST, NAMES, PLAIN, WEB, backend, client, forward, reason, run_in_world, to_backend, vip,
 };
 
 fn tcp(flags: Flags) -> Packet {
@@ -42,7 +42,11 @@ fn tcp_goes_to_the_backend_with_valid_checksums() {
         web("SYN padded to the shortest frame", &tcp(Flags::SYN).padded(), syn),
         web("SYN with TCP options", &with_options(Flags::SYN, 0), syn),
         web("SYN with IPv4 options", &Packet { ip_options: vec![1, 1, 1, 0], ..tcp(Flags::SYN) }, syn),
-        web("data with IPv4 and TCP options", &Packet { ip_options: record_route, ..with_options(Flags::ACK, 7) }, PLAIN),
+        web(
+            "data with IPv4 and TCP options",
+            &Packet { ip_options: record_route, ..with_options(Flags::ACK, 7) },
+            PLAIN,
+        ),
         web("data with forty bytes of IPv4 options", &Packet { ip_options: vec![1; 40], ..tcp(Flags::ACK) }, PLAIN),
         web("acknowledgement", &tcp(Flags::ACK), PLAIN),
         web("data of even length", &tcp(Flags::ACK).with_payload(b"GET / HTTP/1.1\r\n"), PLAIN),
@@ -57,7 +61,7 @@ fn tcp_goes_to_the_backend_with_valid_checksums() {
         Case::dropped("time to live 1", tcp(Flags::ACK).with_ttl(1).bytes(), reason(WEB, Reason::TtlExpired)),
         Case::dropped("time to live 0", tcp(Flags::SYN).with_ttl(0).bytes(), reason(WEB, Reason::TtlExpired)),
     ];
-    run(&world(), &cases);
+    run_in_world(&cases);
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn udp_goes_to_the_backend_and_no_checksum_stays_none() {
         names("datagram of a full frame", &udp(&[0x5a; 1472])),
         Case::dropped("time to live 1", udp(&[]).with_ttl(1).bytes(), reason(NAMES, Reason::TtlExpired)),
     ];
-    run(&world(), &cases);
+    run_in_world(&cases);
 }
 
 #[test]
@@ -108,5 +112,5 @@ fn the_next_hop_decides_how_a_packet_leaves() {
             reason(EMPTY, Reason::NoBackend),
         ),
     ];
-    run(&world(), &cases);
+    run_in_world(&cases);
 }

@@ -1,10 +1,6 @@
 //! The services and neighbours that all packet cases share, and how a case is run.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddrV4},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddrV4, sync::Arc};
 
 use grayxdp::model::{
     config::{Affinity, Protocol},
@@ -14,34 +10,23 @@ use grayxdp::model::{
     },
 };
 use grayxdp_common::{SLOTS, records::NextHop};
-use grayxdp_tests::{
-    bench::case::verdict,
-    packet::{Mac, Packet},
-    subject::Subject,
-};
-
-/// Where packets come in.
-pub const INTERFACE: u32 = 1;
-/// Another interface, which nothing but its number need exist of.
-pub const OTHER_INTERFACE: u32 = 77;
-/// Ethernet address of [`INTERFACE`] as the program knows it.
-pub const OWN_MAC: Mac = [2, 0, 0, 0, 0xaa, 1];
+use grayxdp_tests::{bench::case::verdict, host, packet::Packet, subject::Subject};
 
 /// TCP, announced.
-pub const WEB: ServiceId = ServiceId(1);
+pub(crate) const WEB: ServiceId = ServiceId(1);
 /// UDP at the same address.
-pub const NAMES: ServiceId = ServiceId(2);
+pub(crate) const NAMES: ServiceId = ServiceId(2);
 /// TCP, its backend has no next hop; not announced.
-pub const LOST: ServiceId = ServiceId(3);
+pub(crate) const LOST: ServiceId = ServiceId(3);
 /// TCP without any backend.
-pub const EMPTY: ServiceId = ServiceId(4);
+pub(crate) const EMPTY: ServiceId = ServiceId(4);
 /// TCP, its backend is behind another interface.
-pub const FAR: ServiceId = ServiceId(5);
+pub(crate) const FAR: ServiceId = ServiceId(5);
 /// TCP at an address that this host also has.
-pub const LOCAL: ServiceId = ServiceId(6);
+pub(crate) const LOCAL: ServiceId = ServiceId(6);
 
 /// A service's virtual endpoint.
-pub fn vip(service: ServiceId) -> SocketAddrV4 {
+pub(crate) fn vip(service: ServiceId) -> SocketAddrV4 {
     match service.0 {
         1 => endpoint([192, 0, 2, 10], 80),
         2 => endpoint([192, 0, 2, 10], 53),
@@ -50,36 +35,37 @@ pub fn vip(service: ServiceId) -> SocketAddrV4 {
 }
 
 /// The only backend of a service.
-pub fn backend(service: ServiceId) -> SocketAddrV4 {
+pub(crate) fn backend(service: ServiceId) -> SocketAddrV4 {
     endpoint([10, 9, 0, service.0 as u8], 8080 + service.0)
 }
 
 /// Id of the only backend of a service.
-pub fn backend_id(service: ServiceId) -> BackendId {
+pub(crate) fn backend_id(service: ServiceId) -> BackendId {
     BackendId(service.0 * 10)
 }
 
 /// A client behind the gateway.
-pub fn client() -> SocketAddrV4 {
+pub(crate) fn client() -> SocketAddrV4 {
     endpoint([10, 64, 0, 1], 40_000)
 }
 
 /// An address and a port.
-pub fn endpoint(address: [u8; 4], port: u16) -> SocketAddrV4 {
+pub(crate) fn endpoint(address: [u8; 4], port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(address.into(), port)
 }
 
 /// Next hop of a service's backend.
-pub fn hop(service: ServiceId) -> NextHop {
-    let interface = if service == FAR { OTHER_INTERFACE } else { INTERFACE };
-    NextHop { destination: [2, 0, 0, 0, 0xbb, service.0 as u8], source: OWN_MAC, interface }
+pub(crate) fn hop(service: ServiceId) -> NextHop {
+    host::hop(if service == FAR { host::FAR } else { host::NEAR }, *backend(service).ip())
 }
 
-/// Next hop of replies.
-pub const GATEWAY: NextHop = NextHop { destination: [2, 0, 0, 0, 0xcc, 1], source: OWN_MAC, interface: INTERFACE };
+/// Next hop of most replies.
+pub(crate) fn gateway() -> NextHop {
+    host::hop(host::NEAR, host::GATEWAY)
+}
 
 /// A service with one version that has one backend, or none.
-pub fn service(id: ServiceId, protocol: Protocol, has_backend: bool) -> WantedService {
+pub(crate) fn service(id: ServiceId, protocol: Protocol, has_backend: bool) -> WantedService {
     let backend = WantedBackend { id: backend_id(id), address: *backend(id).ip(), port: backend(id).port() };
     let slot = if has_backend { backend.id } else { BackendId::NONE };
     let backends = if has_backend { vec![backend] } else { Vec::new() };
@@ -97,8 +83,8 @@ pub fn service(id: ServiceId, protocol: Protocol, has_backend: bool) -> WantedSe
     }
 }
 
-/// The program with all services, next hops and routes in place.
-pub fn world() -> Subject {
+/// Runs a test with all services in place on a host that `more` lines of `ip` add to.
+pub(crate) fn in_world(more: &[String], test: impl FnOnce(&mut Subject) + Send) {
     let services = vec![
         service(WEB, Protocol::Tcp, true),
         service(NAMES, Protocol::Udp, true),
@@ -107,47 +93,53 @@ pub fn world() -> Subject {
         service(FAR, Protocol::Tcp, true),
         service(LOCAL, Protocol::Tcp, true),
     ];
-    let mut subject = Subject::open().expect("packet cases need root, a bpffs and a kernel that takes the program");
-    subject.set_local_addresses(&[*vip(LOCAL).ip()]).expect("an address can be made local");
-    subject.publish(&Wanted { services, direct_access: Vec::new() }).expect("the tables take six services");
-    for id in [WEB, NAMES, FAR, LOCAL] {
-        subject.set_next_hop(backend_id(id), hop(id)).expect("a next hop can be set");
-    }
-    subject.set_interface(INTERFACE, OWN_MAC).expect("an interface can be set");
-    subject.set_gateway(GATEWAY, &[(DIRECT_NET, 24)]).expect("the gateway can be set");
-    subject
+    let mut lines = vec![
+        format!("addr add {}/32 dev lo", vip(LOCAL).ip()),
+        format!("route add {}/32 dev {}", backend(FAR).ip(), host::name(host::FAR)),
+    ];
+    lines.extend([WEB, NAMES, FAR, LOCAL].map(|id| host::neighbour(hop(id).interface, *backend(id).ip())));
+    lines.extend_from_slice(more);
+    on_host(&lines, &Wanted { services, direct_access: Vec::new() }, test);
 }
 
-/// A network whose addresses do not go by the gateway: no route leads there.
-pub const DIRECT_NET: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 0);
+/// Runs a test with some services on a host that `more` lines of `ip` add to.
+pub(crate) fn on_host(more: &[String], wanted: &Wanted, test: impl FnOnce(&mut Subject) + Send) {
+    let namespace = host::host(more).expect("tests of the kernel need root and `ip`");
+    namespace.run(|| test(&mut Subject::open(wanted).expect("tests of the kernel need one that takes the program")));
+}
+
+/// Runs all cases of a test in the usual world.
+pub(crate) fn run_in_world(cases: &[Case]) {
+    in_world(&[], |subject| run(subject, cases));
+}
 
 /// What one packet adds to the counters.
-pub type Change = Counters;
+pub(crate) type Change = Counters;
 
 /// Nothing is counted.
-pub fn nothing() -> Change {
+pub(crate) fn nothing() -> Change {
     Counters::default()
 }
 
 /// One packet of a service is counted under a reason.
-pub fn reason(service: ServiceId, reason: Reason) -> Change {
+pub(crate) fn reason(service: ServiceId, reason: Reason) -> Change {
     Counters { reasons: BTreeMap::from([((service, reason), 1)]), ..Counters::default() }
 }
 
 /// One packet to a backend is counted, and what its flags add.
-pub fn forward(service: ServiceId, packet: &Packet, flags: BackendCounters) -> Change {
+pub(crate) fn forward(service: ServiceId, packet: &Packet, flags: BackendCounters) -> Change {
     let counters = BackendCounters { packets_forward: 1, bytes_forward: packet.bytes().len() as u64, ..flags };
     Counters { backends: BTreeMap::from([(backend_id(service), counters)]), ..Counters::default() }
 }
 
 /// One packet from a backend is counted, and what its flags add.
-pub fn reverse(service: ServiceId, packet: &Packet, flags: BackendCounters) -> Change {
+pub(crate) fn reverse(service: ServiceId, packet: &Packet, flags: BackendCounters) -> Change {
     let counters = BackendCounters { packets_reverse: 1, bytes_reverse: packet.bytes().len() as u64, ..flags };
     Counters { backends: BTreeMap::from([(backend_id(service), counters)]), ..Counters::default() }
 }
 
 /// No flags.
-pub const PLAIN: BackendCounters = BackendCounters {
+pub(crate) const PLAIN: BackendCounters = BackendCounters {
     packets_forward: 0,
     bytes_forward: 0,
     packets_reverse: 0,
@@ -163,57 +155,57 @@ pub const PLAIN: BackendCounters = BackendCounters {
 };
 
 /// One packet and what must become of it.
-pub struct Case {
+pub(crate) struct Case {
     /// What it is about.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The packet.
-    pub input: Vec<u8>,
+    pub(crate) input: Vec<u8>,
     /// What the program says.
-    pub verdict: u32,
+    pub(crate) verdict: u32,
     /// The packet afterwards; of a dropped one nothing is asked.
-    pub output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
     /// What is counted.
-    pub change: Change,
+    pub(crate) change: Change,
 }
 
 impl Case {
     /// The packet passes as it came.
-    pub fn untouched(name: &'static str, input: Vec<u8>, change: Change) -> Self {
+    pub(crate) fn untouched(name: &'static str, input: Vec<u8>, change: Change) -> Self {
         Self { name, verdict: verdict::PASS, output: input.clone(), input, change }
     }
 
     /// The packet is dropped.
-    pub fn dropped(name: &'static str, input: Vec<u8>, change: Change) -> Self {
+    pub(crate) fn dropped(name: &'static str, input: Vec<u8>, change: Change) -> Self {
         Self { name, verdict: verdict::DROP, output: Vec::new(), input, change }
     }
 
     /// The packet leaves changed.
-    pub fn sent(name: &'static str, verdict: u32, input: &Packet, output: &Packet, change: Change) -> Self {
+    pub(crate) fn sent(name: &'static str, verdict: u32, input: &Packet, output: &Packet, change: Change) -> Self {
         Self { name, input: input.bytes(), verdict, output: output.bytes(), change }
     }
 }
 
 /// The packet as it goes to a service's backend.
-pub fn to_backend(service: ServiceId, packet: &Packet) -> Packet {
+pub(crate) fn to_backend(service: ServiceId, packet: &Packet) -> Packet {
     let hop = hop(service);
-    Packet { destination: backend(service), macs: (hop.source, hop.destination), ..packet.clone() }
+    Packet { destination: backend(service), macs: (hop.source(), hop.destination()), ..packet.clone() }
         .with_ttl(packet.ttl - 1)
 }
 
 /// The packet as it goes back to the client by a next hop.
-pub fn to_client(service: ServiceId, packet: &Packet, hop: NextHop) -> Packet {
-    Packet { source: vip(service), macs: (hop.source, hop.destination), ..packet.clone() }.with_ttl(packet.ttl - 1)
+pub(crate) fn to_client(service: ServiceId, packet: &Packet, hop: NextHop) -> Packet {
+    Packet { source: vip(service), macs: (hop.source(), hop.destination()), ..packet.clone() }.with_ttl(packet.ttl - 1)
 }
 
 /// Runs all cases and reports every one that fails.
-pub fn run(subject: &Subject, cases: &[Case]) {
+pub(crate) fn run(subject: &mut Subject, cases: &[Case]) {
     let failures: Vec<String> = cases.iter().filter_map(|case| failure_of(subject, case)).collect();
     assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
-fn failure_of(subject: &Subject, case: &Case) -> Option<String> {
+fn failure_of(subject: &mut Subject, case: &Case) -> Option<String> {
     let before = subject.counters().expect("counters can be read");
-    let (verdict, output) = subject.run(&case.input, INTERFACE).expect("the kernel runs the packet");
+    let (verdict, output) = subject.run(&case.input, host::NEAR).expect("the kernel runs the packet");
     let after = subject.counters().expect("counters can be read");
     let change = difference(&before, &after);
     if verdict != case.verdict {
@@ -226,7 +218,7 @@ fn failure_of(subject: &Subject, case: &Case) -> Option<String> {
 }
 
 /// What was counted between two readings; what did not change is left out.
-pub fn difference(before: &Counters, after: &Counters) -> Counters {
+pub(crate) fn difference(before: &Counters, after: &Counters) -> Counters {
     let old = |id: &BackendId| before.backends.get(id).copied().unwrap_or(PLAIN);
     let backends = after.backends.iter().map(|(id, new)| (*id, subtract(new, &old(id))));
     let reasons = after.reasons.iter().map(|(key, new)| (*key, new - before.reasons.get(key).copied().unwrap_or(0)));
