@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddrV4};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
@@ -13,7 +14,7 @@ use crate::model::{
 };
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "request")]
 pub enum Request {
     /// How everything stands.
@@ -88,7 +89,7 @@ pub enum Request {
 }
 
 /// What an operator does to a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
 pub enum RolloutAction {
     /// Stops advancing; judging goes on.
@@ -105,7 +106,7 @@ pub enum RolloutAction {
 }
 
 /// What goes with every change.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChangeOptions {
     /// Why, for the record.
@@ -121,7 +122,7 @@ pub struct ChangeOptions {
 }
 
 /// A failed request; the class decides exit status and HTTP status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 #[error("{message}")]
 pub struct ApiError {
@@ -132,7 +133,7 @@ pub struct ApiError {
 }
 
 /// Whose fault a failed request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ErrorClass {
     /// The request is wrong: exit 2, HTTP 400.
@@ -172,7 +173,7 @@ impl ApiError {
 }
 
 /// What the daemon answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "response", content = "body")]
 pub enum Response {
     /// To `Status`.
@@ -190,7 +191,7 @@ pub enum Response {
 }
 
 /// What a change did, or would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Done {
     /// One line a change.
@@ -200,7 +201,7 @@ pub struct Done {
 }
 
 /// How everything stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Version of the daemon.
@@ -218,7 +219,7 @@ pub struct Status {
 }
 
 /// One interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InterfaceStatus {
     /// Its name.
@@ -228,7 +229,7 @@ pub struct InterfaceStatus {
 }
 
 /// One service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
     /// Its name.
@@ -252,7 +253,7 @@ pub struct ServiceStatus {
 }
 
 /// One version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionStatus {
     /// Its name.
@@ -276,7 +277,7 @@ pub struct VersionStatus {
 }
 
 /// Totals since the maps were made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     /// Packets to backends.
@@ -298,7 +299,7 @@ pub struct Totals {
 }
 
 /// One backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendStatus {
     /// `10.0.1.1:8080`.
@@ -314,7 +315,7 @@ pub struct BackendStatus {
 }
 
 /// The way of one packet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explained {
     /// `forwarded`, `passed`, `dropped`, `answered`.
@@ -349,7 +350,7 @@ pub struct Explained {
 }
 
 /// One rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
     /// Its name.

@@ -1,1 +1,62 @@
-//! The release engine: a pure function from state, input and time to state and commands.
+//! The release engine: `step(state, input, now) → (state, commands)`. It has no clock, no I/O and no randomness; who
+//! calls it carries out the commands in their order and brings back what became of them.
+//!
+//! ```text
+//!            first weight in the kernel            after the last step
+//!  pending ────────────────────────────► progressing ──────────────────► promoting ──────► promoted
+//!     │                                   │  ▲  │  ▲                         │      durable role swap
+//!     │   pause: {}, `pause`, no data ────┘  │  │  │                         │
+//!     ├──────────────► paused ───────────────┘  │  │ resume                  │
+//!     │                  │           resume     │  │                         │
+//!     ├──────────────────┼─────────► frozen ◄───┘  │   doubt: weights that   │
+//!     │                  │            │  └─────────┘   nobody here wrote     │
+//!     │   `abort`, or a breach with onFailure: rollback                      │
+//!     └──────────────────┴────────────┴──────► rollingBack ◄─────────────────┘
+//!                                                   │  stable's 100 % read back
+//!                                                   ▼
+//!                                               rolledBack
+//! ```
+//!
+//! Two rules order everything (ENGINE: durability):
+//!
+//! - What may raise the candidate's exposure, and so every step of the plan, goes journal (intent) → kernel → read back →
+//!   journal (applied). Where the journal cannot be written, nothing is exposed further.
+//! - What gives the traffic back to stable goes to the kernel first, and to the journal as soon as it can.
+//!
+//! Time counts towards a pause only between ticks that observed something. A restart keeps what has passed and drops
+//! a change that had not reached the kernel: the step's last look has to be passed again.
+
+mod input;
+mod looks;
+mod operator;
+mod restart;
+mod results;
+mod state;
+mod status;
+mod tick;
+mod turn;
+
+#[cfg(test)]
+mod tests;
+
+pub use input::{Command, InKernel, Input, Notice, Record};
+pub use state::{Cause, Flight, MetricRecord, Stage, State};
+
+use crate::model::time::Now;
+
+/// What comes next: the new state, and what is to be done, in this order.
+#[must_use]
+pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
+    let mut turn = turn::Turn::new(state, now);
+    match input {
+        Input::Tick { observed } => turn.tick(observed),
+        Input::Operator { action, actor, reason } => turn.operator(action, &actor, reason),
+        Input::Journaled(record) => turn.journaled(record),
+        Input::JournalFailed(record, message) => turn.journal_failed(record, &message),
+        Input::Published { weight, epoch } => turn.published(weight, epoch),
+        Input::PublishFailed { weight, message } => turn.publish_failed(weight, &message),
+        Input::Restarted { kernel } => turn.restarted(kernel),
+        Input::ForeignWeights { kernel, by } => turn.foreign_weights(kernel, &by),
+    }
+    turn.finish()
+}

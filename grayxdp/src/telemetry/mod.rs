@@ -1,1 +1,13 @@
 //! Prometheus metrics and logging.
+//!
+//! Nothing is counted here. Whoever is scraped reads the kernel, fills a [`MetricsView`] and has it [`render`]ed: a value
+//! is as old as the scrape, and a daemon that restarts loses no count.
+
+mod family;
+mod logging;
+mod render;
+mod view;
+
+pub use logging::{LoggingError, start_logging};
+pub use render::{RenderError, render};
+pub use view::{BackendMetrics, MetricsView, RolloutMetrics, ServiceMetrics, VersionMetrics};

@@ -1,0 +1,210 @@
+//! A short history of a service's handshake counters, and what a window over it holds.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use crate::model::Name;
+
+/// How long a SYN may wait for its SYN-ACK before the connection counts as failed.
+pub const ANSWER_TIME: Duration = Duration::from_secs(3);
+
+/// Cumulative handshake counters of one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// SYNs to its backends.
+    pub syns: u64,
+    /// SYN-ACKs from its backends.
+    pub syn_acks: u64,
+    /// RSTs with sequence number 0 from its backends.
+    pub refusals: u64,
+}
+
+impl Reading {
+    /// Whether a later reading can follow this one: counters only rise.
+    const fn may_precede(&self, later: &Self) -> bool {
+        self.syns <= later.syns && self.syn_acks <= later.syn_acks && self.refusals <= later.refusals
+    }
+
+    /// SYNs without SYN-ACK so far; negative where SYN-ACKs were repeated.
+    fn unanswered(&self) -> i128 {
+        i128::from(self.syns) - i128::from(self.syn_acks)
+    }
+}
+
+/// The counters of a service's versions at one instant.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// On the monotonic clock.
+    pub at: Duration,
+    /// By version.
+    pub versions: BTreeMap<Name, Reading>,
+}
+
+/// Counts over one window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// SYNs in the window.
+    pub syns: u64,
+    /// How many of them failed; may exceed `syns` by repeated packets.
+    pub failed: u64,
+}
+
+impl Counted {
+    /// Failed ÷ SYNs, `0.0..=1.0`; none without SYNs.
+    #[must_use]
+    pub fn ratio(&self) -> Option<f64> {
+        (self.syns > 0).then(|| (self.failed as f64 / self.syns as f64).min(1.0))
+    }
+}
+
+/// A ring of samples, oldest first. Begins anew when a counter falls: then the maps were made anew.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    samples: VecDeque<Sample>,
+    span: Duration,
+}
+
+impl History {
+    /// An empty ring that keeps what a window of `window` needs.
+    #[must_use]
+    pub fn new(window: Duration) -> Self {
+        Self { samples: VecDeque::new(), span: window + 2 * ANSWER_TIME + Duration::from_secs(2) }
+    }
+
+    /// Takes a sample. One that is not later than the last, or with a counter that fell, begins the ring anew.
+    pub fn push(&mut self, sample: Sample) {
+        if self.samples.back().is_some_and(|last| !follows(last, &sample)) {
+            self.samples.clear();
+        }
+        let oldest_needed = sample.at.saturating_sub(self.span);
+        self.samples.push_back(sample);
+        while self.samples.front().is_some_and(|sample| sample.at < oldest_needed) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// Forgets everything: nothing was observed for a while.
+    pub fn clear(&mut self) {
+        self.samples.clear();
+    }
+
+    /// SYNs from `from` until [`ANSWER_TIME`] before the newest sample, and how many stayed unanswered. None without
+    /// two samples there.
+    #[must_use]
+    pub fn unanswered(&self, version: &Name, from: Duration) -> Option<Counted> {
+        let readings = self.readings(version);
+        let close = self.samples.back()?.at.checked_sub(ANSWER_TIME)?;
+        let first = readings.iter().find(|(at, _)| *at >= from)?;
+        let last = readings.iter().rev().find(|(at, _)| *at <= close)?;
+        if first.0 >= last.0 {
+            return None;
+        }
+        let settled = |instant: Duration| {
+            let answered_by = instant + ANSWER_TIME;
+            let within = readings.iter().filter(|(at, _)| (instant..=answered_by).contains(at));
+            within.map(|(_, reading)| reading.unanswered()).min()
+        };
+        let grown = settled(last.0)? - settled(first.0)?;
+        Some(Counted { syns: last.1.syns - first.1.syns, failed: u64::try_from(grown).unwrap_or(0) })
+    }
+
+    /// SYNs from `from` until now, and how many were refused. None without two samples there.
+    #[must_use]
+    pub fn refused(&self, version: &Name, from: Duration) -> Option<Counted> {
+        let readings = self.readings(version);
+        let first = readings.iter().find(|(at, _)| *at >= from)?;
+        let last = readings.last()?;
+        (first.0 < last.0)
+            .then(|| Counted { syns: last.1.syns - first.1.syns, failed: last.1.refusals - first.1.refusals })
+    }
+
+    /// The unbroken run of newest readings of a version.
+    fn readings(&self, version: &Name) -> Vec<(Duration, Reading)> {
+        let newest_first = self.samples.iter().rev();
+        let mut run: Vec<_> =
+            newest_first.map_while(|sample| Some((sample.at, *sample.versions.get(version)?))).collect();
+        run.reverse();
+        run
+    }
+}
+
+/// Whether the counters can have gone on from one sample to the other.
+fn follows(earlier: &Sample, later: &Sample) -> bool {
+    let goes_on = |(version, reading): (&Name, &Reading)| {
+        later.versions.get(version).is_none_or(|newer| reading.may_precede(newer))
+    };
+    earlier.at < later.at && earlier.versions.iter().all(goes_on)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v2() -> Name {
+        "v2".parse().expect("a name")
+    }
+
+    fn history(readings: &[(u64, u64, u64, u64)]) -> History {
+        let mut history = History::new(Duration::from_secs(10));
+        for &(second, syns, syn_acks, refusals) in readings {
+            let versions = [(v2(), Reading { syns, syn_acks, refusals })].into();
+            history.push(Sample { at: Duration::from_secs(second), versions });
+        }
+        history
+    }
+
+    #[test]
+    fn connections_that_are_never_answered_count_and_those_answered_within_three_seconds_do_not() {
+        // 100 SYNs a second; in each second 10 are never answered. Window 0..4 s: 400 SYNs, 40 failed.
+        let steady: Vec<_> = (0..=7).map(|t| (t, 100 * t, 90 * t, 0)).collect();
+        let counted = history(&steady).unanswered(&v2(), Duration::ZERO);
+        assert_eq!(counted, Some(Counted { syns: 400, failed: 40 }));
+
+        // A burst of 50 SYNs right before the window closes (second 4) is answered two seconds later.
+        let late =
+            [(0, 0, 0, 0), (3, 100, 100, 0), (4, 150, 100, 0), (5, 150, 100, 0), (6, 150, 150, 0), (7, 150, 150, 0)];
+        let counted = history(&late).unanswered(&v2(), Duration::ZERO);
+        assert_eq!(counted, Some(Counted { syns: 150, failed: 0 }));
+    }
+
+    #[test]
+    fn answers_to_connections_from_before_the_window_hide_no_failure() {
+        // 20 SYNs wait when the window opens at second 1 and are answered at second 2; 20 later ones never are.
+        let readings = [(1, 20, 0, 0), (2, 20, 20, 0), (3, 40, 20, 0), (4, 40, 20, 0), (7, 40, 20, 0)];
+        let counted = history(&readings).unanswered(&v2(), Duration::from_secs(1));
+        assert_eq!(counted, Some(Counted { syns: 20, failed: 20 }));
+    }
+
+    #[test]
+    fn refusals_count_at_once() {
+        let refusing = history(&[(0, 0, 0, 0), (1, 200, 0, 50)]);
+        assert_eq!(refusing.refused(&v2(), Duration::ZERO), Some(Counted { syns: 200, failed: 50 }));
+        assert_eq!(refusing.unanswered(&v2(), Duration::ZERO), None);
+    }
+
+    #[test]
+    fn counters_that_fall_begin_the_history_anew() {
+        let mut readings: Vec<_> = (0..=7).map(|t| (t, 100 * t, 100 * t, 0)).collect();
+        readings.push((8, 5, 5, 0));
+        let reset = history(&readings);
+        assert_eq!((reset.unanswered(&v2(), Duration::ZERO), reset.refused(&v2(), Duration::ZERO)), (None, None));
+    }
+
+    #[test]
+    fn a_ratio_is_a_number_from_0_to_1_or_none() {
+        assert_eq!(Counted { syns: 0, failed: 0 }.ratio(), None);
+        assert_eq!(Counted { syns: 0, failed: 9 }.ratio(), None);
+        assert_eq!(Counted { syns: 4, failed: 9 }.ratio(), Some(1.0));
+        // Repeated SYN-ACKs: more answers than SYNs.
+        let repeated: Vec<_> = (0..=7).map(|t| (t, 100 * t, 120 * t, 0)).collect();
+        assert_eq!(history(&repeated).unanswered(&v2(), Duration::ZERO).and_then(|c| c.ratio()), Some(0.0));
+    }
+
+    #[test]
+    fn only_what_a_window_needs_is_kept() {
+        let long: Vec<_> = (0..=1_000).map(|t| (t, t, t, 0)).collect();
+        assert!(history(&long).samples.len() <= 19);
+    }
+}

@@ -1,0 +1,153 @@
+//! `grayxdp check` and `grayxdp plan lint`: what can be said about files without a daemon.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cli::{
+        args::Format,
+        exit::{CliError, Exit},
+        output::{Output, complain},
+        table::{Paint, Tone},
+    },
+    config::{check_plan, load_config, load_plan},
+    model::{config::Config, plan::Plan},
+};
+
+/// What a file holds.
+enum Content {
+    Config(Box<Config>),
+    Plan(Box<Plan>),
+}
+
+/// What was found in one file.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checked {
+    file: PathBuf,
+    /// Whether it can be used.
+    sound: bool,
+    /// What it holds, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<String>,
+    /// One line a problem.
+    problems: Vec<String>,
+}
+
+/// Reads a configuration for the daemon.
+pub(super) fn read_config(file: &Path) -> Result<Config, CliError> {
+    load_config(&read(file)?, &file.to_string_lossy()).map_err(|error| CliError::Input(error.to_string()))
+}
+
+/// Reads a plan for a rollout.
+pub(super) fn read_plan(file: &Path) -> Result<Plan, CliError> {
+    load_plan(&read(file)?, &file.to_string_lossy()).map_err(|error| CliError::Input(error.to_string()))
+}
+
+/// Checks each file, and each plan against the configuration where exactly one is among the files.
+pub(super) fn check(files: &[PathBuf], output: Output) -> Result<Exit, CliError> {
+    let contents: Vec<_> = files.iter().map(|file| content(file)).collect();
+    let mut configs = contents.iter().filter_map(|content| match content {
+        Ok(Content::Config(config)) => Some(config.as_ref()),
+        Ok(Content::Plan(_)) | Err(_) => None,
+    });
+    let config = configs.next().filter(|_| configs.next().is_none());
+    let checked = files.iter().zip(&contents).map(|(file, content)| checked(file, content, config)).collect();
+    report(checked, output)
+}
+
+/// Checks one plan, and against a configuration where one is given.
+pub(super) fn lint(file: &Path, config: Option<&Path>, output: Output) -> Result<Exit, CliError> {
+    let config = config.map(read_config).transpose()?;
+    let content = read(file).map_err(|error| vec![error.to_string()]).and_then(|text| plan(&text, file));
+    report(vec![checked(file, &content, config.as_ref())], output)
+}
+
+fn checked(file: &Path, content: &Result<Content, Vec<String>>, config: Option<&Config>) -> Checked {
+    let problems = match (content, config) {
+        (Err(problems), _) => problems.clone(),
+        (Ok(Content::Plan(plan)), Some(config)) => {
+            check_plan(plan, config).err().map(|error| error.lines().to_vec()).unwrap_or_default()
+        }
+        (Ok(Content::Plan(_)), None) | (Ok(Content::Config(_)), _) => Vec::new(),
+    };
+    let summary = content.as_ref().ok().map(summary);
+    Checked { file: file.to_owned(), sound: problems.is_empty(), summary, problems }
+}
+
+fn report(checked: Vec<Checked>, output: Output) -> Result<Exit, CliError> {
+    let sound = checked.iter().all(|file| file.sound);
+    let lines = |paint: Paint| {
+        let sound = checked.iter().filter(|file| file.sound);
+        let line = |file: &Checked| {
+            let summary = file.summary.as_deref().unwrap_or_default();
+            format!("{}: {}: {summary}\n", file.file.display(), paint.text(Tone::Good, "sound"))
+        };
+        sound.map(line).collect()
+    };
+    output.answer(&checked, lines)?;
+    if output.format == Format::Text {
+        checked.iter().flat_map(|file| &file.problems).for_each(|problem| complain(problem));
+    }
+    Ok(if sound { Exit::Done } else { Exit::WrongInput })
+}
+
+fn read(file: &Path) -> Result<String, CliError> {
+    fs::read_to_string(file).map_err(|cause| CliError::Input(format!("{} cannot be read: {cause}", file.display())))
+}
+
+fn content(file: &Path) -> Result<Content, Vec<String>> {
+    let text = read(file).map_err(|error| vec![error.to_string()])?;
+    if is_plan(&text) {
+        plan(&text, file)
+    } else {
+        let config = load_config(&text, &file.to_string_lossy()).map_err(|error| error.lines().to_vec())?;
+        Ok(Content::Config(Box::new(config)))
+    }
+}
+
+fn plan(text: &str, file: &Path) -> Result<Content, Vec<String>> {
+    let plan = load_plan(text, &file.to_string_lossy()).map_err(|error| error.lines().to_vec())?;
+    Ok(Content::Plan(Box::new(plan)))
+}
+
+/// Only plans have a `kind`. A file that is no YAML is left to the reader of configurations to complain about.
+fn is_plan(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Head {
+        kind: Option<String>,
+    }
+    serde_saphyr::from_str::<Head>(text).is_ok_and(|head| head.kind.is_some())
+}
+
+fn summary(content: &Content) -> String {
+    match content {
+        Content::Config(config) => {
+            let backends = config.services.iter().flat_map(|service| &service.versions);
+            let backends: usize = backends.map(|version| version.backends.len()).sum();
+            let (services, interfaces) = (config.services.len(), config.interfaces.len());
+            format!("configuration; services {services}, backends {backends}, interfaces {interfaces}")
+        }
+        Content::Plan(plan) => {
+            let crate::model::plan::Strategy::Canary(canary) = &plan.spec.strategy;
+            let (name, service, candidate) = (&plan.metadata.name, &plan.spec.service, &plan.spec.candidate);
+            format!("plan {name}; {service} to {candidate}, steps {}", canary.steps.len())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_a_kind_is_a_plan_and_broken_text_is_not() {
+        assert!(is_plan("apiVersion: grayxdp.io/v1\nkind: Rollout\nmetadata: {name: a}\n"));
+        assert!(!is_plan("interfaces: [{name: eth0}]\n"));
+        assert!(!is_plan("kind: [unclosed\n"));
+    }
+}

@@ -1,0 +1,179 @@
+//! The commands that the daemon carries out: ask, show the answer.
+
+use std::net::SocketAddrV4;
+
+use crate::{
+    cli::{
+        args::{RolloutCommand, WaitArguments, WeightsCommand},
+        daemon,
+        exit::{CliError, Exit},
+        files,
+        output::Output,
+        show,
+        watch::{self, Goal},
+    },
+    control::{Client, ClientError},
+    model::{
+        Name,
+        api::{ChangeOptions, Request, Response, RolloutAction, Status},
+        config::Protocol,
+    },
+};
+
+/// A daemon, and where its answers go.
+pub(super) struct Remote {
+    pub(super) client: Client,
+    pub(super) output: Output,
+}
+
+impl Remote {
+    /// Asks, and shows whatever is answered.
+    async fn ask(&self, request: Request) -> Result<Exit, CliError> {
+        let response = self.client.request(&request).await?;
+        self.show(&response)?;
+        Ok(Exit::Done)
+    }
+
+    fn show(&self, response: &Response) -> Result<(), CliError> {
+        let output = self.output;
+        match response {
+            Response::Status(body) => output.answer(body, |paint| show::status(body, paint)),
+            Response::Done(body) => output.answer(body, |paint| show::done(body, paint)),
+            Response::Explained(body) => output.answer(body, |paint| show::explained(body, paint)),
+            Response::Rollouts(body) => output.answer(body, |paint| show::rollouts(body, paint)),
+            Response::Rollout(body) => output.answer(body, |paint| show::rollout(body, paint)),
+            Response::Events(body) => {
+                output.answer(body, |paint| body.iter().map(|event| show::event(event, paint)).collect())
+            }
+        }
+    }
+
+    /// `status`.
+    pub(super) async fn status(&self) -> Result<Exit, CliError> {
+        self.ask(Request::Status).await
+    }
+
+    /// `reload`.
+    pub(super) async fn reload(
+        &self,
+        diff: bool,
+        reset_weights: Vec<Name>,
+        options: ChangeOptions,
+    ) -> Result<Exit, CliError> {
+        self.ask(Request::Reload { diff, reset_weights, options }).await
+    }
+
+    /// `explain`.
+    pub(super) async fn explain(
+        &self,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+        protocol: Protocol,
+    ) -> Result<Exit, CliError> {
+        self.ask(Request::Explain { source, destination, protocol }).await
+    }
+
+    /// `weights get` and `weights set`.
+    pub(super) async fn weights(&self, command: WeightsCommand) -> Result<Exit, CliError> {
+        match command {
+            WeightsCommand::Get { service } => self.weights_get(service).await,
+            WeightsCommand::Set { service, weights, change } => {
+                let names: std::collections::BTreeSet<&Name> = weights.iter().map(|(version, _)| version).collect();
+                if names.len() < weights.len() {
+                    return Err(CliError::Input("a version is named twice: give each its weight once".to_owned()));
+                }
+                let weights = weights.into_iter().collect();
+                self.ask(Request::WeightsSet { service, weights, options: change.options() }).await
+            }
+        }
+    }
+
+    async fn weights_get(&self, service: Option<Name>) -> Result<Exit, CliError> {
+        let status: Status = match self.client.request(&Request::Status).await? {
+            Response::Status(status) => *status,
+            other @ (Response::Done(_)
+            | Response::Events(_)
+            | Response::Explained(_)
+            | Response::Rollouts(_)
+            | Response::Rollout(_)) => return Err(unexpected(&other)),
+        };
+        let all: Vec<show::Shares> = status.services.iter().map(show::shares_of).collect();
+        match service {
+            None => self.output.answer(&all, |paint| show::weights(&all, paint))?,
+            Some(name) => {
+                let one = all.iter().find(|shares| shares.service == name).ok_or_else(|| {
+                    CliError::Input(format!("there is no service {name}: `grayxdp status` lists all"))
+                })?;
+                self.output.answer(one, |paint| show::weights(std::slice::from_ref(one), paint))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    /// `rollout` and what follows it.
+    pub(super) async fn rollout(&self, command: RolloutCommand) -> Result<Exit, CliError> {
+        match command {
+            RolloutCommand::List => self.ask(Request::RolloutList).await,
+            RolloutCommand::Get { name, watch: false } => self.ask(Request::RolloutGet { name }).await,
+            RolloutCommand::Get { name, watch: true } => watch::rollout(self, &name).await,
+            RolloutCommand::Start { plan, change, wait } => {
+                let plan = Box::new(files::read_plan(&plan)?);
+                let name = plan.metadata.name.clone();
+                let request = Request::RolloutStart { plan, options: change.options() };
+                self.change(request, &name, wait, Goal::End).await
+            }
+            RolloutCommand::Pause { name, change } => {
+                self.ask(Request::RolloutChange { name, action: RolloutAction::Pause, options: change.options() }).await
+            }
+            RolloutCommand::Resume { name, change } => {
+                self.ask(Request::RolloutChange { name, action: RolloutAction::Resume, options: change.options() })
+                    .await
+            }
+            RolloutCommand::Promote { name, full, change, wait } => {
+                let action = RolloutAction::Promote { full };
+                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
+                self.change(request, &name, wait, Goal::End).await
+            }
+            RolloutCommand::Abort { name, change, wait } => {
+                let action = RolloutAction::Abort;
+                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
+                self.change(request, &name, wait, Goal::RolledBack).await
+            }
+        }
+    }
+
+    /// A change of a rollout, waited for where that is asked.
+    async fn change(&self, request: Request, name: &Name, wait: WaitArguments, goal: Goal) -> Result<Exit, CliError> {
+        let response = self.client.request(&request).await?;
+        let only_asked = matches!(&response, Response::Done(done) if done.dry_run);
+        if wait.wait && !only_asked {
+            watch::until(self, name, goal, wait.timeout).await
+        } else {
+            self.show(&response)?;
+            Ok(Exit::Done)
+        }
+    }
+
+    /// `detach`, by the daemon where one runs.
+    pub(super) async fn detach(&self, options: ChangeOptions) -> Result<Exit, CliError> {
+        let response = match self.client.request(&Request::Detach { options: options.clone() }).await {
+            Err(ClientError::NoDaemon(_)) => Response::Done(daemon::offline_detach(&options)?),
+            answered @ (Ok(_) | Err(_)) => answered?,
+        };
+        self.show(&response)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// An answer of another kind than the request's.
+pub(super) fn unexpected(response: &Response) -> CliError {
+    let kind = match response {
+        Response::Status(_) => "status",
+        Response::Done(_) => "done",
+        Response::Events(_) => "events",
+        Response::Explained(_) => "explained",
+        Response::Rollouts(_) => "rollouts",
+        Response::Rollout(_) => "rollout",
+    };
+    CliError::Failed(format!("the daemon answered with `{kind}` to something else: is it of this version?"))
+}

@@ -1,0 +1,89 @@
+//! `grayxdp explain`: the way of one packet, one station a line.
+
+use crate::{
+    cli::table::{Paint, Tone},
+    model::api::Explained,
+};
+
+/// The way of one packet.
+pub(crate) fn explained(way: &Explained, paint: Paint) -> String {
+    let Explained { fate, reason, service, hash, bucket, version, slot, backend, next_hop, epoch } = way;
+    let stations = [
+        ("service", service.as_ref().map(ToString::to_string)),
+        ("epoch", epoch.map(|epoch| epoch.to_string())),
+        ("hash", hash.clone()),
+        ("bucket", bucket.map(|bucket| format!("{bucket} of {}", grayxdp_common::BUCKETS))),
+        ("version", version.as_ref().map(ToString::to_string)),
+        ("slot", slot.map(|slot| format!("{slot} of {}", grayxdp_common::SLOTS))),
+        ("backend", backend.map(|backend| backend.to_string())),
+        ("next hop", next_hop.clone()),
+    ];
+    let tone = match fate.as_str() {
+        "forwarded" | "answered" => Tone::Good,
+        "passed" => Tone::Notable,
+        _ => Tone::Bad,
+    };
+    let mut text = String::new();
+    for (station, value) in stations {
+        if let Some(value) = value {
+            text.push_str(&format!("{station:<8}  {value}\n"));
+        }
+    }
+    let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    text.push_str(&format!("{:<8}  {}{reason}\n", "fate", paint.text(tone, fate)));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::show::samples::name;
+
+    fn nothing(fate: &str) -> Explained {
+        Explained {
+            fate: fate.to_owned(),
+            reason: None,
+            service: None,
+            hash: None,
+            bucket: None,
+            version: None,
+            slot: None,
+            backend: None,
+            next_hop: None,
+            epoch: None,
+        }
+    }
+
+    #[test]
+    fn a_forwarded_packet_shows_every_station() {
+        let way = Explained {
+            service: Some(name("web")),
+            hash: Some("8f3a".to_owned()),
+            bucket: Some(4_711),
+            version: Some(name("v2")),
+            slot: Some(12),
+            backend: Some("10.0.2.1:8080".parse().expect("an address")),
+            next_hop: Some("eth1 via 02:00:00:00:00:01".to_owned()),
+            epoch: Some(3),
+            ..nothing("forwarded")
+        };
+        let expected = "\
+service   web
+epoch     3
+hash      8f3a
+bucket    4711 of 16384
+version   v2
+slot      12 of 16381
+backend   10.0.2.1:8080
+next hop  eth1 via 02:00:00:00:00:01
+fate      forwarded
+";
+        assert_eq!(explained(&way, Paint::Bare), expected);
+    }
+
+    #[test]
+    fn a_dropped_packet_shows_the_reason_and_no_empty_station() {
+        let way = Explained { reason: Some("no_service".to_owned()), ..nothing("dropped") };
+        assert_eq!(explained(&way, Paint::Bare), "fate      dropped (no_service)\n");
+    }
+}

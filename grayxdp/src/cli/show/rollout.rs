@@ -1,0 +1,202 @@
+//! `grayxdp rollout list` and `rollout get`: where rollouts stand, one as a tree of its steps.
+
+use std::{fmt::Write, time::Duration};
+
+use crate::{
+    cli::{
+        show::instant,
+        table::{Cell, Paint, Side, Table, Tone},
+    },
+    model::{
+        api::RolloutStatus,
+        state::{RolloutState, Verdict},
+    },
+};
+
+/// How a state looks: a sign and a colour.
+const fn sign(state: RolloutState) -> (&'static str, Tone) {
+    match state {
+        RolloutState::Pending => ("◌", Tone::Faint),
+        RolloutState::Progressing | RolloutState::Promoting => ("▶", Tone::Good),
+        RolloutState::Paused => ("‖", Tone::Notable),
+        RolloutState::Frozen => ("❄", Tone::Notable),
+        RolloutState::RollingBack => ("◀", Tone::Bad),
+        RolloutState::Promoted | RolloutState::Completed => ("✔", Tone::Good),
+        RolloutState::RolledBack | RolloutState::Failed => ("✖", Tone::Bad),
+    }
+}
+
+const fn verdict_tone(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Pass => Tone::Good,
+        Verdict::Fail | Verdict::Error => Tone::Bad,
+        Verdict::Inconclusive | Verdict::NoData => Tone::Notable,
+    }
+}
+
+/// All rollouts, one a line.
+pub(crate) fn list(rollouts: &[RolloutStatus], paint: Paint) -> String {
+    let mut table = Table::new(
+        0,
+        &[
+            ("ROLLOUT", Side::Left),
+            ("SERVICE", Side::Left),
+            ("STATE", Side::Left),
+            ("STEP", Side::Right),
+            ("WEIGHT", Side::Right),
+            ("STARTED", Side::Left),
+            ("MESSAGE", Side::Left),
+        ],
+    );
+    for rollout in rollouts {
+        table.row(vec![
+            Cell::plain(&rollout.name),
+            Cell::plain(&rollout.service),
+            Cell::new(sign(rollout.state).1, rollout.state.label()),
+            Cell::plain(step_of(rollout)),
+            Cell::plain(format!("{} %", rollout.weight)),
+            Cell::plain(instant(rollout.started)),
+            Cell::plain(&rollout.message),
+        ]);
+    }
+    table.render(paint)
+}
+
+/// `2/4`: the current step, counted from 1.
+fn step_of(rollout: &RolloutStatus) -> String {
+    let total = rollout.steps.len();
+    format!("{}/{total}", (rollout.step + 1).min(total))
+}
+
+/// One line for logs and pipes: what a person who waits wants to know.
+pub(crate) fn progress_line(rollout: &RolloutStatus) -> String {
+    let RolloutStatus { name, state, weight, message, .. } = rollout;
+    format!("{name}: {}, step {}, weight {weight} %: {message}\n", state.label(), step_of(rollout))
+}
+
+/// One rollout: its steps as a tree, below them what the metrics found.
+pub(crate) fn tree(rollout: &RolloutStatus, paint: Paint) -> String {
+    let RolloutStatus { name, service, stable, candidate, state, message, weight, started, ended, epoch, .. } = rollout;
+    let (mark, tone) = sign(*state);
+    let mut text = format!("{}  {}\n", paint.text(Tone::Title, name.as_str()), paint.text(tone, state.label()));
+    let _infallible = write!(text, "  {message}\n  service {service}, {stable} to {candidate}, epoch {epoch}\n");
+    let _infallible = write!(text, "  started {}", instant(*started));
+    if let Some(ended) = ended {
+        let _infallible = write!(text, ", ended {}", instant(*ended));
+    }
+    let _infallible = write!(text, "\n\n{} {weight} %\n", paint.text(tone, &format!("{mark} {candidate}")));
+    for (index, step) in rollout.steps.iter().enumerate() {
+        let branch = if index + 1 == rollout.steps.len() { "└─" } else { "├─" };
+        let (mark, tone) = step_sign(rollout, index);
+        let dwell = if index == rollout.step && !state.is_final() { dwell(rollout) } else { String::new() };
+        let _infallible = writeln!(text, "{branch} {}{dwell}", paint.text(tone, &format!("{mark} {step}")));
+    }
+    if !rollout.findings.is_empty() {
+        text.push('\n');
+        text.push_str(&findings(rollout).render(paint));
+    }
+    text
+}
+
+fn step_sign(rollout: &RolloutStatus, index: usize) -> (&'static str, Tone) {
+    let reached = match rollout.state {
+        RolloutState::Promoted | RolloutState::Completed => true,
+        RolloutState::Pending
+        | RolloutState::Progressing
+        | RolloutState::Paused
+        | RolloutState::Frozen
+        | RolloutState::Promoting
+        | RolloutState::RollingBack
+        | RolloutState::RolledBack
+        | RolloutState::Failed => index < rollout.step,
+    };
+    if reached {
+        ("✔", Tone::Good)
+    } else if index == rollout.step {
+        sign(rollout.state)
+    } else {
+        ("·", Tone::Faint)
+    }
+}
+
+/// `  (12m of 30m)`, or how long it has waited for an operator.
+fn dwell(rollout: &RolloutStatus) -> String {
+    let whole = |seconds: f64| humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64));
+    let passed = whole(rollout.dwell_seconds);
+    match rollout.pause_seconds {
+        Some(pause) => format!("  ({passed} of {})", whole(pause)),
+        None => format!("  ({passed})"),
+    }
+}
+
+fn findings(rollout: &RolloutStatus) -> Table {
+    let mut table = Table::new(
+        0,
+        &[
+            ("METRIC", Side::Left),
+            ("VERDICT", Side::Left),
+            ("SAMPLES", Side::Right),
+            ("LOOKS", Side::Left),
+            ("", Side::Left),
+        ],
+    );
+    for finding in &rollout.findings {
+        let looks = rollout.verdicts.get(&finding.metric).into_iter().flatten().filter(|(_, count)| **count > 0);
+        let looks: Vec<String> = looks.map(|(verdict, count)| format!("{} {count}", verdict.label())).collect();
+        table.row(vec![
+            Cell::plain(&finding.metric),
+            Cell::new(verdict_tone(finding.verdict), finding.verdict.label()),
+            Cell::plain(finding.samples),
+            Cell::plain(looks.join(", ")),
+            Cell::plain(&finding.sentence),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::show::samples;
+
+    #[test]
+    fn a_rollout_is_a_tree_of_its_steps() {
+        let expected = "\
+web-v2  progressing
+  25 % for 30m
+  service web, v1 to v2, epoch 3
+  started 2026-03-01 09:00:00Z
+
+▶ v2 25 %
+├─ ✔ setWeight 5, pause 30m
+├─ ▶ setWeight 25, pause 30m  (12m of 30m)
+└─ · setWeight 100
+
+METRIC  VERDICT  SAMPLES  LOOKS
+errors  pass        1200  pass 71, noData 1  v2 refuses 0.4 % of 1,200 connections; limit 1 %
+";
+        assert_eq!(tree(&samples::rollout(RolloutState::Progressing), Paint::Bare), expected);
+    }
+
+    #[test]
+    fn an_ended_rollout_shows_where_it_ended() {
+        let back = tree(&samples::rollout(RolloutState::RolledBack), Paint::Bare);
+        assert!(
+            back.contains("├─ ✔ setWeight 5, pause 30m\n├─ ✖ setWeight 25, pause 30m\n└─ · setWeight 100"),
+            "{back}"
+        );
+        let promoted = tree(&samples::rollout(RolloutState::Promoted), Paint::Bare);
+        assert!(promoted.contains("└─ ✔ setWeight 100"), "{promoted}");
+    }
+
+    #[test]
+    fn a_rollout_in_one_line() {
+        let paused = samples::rollout(RolloutState::Paused);
+        assert_eq!(progress_line(&paused), "web-v2: paused, step 2/3, weight 25 %: 25 % for 30m\n");
+        let expected = "\
+ROLLOUT  SERVICE  STATE   STEP  WEIGHT  STARTED               MESSAGE
+web-v2   web      paused   2/3    25 %  2026-03-01 09:00:00Z  25 % for 30m
+";
+        assert_eq!(list(&[paused], Paint::Bare), expected);
+    }
+}

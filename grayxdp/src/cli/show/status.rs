@@ -1,0 +1,141 @@
+//! `grayxdp status`: interfaces, services, the three shares of each version, backends.
+
+use std::fmt::Write;
+
+use crate::{
+    cli::{
+        show::{instant, percent},
+        table::{Cell, Paint, Side, Table, Tone},
+    },
+    model::api::{ServiceStatus, Status, VersionStatus},
+};
+
+/// How everything stands.
+pub(crate) fn status(status: &Status, paint: Paint) -> String {
+    let Status { version, pid, started, warnings, interfaces, services } = status;
+    let mut text = format!("grayxdp {version}, process {pid}, since {}\n", instant(*started));
+    for warning in warnings {
+        text.push_str(&paint.text(Tone::Bad, &format!("! {warning}")));
+        text.push('\n');
+    }
+    let mut table = Table::new(0, &[("INTERFACE", Side::Left), ("MODE", Side::Left)]);
+    for interface in interfaces {
+        let tone = match interface.mode.as_str() {
+            "native" => Tone::Good,
+            "generic" => Tone::Notable,
+            _ => Tone::Bad,
+        };
+        table.row(vec![Cell::plain(&interface.name), Cell::new(tone, &interface.mode)]);
+    }
+    text.push('\n');
+    text.push_str(&table.render(paint));
+    for service in services {
+        text.push('\n');
+        text.push_str(&one_service(service, paint));
+    }
+    text
+}
+
+fn one_service(service: &ServiceStatus, paint: Paint) -> String {
+    let mut text = paint.text(Tone::Title, service.name.as_str());
+    let _infallible = write!(text, "  {}  stable {}  epoch {}", service.endpoint, service.stable, service.epoch);
+    if let Some(rollout) = &service.rollout {
+        text.push_str("  ");
+        text.push_str(&paint.text(Tone::Notable, &format!("rollout {rollout}")));
+    }
+    text.push('\n');
+    if let Some(drift) = &service.drift {
+        text.push_str(&paint.text(Tone::Notable, &format!("  drift: {drift}")));
+        text.push('\n');
+    }
+    text.push_str(&versions(service).render(paint));
+    text.push_str(&backends(service).render(paint));
+    let counted = service.reasons.iter().filter(|(_, count)| **count > 0);
+    let counted: Vec<String> = counted.map(|(reason, count)| format!("{reason} {count}")).collect();
+    if !counted.is_empty() {
+        let _infallible = writeln!(text, "  not forwarded: {}", counted.join(", "));
+    }
+    text
+}
+
+fn versions(service: &ServiceStatus) -> Table {
+    const NUMBERS: [&str; 8] = ["WANTED", "OBSERVED", "LIVE", "NEW FLOWS/S", "SYN", "SYN-ACK", "REFUSED", "RESET"];
+    let columns: Vec<(&str, Side)> =
+        [("VERSION", Side::Left)].into_iter().chain(NUMBERS.map(|title| (title, Side::Right))).collect();
+    let mut table = Table::new(2, &columns);
+    for version in &service.versions {
+        let VersionStatus { name, weight, observed, live, flows_per_second, totals, .. } = version;
+        let alarm = |count: u64| Cell::new(if count > 0 { Tone::Notable } else { Tone::Plain }, count);
+        table.row(vec![
+            Cell::plain(name),
+            Cell::plain(format!("{weight} %")),
+            Cell::plain(percent(*observed)),
+            Cell::plain(percent(*live)),
+            Cell::plain(format!("{flows_per_second:.1}")),
+            Cell::plain(totals.syns),
+            Cell::plain(totals.syn_acks),
+            alarm(totals.refusals),
+            alarm(totals.resets),
+        ]);
+    }
+    table
+}
+
+fn backends(service: &ServiceStatus) -> Table {
+    let mut table = Table::new(
+        2,
+        &[
+            ("BACKEND", Side::Left),
+            ("VERSION", Side::Left),
+            ("WEIGHT", Side::Right),
+            ("SLOTS", Side::Right),
+            ("NEXT HOP", Side::Left),
+            ("PACKETS TO", Side::Right),
+            ("FROM", Side::Right),
+        ],
+    );
+    for version in &service.versions {
+        for backend in &version.backends {
+            let next_hop =
+                if backend.resolved { Cell::new(Tone::Good, "resolved") } else { Cell::new(Tone::Bad, "unresolved") };
+            table.row(vec![
+                Cell::plain(backend.address),
+                Cell::plain(&version.name),
+                Cell::plain(backend.weight),
+                Cell::plain(backend.slots),
+                next_hop,
+                Cell::plain(backend.totals.packets_forward),
+                Cell::plain(backend.totals.packets_reverse),
+            ]);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::show::samples;
+
+    #[test]
+    fn status_shows_wanted_observed_and_live_shares() {
+        let expected = "\
+grayxdp 0.1.0, process 812, since 2026-03-01 09:00:00Z
+! no next hop for 10.0.2.1
+
+INTERFACE  MODE
+eth0       native
+
+web  192.0.2.10:80/tcp  stable v1  epoch 3  rollout web-v2
+  drift: the file says v1 100, v2 0
+  VERSION  WANTED  OBSERVED    LIVE  NEW FLOWS/S  SYN  SYN-ACK  REFUSED  RESET
+  v1         95 %    94.8 %  95.1 %        189.6   10        9        0      0
+  v2          5 %         -       -          0.0   10        9        0      0
+  BACKEND        VERSION  WEIGHT  SLOTS  NEXT HOP    PACKETS TO  FROM
+  10.0.1.1:8080  v1            1  16381  resolved           100    90
+  10.0.2.1:8080  v2            1  16381  unresolved         100    90
+  not forwarded: fragment 6
+";
+        assert_eq!(status(&samples::status(), Paint::Bare), expected);
+    }
+}

@@ -1,0 +1,106 @@
+//! What the engine is told, and what it asks for.
+
+use crate::{
+    analysis::History,
+    model::{Weight, api::RolloutAction},
+};
+
+/// What the engine is told.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// Time has passed. `observed` is none where the counters could not be read.
+    Tick {
+        /// What was counted.
+        observed: Option<&'a History>,
+    },
+    /// An operator's command.
+    Operator {
+        /// Which.
+        action: RolloutAction,
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// A [`Command::Journal`] is durable.
+    Journaled(Record),
+    /// A [`Command::Journal`] failed, with the message.
+    JournalFailed(Record, String),
+    /// A [`Command::Publish`] was read back from the kernel.
+    Published {
+        /// The candidate's weight.
+        weight: Weight,
+        /// The service's epoch now.
+        epoch: u64,
+    },
+    /// A [`Command::Publish`] failed; the kernel holds what it held.
+    PublishFailed {
+        /// The candidate's weight that was wanted.
+        weight: Weight,
+        /// Why.
+        message: String,
+    },
+    /// The state was read from the journal after a restart.
+    Restarted {
+        /// What the kernel holds; none after a reboot, when the state's weight has been published anew.
+        kernel: Option<InKernel>,
+    },
+    /// Somebody else changed the weights.
+    ForeignWeights {
+        /// What the kernel holds.
+        kernel: InKernel,
+        /// Who, as a sentence's subject: `uid 0 (root)`, `somebody else`.
+        by: String,
+    },
+}
+
+/// What the kernel holds of the rollout's service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InKernel {
+    /// The candidate's weight.
+    pub weight: Weight,
+    /// The service's epoch.
+    pub epoch: u64,
+    /// Number of the rollout that wrote it; 0: none.
+    pub rollout: u64,
+}
+
+/// What the engine asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Make the state durable; answered by [`Input::Journaled`] or [`Input::JournalFailed`].
+    Journal(Record),
+    /// Give the candidate this weight; answered by [`Input::Published`] or [`Input::PublishFailed`].
+    Publish {
+        /// The candidate's weight; stable has the rest.
+        weight: Weight,
+    },
+    /// Something happened that people should know.
+    Event(Notice),
+    /// The operator's command is refused, in one line; the state is as it was.
+    Refuse(String),
+}
+
+/// What a journal entry is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Record {
+    /// The state, whose flight is about to change the kernel.
+    Intent,
+    /// The state; the candidate is the stable version from now on.
+    Promotion,
+    /// The state, after the fact.
+    State,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What kind of thing, in camelCase.
+    pub kind: &'static str,
+    /// One plain sentence.
+    pub message: String,
+    /// Who caused it.
+    pub actor: String,
+    /// Why, as given by the operator.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,136 @@
+//! An operator's commands: what each does in each state.
+
+use crate::{
+    model::{Weight, api::RolloutAction, state::RolloutState},
+    rollout::{state::Cause, turn::Turn},
+};
+
+impl Turn {
+    pub(super) fn operator(&mut self, action: RolloutAction, actor: &str, reason: Option<String>) {
+        match action {
+            RolloutAction::Pause => self.pause(actor, reason),
+            RolloutAction::Resume => self.resume(actor, reason),
+            RolloutAction::Promote { full: false } => self.end_pause(actor, reason),
+            RolloutAction::Promote { full: true } => self.skip_to_the_end(actor, reason),
+            RolloutAction::Abort => self.abort(actor, reason),
+        }
+    }
+
+    fn pause(&mut self, actor: &str, reason: Option<String>) {
+        match self.state.phase {
+            RolloutState::Pending | RolloutState::Progressing => {
+                let weight = self.state.weight;
+                self.enter(RolloutState::Paused, Some(Cause::Operator), format!("paused at {weight} % by {actor}"));
+                self.save();
+                self.event_by("paused", format!("paused at {weight} %"), actor, reason);
+            }
+            RolloutState::Paused => self.refuse_in_state("is paused already"),
+            RolloutState::Frozen => self.refuse_in_state("is frozen and does not advance; `rollout resume` or `abort`"),
+            RolloutState::Promoting => self.refuse_in_state("is being promoted; only `rollout abort` stops it"),
+            RolloutState::RollingBack => self.refuse_in_state("is rolling back, which cannot be paused"),
+            RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {
+                self.refuse_in_state("has ended");
+            }
+        }
+    }
+
+    fn resume(&mut self, actor: &str, reason: Option<String>) {
+        match self.state.phase {
+            RolloutState::Paused | RolloutState::Frozen => {
+                match self.state.cause {
+                    Some(Cause::Plan) => self.state.resumed = true,
+                    Some(Cause::Inconclusive) => {
+                        self.state.dwell = self.state.required_dwell().unwrap_or_default();
+                    }
+                    Some(Cause::Operator | Cause::Breach | Cause::Reboot | Cause::Doubt) | None => {}
+                }
+                self.forgive();
+                let untouched = self.state.step == 0 && !self.state.reached && self.state.weight == Weight::ZERO;
+                let phase = if untouched { RolloutState::Pending } else { RolloutState::Progressing };
+                self.enter(phase, None, format!("resumed by {actor}"));
+                self.save();
+                self.event_by("resumed", format!("resumed at {} %", self.state.weight), actor, reason);
+            }
+            RolloutState::Pending | RolloutState::Progressing => self.refuse_in_state("is not paused"),
+            RolloutState::Promoting => self.refuse_in_state("is being promoted and not paused"),
+            RolloutState::RollingBack => self.refuse_in_state("is rolling back; start it anew when it has ended"),
+            RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {
+                self.refuse_in_state("has ended");
+            }
+        }
+    }
+
+    /// `promote`: the current step is over, whatever its metrics say.
+    fn end_pause(&mut self, actor: &str, reason: Option<String>) {
+        match self.state.phase {
+            RolloutState::Progressing | RolloutState::Paused if self.state.reached && self.state.flight.is_none() => {
+                let step = self.state.step + 1;
+                self.forgive();
+                self.state.released = true;
+                self.state.backoff = None;
+                self.enter(RolloutState::Progressing, None, format!("step {step} was ended by {actor}"));
+                self.event_by("pauseEnded", format!("step {step} was ended by hand"), actor, reason);
+                self.next_step();
+            }
+            RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused => {
+                self.refuse_in_state("has no pause to end: its weight is not in the kernel yet");
+            }
+            RolloutState::Frozen => self.refuse_in_state("is frozen; `rollout resume` first"),
+            RolloutState::Promoting => self.refuse_in_state("is being promoted already"),
+            RolloutState::RollingBack => self.refuse_in_state("is rolling back"),
+            RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {
+                self.refuse_in_state("has ended");
+            }
+        }
+    }
+
+    /// `promote --full`: 100 %, then the candidate is stable.
+    fn skip_to_the_end(&mut self, actor: &str, reason: Option<String>) {
+        match self.state.phase {
+            RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused => {
+                self.forgive();
+                self.state.backoff = None;
+                self.enter(RolloutState::Promoting, None, format!("promoted to 100 % by {actor}"));
+                self.event_by("promoting", "promoted to 100 % by hand", actor, reason);
+                self.promote();
+            }
+            RolloutState::Frozen => self.refuse_in_state("is frozen; `rollout resume` first"),
+            RolloutState::Promoting => self.refuse_in_state("is being promoted already"),
+            RolloutState::RollingBack => self.refuse_in_state("is rolling back"),
+            RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {
+                self.refuse_in_state("has ended");
+            }
+        }
+    }
+
+    fn abort(&mut self, actor: &str, reason: Option<String>) {
+        match self.state.phase {
+            RolloutState::Pending
+            | RolloutState::Progressing
+            | RolloutState::Paused
+            | RolloutState::Frozen
+            | RolloutState::Promoting => {
+                self.roll_back(format!("aborted by {actor}"));
+                let message = format!("aborted at {} %", self.state.weight);
+                self.event_by("rollingBack", message, actor, reason);
+            }
+            RolloutState::RollingBack => self.refuse_in_state("is rolling back already and tries until it is done"),
+            RolloutState::Promoted => self.refuse_in_state("has ended: its candidate is the stable version"),
+            RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {
+                self.refuse_in_state("has ended");
+            }
+        }
+    }
+
+    /// Forgets the fails that an operator has seen and accepted.
+    fn forgive(&mut self) {
+        for record in self.state.metrics.values_mut().filter(|record| record.breached) {
+            (record.fails, record.consecutive_fails, record.breached) = (0, 0, false);
+        }
+    }
+
+    fn refuse_in_state(&mut self, why: &str) {
+        let (name, phase) = (self.state.name(), self.state.phase.label());
+        self.refuse(format!("rollout {name} ({phase}) {why}"));
+    }
+}

@@ -1,0 +1,132 @@
+//! What became of a command.
+
+use crate::{
+    model::{Weight, state::RolloutState},
+    rollout::{
+        input::{Command, InKernel, Record},
+        state::{Cause, Flight, Stage},
+        turn::Turn,
+    },
+};
+
+impl Turn {
+    pub(super) fn journaled(&mut self, record: Record) {
+        if self.state.journal_problem.take().is_some() {
+            self.event("journalWritable", "the journal can be written again");
+        }
+        match (record, self.state.flight, self.state.phase) {
+            (
+                Record::Intent,
+                Some(flight @ Flight { stage: Stage::Intent, .. }),
+                RolloutState::Pending | RolloutState::Progressing | RolloutState::Promoting,
+            ) => {
+                self.state.flight = Some(Flight { stage: Stage::Publishing, ..flight });
+                self.command(Command::Publish { weight: flight.weight });
+            }
+            (
+                Record::Intent,
+                Some(Flight { stage: Stage::Intent, .. }),
+                RolloutState::Paused | RolloutState::Frozen,
+            ) => {
+                self.state.flight = None;
+            }
+            (Record::Promotion, Some(Flight { stage: Stage::Promotion, .. }), RolloutState::Promoting) => {
+                self.promoted();
+            }
+            (Record::Intent | Record::Promotion | Record::State, _, _) => {}
+        }
+    }
+
+    fn promoted(&mut self) {
+        let message = format!("{} has all new flows and is stable", self.state.candidate());
+        self.enter(RolloutState::Promoted, None, message.clone());
+        self.state.flight = None;
+        self.state.backoff = None;
+        self.state.ended = Some(self.now.wall);
+        self.save();
+        self.event("promoted", message);
+    }
+
+    pub(super) fn journal_failed(&mut self, record: Record, why: &str) {
+        let first = self.state.journal_problem.is_none();
+        self.state.journal_problem = Some(why.to_owned());
+        let awaited = match record {
+            Record::Intent => Some(Stage::Intent),
+            Record::Promotion => Some(Stage::Promotion),
+            Record::State => None,
+        };
+        if awaited.is_some() && self.state.flight.map(|flight| flight.stage) == awaited {
+            self.state.flight = None;
+            self.back_off();
+            self.state.message = format!("nothing more is exposed: the journal cannot be written: {why}");
+        }
+        if first {
+            self.event("journalFailed", format!("the journal cannot be written: {why}"));
+        }
+    }
+
+    pub(super) fn published(&mut self, weight: Weight, epoch: u64) {
+        if self.state.phase.is_final() {
+            return;
+        }
+        (self.state.weight, self.state.epoch) = (weight, epoch);
+        let awaited = self.state.flight.filter(|flight| flight.stage == Stage::Publishing && flight.weight == weight);
+        let Some(flight) = awaited else { return };
+        match self.state.phase {
+            RolloutState::RollingBack => {
+                self.rolled_back(format!("{} has all new flows again", self.state.stable));
+            }
+            RolloutState::Promoting => {
+                self.state.since = self.now.monotonic;
+                self.promote();
+            }
+            RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen => {
+                self.arrive(flight.step);
+            }
+            RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {}
+        }
+    }
+
+    pub(super) fn publish_failed(&mut self, weight: Weight, why: &str) {
+        let awaited = self.state.flight.is_some_and(|f| f.stage == Stage::Publishing && f.weight == weight);
+        if self.state.phase.is_final() || !awaited {
+            return;
+        }
+        self.state.flight = None;
+        let first = self.back_off();
+        let message = format!("the kernel did not take {weight} % for {}: {why}", self.state.candidate());
+        self.state.message = format!("tries again: {message}");
+        if first {
+            let alarm = self.state.phase == RolloutState::RollingBack;
+            self.event(if alarm { "rollbackFailing" } else { "publishFailed" }, message);
+            self.save();
+        }
+    }
+
+    pub(super) fn foreign_weights(&mut self, kernel: InKernel, by: &str) {
+        let message = format!("{by} set {} to {} % during the rollout", self.state.candidate(), kernel.weight);
+        match self.state.phase {
+            RolloutState::Pending
+            | RolloutState::Progressing
+            | RolloutState::Paused
+            | RolloutState::Frozen
+            | RolloutState::Promoting => self.freeze(kernel, message),
+            RolloutState::RollingBack => {
+                (self.state.weight, self.state.epoch) = (kernel.weight, kernel.epoch);
+                self.event("foreignWeights", message);
+                self.publish_stable();
+            }
+            RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {}
+        }
+    }
+
+    /// Takes what the kernel holds as it is, and waits for an operator.
+    pub(super) fn freeze(&mut self, kernel: InKernel, message: String) {
+        (self.state.weight, self.state.epoch) = (kernel.weight, kernel.epoch);
+        (self.state.reached, self.state.flight, self.state.backoff) = (false, None, None);
+        self.state.since = self.now.monotonic;
+        self.enter(RolloutState::Frozen, Some(Cause::Doubt), message.clone());
+        self.save();
+        self.event("frozen", message);
+    }
+}

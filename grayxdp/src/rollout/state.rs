@@ -1,0 +1,238 @@
+//! All that a rollout is, between two inputs. It is journaled as JSON.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Name, Weight,
+    plan::{Canary, Metric, Plan, Step, Strategy},
+    state::{Finding, RolloutState, Verdict},
+    time::Now,
+};
+
+/// All that a rollout is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Its number, from 1, unique in the journal.
+    pub number: u64,
+    /// What was asked for.
+    pub plan: Box<Plan>,
+    /// The version that had the traffic before.
+    pub stable: Name,
+    /// Where it stands.
+    pub phase: RolloutState,
+    /// Why it is paused or frozen.
+    pub cause: Option<Cause>,
+    /// One sentence on where it stands.
+    pub message: String,
+    /// Index of the current step.
+    pub step: usize,
+    /// Whether the current step's weight is in the kernel.
+    pub reached: bool,
+    /// The candidate's weight in the kernel, as last read back.
+    pub weight: Weight,
+    /// The service's epoch with that weight.
+    pub epoch: u64,
+    /// A change on its way.
+    pub flight: Option<Flight>,
+    /// Since when the step's weight is in the kernel, or the history unbroken: monotonic.
+    pub since: Duration,
+    /// How much of the step's pause has passed while `progressing` and observed.
+    pub dwell: Duration,
+    /// How long the step has been observed in any state.
+    pub watched: Duration,
+    /// Time since the last look.
+    pub since_look: Duration,
+    /// Whether the look at the pause's end was taken.
+    pub end_looked: bool,
+    /// An operator ended a pause without duration.
+    pub resumed: bool,
+    /// An operator ended the step, whatever its metrics say.
+    pub released: bool,
+    /// What is known of each metric.
+    pub metrics: BTreeMap<Name, MetricRecord>,
+    /// When to try again what failed.
+    pub backoff: Option<Backoff>,
+    /// Why the journal cannot be written, while it cannot.
+    pub journal_problem: Option<String>,
+    /// Time since the state was last sent to the journal.
+    pub since_saved: Duration,
+    /// The last tick of this run.
+    pub last_tick: Option<Now>,
+    /// When it began, on the wall clock.
+    pub started: Duration,
+    /// When it ended, on the wall clock.
+    pub ended: Option<Duration>,
+}
+
+/// Why a rollout is paused or frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// `rollout pause`.
+    Operator,
+    /// The plan's `pause: {}`.
+    Plan,
+    /// A step ended without enough data or without a pass.
+    Inconclusive,
+    /// A metric broke its limits.
+    Breach,
+    /// The host was rebooted.
+    Reboot,
+    /// Somebody else changed the weights, or the kernel holds what the journal cannot explain.
+    Doubt,
+}
+
+/// A change on its way to the kernel and the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flight {
+    /// The step that it leads to.
+    pub step: usize,
+    /// The candidate's weight that it leads to.
+    pub weight: Weight,
+    /// What is awaited.
+    pub stage: Stage,
+}
+
+/// What a flight waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// The intent to be durable.
+    Intent,
+    /// The weight to be in the kernel.
+    Publishing,
+    /// The new roles to be durable.
+    Promotion,
+}
+
+/// A pause before the next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// Until then, monotonic.
+    pub until: Duration,
+    /// Tries that failed in a row.
+    pub attempts: u32,
+}
+
+/// What is known of a metric.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricRecord {
+    /// The newest finding.
+    pub finding: Option<Finding>,
+    /// Whether it was looked at since the step's weight is in the kernel.
+    pub looked: bool,
+    /// Fails since the rollout began, or since `resume` after a breach.
+    pub fails: u32,
+    /// Fails in a row.
+    pub consecutive_fails: u32,
+    /// Whether it broke its limits.
+    pub breached: bool,
+    /// Looks so far by verdict.
+    pub verdicts: BTreeMap<Verdict, u64>,
+}
+
+impl State {
+    /// A rollout that was accepted and has exposed nothing. `epoch` is the service's now.
+    #[must_use]
+    pub fn new(number: u64, plan: Plan, stable: Name, epoch: u64, now: Now) -> Self {
+        let metrics = &plan.spec.analysis.metrics;
+        Self {
+            number,
+            metrics: metrics.iter().map(|metric| (metric.name.clone(), MetricRecord::default())).collect(),
+            plan: Box::new(plan),
+            stable,
+            phase: RolloutState::Pending,
+            cause: None,
+            message: "accepted; nothing is exposed yet".to_owned(),
+            step: 0,
+            reached: false,
+            weight: Weight::ZERO,
+            epoch,
+            flight: None,
+            since: now.monotonic,
+            dwell: Duration::ZERO,
+            watched: Duration::ZERO,
+            since_look: Duration::ZERO,
+            end_looked: false,
+            resumed: false,
+            released: false,
+            backoff: None,
+            journal_problem: None,
+            since_saved: Duration::ZERO,
+            last_tick: None,
+            started: now.wall,
+            ended: None,
+        }
+    }
+
+    /// The rollout's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.plan.metadata.name
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &Name {
+        &self.plan.spec.service
+    }
+
+    /// The version to release.
+    #[must_use]
+    pub fn candidate(&self) -> &Name {
+        &self.plan.spec.candidate
+    }
+
+    /// The plan's steps.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        let Strategy::Canary(Canary { steps }) = &self.plan.spec.strategy;
+        steps
+    }
+
+    /// The candidate's weight at a step: that of the step, or of the last one before it that sets one.
+    #[must_use]
+    pub fn target(&self, step: usize) -> Weight {
+        let set = self.steps().iter().take(step + 1).rev().find_map(|step| step.set_weight);
+        set.unwrap_or(Weight::ZERO)
+    }
+
+    /// The weight that a kernel without tables is to be given: never more than was there.
+    #[must_use]
+    pub fn restored_weight(&self) -> Weight {
+        match self.phase {
+            RolloutState::RollingBack | RolloutState::RolledBack => Weight::ZERO,
+            RolloutState::Pending
+            | RolloutState::Progressing
+            | RolloutState::Paused
+            | RolloutState::Frozen
+            | RolloutState::Promoting
+            | RolloutState::Promoted
+            | RolloutState::Completed
+            | RolloutState::Failed => self.weight,
+        }
+    }
+
+    /// How long the current step pauses; none: until an operator resumes.
+    #[must_use]
+    pub fn required_dwell(&self) -> Option<Duration> {
+        if self.resumed {
+            return Some(Duration::ZERO);
+        }
+        self.steps().get(self.step).and_then(|step| step.pause.as_ref()).map_or(Some(Duration::ZERO), |p| p.duration)
+    }
+
+    /// The metrics that judge the current step.
+    #[must_use]
+    pub fn active_metrics(&self) -> Vec<Metric> {
+        let named = self.steps().get(self.step).and_then(|step| step.analysis.as_ref());
+        let active = |metric: &&Metric| named.is_none_or(|names| names.contains(&metric.name));
+        self.plan.spec.analysis.metrics.iter().filter(active).cloned().collect()
+    }
+}

@@ -1,0 +1,124 @@
+//! A daemon that is killed between any two commands.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What happens to the daemon from outside, by second.
+#[derive(Clone, Debug)]
+struct Story {
+    candidate: Candidate,
+    turns_at: u32,
+    operator: Option<(u32, RolloutAction)>,
+}
+
+fn live(world: &mut World, story: &Story, second: u32) {
+    if second == story.turns_at {
+        world.candidate = story.candidate;
+    }
+    if let Some((at, action)) = story.operator
+        && at == second
+    {
+        world.operator(action);
+    }
+    world.second();
+}
+
+/// Every place that runs without a crash go through. A crash may delay what the operator or the candidate does, so runs
+/// in which it comes at another step count too.
+fn places_without_crash(story: &Story) -> BTreeSet<Place> {
+    let delays = (0..4).map(|step| step * 11 + 2);
+    let delayed =
+        delays.map(|at| Story { turns_at: at, operator: story.operator.map(|(_, action)| (at, action)), ..*story });
+    let mut places = BTreeSet::new();
+    for story in delayed.chain([story.clone()]) {
+        let mut world = World::new(plan());
+        (0..SECONDS).for_each(|second| live(&mut world, &story, second));
+        places.append(&mut world.places);
+    }
+    places
+}
+
+const SECONDS: u32 = 60;
+
+fn stories() -> impl Strategy<Value = Story> {
+    let candidate = prop_oneof![Just(Candidate::Sound), Just(Candidate::Refusing), Just(Candidate::Silent)];
+    let action = prop_oneof![
+        Just(RolloutAction::Pause),
+        Just(RolloutAction::Abort),
+        Just(RolloutAction::Promote { full: false }),
+        Just(RolloutAction::Promote { full: true }),
+    ];
+    (candidate, 0..SECONDS, proptest::option::of((0..SECONDS, action)))
+        .prop_map(|(candidate, turns_at, operator)| Story { candidate, turns_at, operator })
+}
+
+/// Runs a story until it has used `commands` commands, then restarts. None if the story ends before.
+fn crashed(story: &Story, commands: usize) -> Option<(World, Weight, u32)> {
+    let mut world = World::new(plan());
+    world.commands_left = commands;
+    for second in 0..SECONDS {
+        live(&mut world, story, second);
+        if world.commands_left == 0 {
+            let before = world.kernel.weight;
+            world.restart();
+            return Some((world, before, second));
+        }
+    }
+    None
+}
+
+fn check(story: &Story) {
+    let allowed = places_without_crash(story);
+    for commands in 0.. {
+        let Some((mut world, before, second)) = crashed(story, commands) else { break };
+        let after = world.place();
+        assert!(world.kernel.weight <= before, "{story:?}: exposes more after command {commands}");
+        assert!(allowed.contains(&after), "{story:?}: {after:?} after command {commands}");
+        assert_ne!(world.state.phase, RolloutState::Frozen, "{story:?}: in doubt after command {commands}");
+        for second in second..SECONDS + 120 {
+            if second == story.turns_at {
+                world.candidate = story.candidate;
+            }
+            world.second();
+        }
+        assert!(world.state.phase.is_final() || world.state.phase == RolloutState::Paused, "{story:?}: {after:?}");
+        assert!(!world.state.phase.is_final() || [Weight::ZERO, Weight::FULL].contains(&world.kernel.weight));
+    }
+}
+
+#[test]
+fn a_crash_at_any_command_leaves_a_place_of_a_run_without_crash_and_exposes_no_more() {
+    for candidate in [Candidate::Sound, Candidate::Refusing] {
+        check(&Story { candidate, turns_at: 25, operator: None });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn so_does_a_crash_in_any_story(story in stories()) {
+        check(&story);
+    }
+
+    #[test]
+    fn a_disk_and_a_kernel_that_fail_at_random_never_skip_a_step_and_never_raise_without_intent(
+        works in proptest::collection::vec((any::<bool>(), any::<bool>()), 200),
+    ) {
+        let mut world = World::new(plan());
+        let order = [0, 5, 25, 50, 100].map(percent);
+        let mut at = 0;
+        for (journal, kernel) in works {
+            (world.journal_works, world.kernel_works) = (journal, kernel);
+            let before = world.kernel.weight;
+            world.second();
+            if world.kernel.weight > before {
+                prop_assert!(journal, "raised without a journal");
+                at += 1;
+                prop_assert_eq!(world.kernel.weight, order[at]);
+            }
+        }
+    }
+}

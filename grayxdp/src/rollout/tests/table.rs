@@ -1,0 +1,171 @@
+//! Every state with every kind of input.
+
+use super::*;
+use crate::rollout::{Cause, Flight, Stage};
+
+/// Next states, of a rollout at 25 % (pending: at nothing; rolling back and promoting: on their way) before its commands
+/// are carried out. `-` is no change; `!` is a refusal in one line, with no change.
+const TABLE: &str = "
+                   | pending     progressing  paused       frozen       promoting    rollingBack  promoted rolledBack completed failed
+ tick, waiting     | -           -            -            -            -            -            -        -          -         -
+ tick, step over   | -           -            -            -            -            -            -        -          -         -
+ tick, breach      | -           rollingBack  rollingBack  rollingBack  rollingBack  -            -        -          -         -
+ tick, unobserved  | -           -            -            -            -            -            -        -          -         -
+ pause             | paused      paused       !            !            !            !            !        !          !         !
+ resume            | !           !            progressing  progressing  !            !            !        !          !         !
+ promote           | !           -            progressing  !            !            !            !        !          !         !
+ promote --full    | promoting   promoting    promoting    !            !            !            !        !          !         !
+ abort             | rollingBack rollingBack  rollingBack  rollingBack  rollingBack  !            !        !          !         !
+ journaled         | -           -            -            -            promoted     -            -        -          -         -
+ journal failed    | -           -            -            -            -            -            -        -          -         -
+ published         | progressing -            -            -            -            rolledBack   -        -          -         -
+ publish failed    | -           -            -            -            -            -            -        -          -         -
+ restarted, same   | -           -            -            -            -            -            -        -          -         -
+ restarted, less   | rolledBack  rolledBack   rolledBack   rolledBack   rolledBack   rolledBack   -        -          -         -
+ restarted, more   | frozen      frozen       frozen       frozen       frozen       -            -        -          -         -
+ rebooted          | paused      paused       -            -            paused       -            -        -          -         -
+ foreign weights   | frozen      frozen       frozen       -            frozen       -            -        -          -         -
+";
+
+/// State, input, expected: every cell of the table.
+fn cells() -> Vec<(RolloutState, &'static str, &'static str)> {
+    let mut rows = TABLE.lines().filter_map(|line| line.split_once('|'));
+    let (_, states) = rows.next().expect("a head");
+    let named = |label: &str| RolloutState::ALL.into_iter().find(|state| state.label() == label).expect("a state");
+    let states: Vec<_> = states.split_whitespace().map(named).collect();
+    let cells = rows.flat_map(|(input, row)| {
+        states
+            .iter()
+            .copied()
+            .zip(row.split_whitespace())
+            .map(|(state, next)| (state, input.trim(), next))
+            .collect::<Vec<_>>()
+    });
+    cells.collect()
+}
+
+/// A rollout in a state, at step 1 (25 %) of the plan where something is exposed.
+fn state_in(phase: RolloutState) -> State {
+    let mut world = World::new(plan());
+    let pending = phase == RolloutState::Pending;
+    if !pending {
+        world.seconds(12);
+        assert_eq!((world.state.step, world.state.phase), (1, RolloutState::Progressing));
+    }
+    let mut state = world.state;
+    state.phase = phase;
+    let weight = if phase == RolloutState::RollingBack { Weight::ZERO } else { percent(5) };
+    state.flight = match phase {
+        RolloutState::RollingBack | RolloutState::Pending => Some(Flight { step: 0, weight, stage: Stage::Publishing }),
+        RolloutState::Promoting => Some(Flight { step: 3, weight: Weight::FULL, stage: Stage::Promotion }),
+        RolloutState::Paused | RolloutState::Frozen => {
+            state.cause = Some(Cause::Operator);
+            None
+        }
+        RolloutState::Progressing
+        | RolloutState::Promoted
+        | RolloutState::RolledBack
+        | RolloutState::Completed
+        | RolloutState::Failed => None,
+    };
+    state
+}
+
+/// Connections of the candidate up to now, all refused or all answered.
+fn observed(state: &State, now: Now, refused: bool) -> History {
+    let mut history = History::new(Duration::from_secs(10));
+    let begin = state.since.as_secs();
+    for second in begin..=now.monotonic.as_secs() {
+        let syns = (second - begin) * 250;
+        let (syn_acks, refusals) = if refused { (0, syns) } else { (syns, 0) };
+        let versions = [(name("v2"), Reading { syns, syn_acks, refusals })].into();
+        history.push(Sample { at: Duration::from_secs(second), versions });
+    }
+    history
+}
+
+fn run(state: State, input: &str) -> (State, Vec<Command>) {
+    let last = state.last_tick.unwrap_or(Now { monotonic: state.since, wall: state.started });
+    let later = |seconds| {
+        let time = Duration::from_secs(seconds);
+        Now { monotonic: last.monotonic + time, wall: last.wall + time }
+    };
+    let kernel = InKernel { weight: state.weight, epoch: state.epoch, rollout: 7 };
+    let (less, more) = (Weight::ZERO, percent(60));
+    let operator = |action| Input::Operator { action, actor: "uid 0 (root)".to_owned(), reason: None };
+    let awaited = state.flight.map_or(Weight::ZERO, |flight| flight.weight);
+    let history = observed(&state, later(4), input == "tick, breach");
+    let input = match input {
+        "tick, unobserved" => Input::Tick { observed: None },
+        "tick, waiting" | "tick, step over" | "tick, breach" => Input::Tick { observed: Some(&history) },
+        "pause" => operator(RolloutAction::Pause),
+        "resume" => operator(RolloutAction::Resume),
+        "promote" => operator(RolloutAction::Promote { full: false }),
+        "promote --full" => operator(RolloutAction::Promote { full: true }),
+        "abort" => operator(RolloutAction::Abort),
+        "journaled" => {
+            Input::Journaled(if state.phase == RolloutState::Promoting { Record::Promotion } else { Record::State })
+        }
+        "journal failed" => Input::JournalFailed(Record::State, "disk full".to_owned()),
+        "published" => Input::Published { weight: awaited, epoch: state.epoch + 1 },
+        "publish failed" => Input::PublishFailed { weight: awaited, message: "no memory".to_owned() },
+        "restarted, same" => Input::Restarted { kernel: Some(kernel) },
+        "restarted, less" => {
+            Input::Restarted { kernel: Some(InKernel { weight: less, epoch: state.epoch + 2, ..kernel }) }
+        }
+        "restarted, more" => {
+            Input::Restarted { kernel: Some(InKernel { weight: more, epoch: state.epoch + 2, ..kernel }) }
+        }
+        "rebooted" => Input::Restarted { kernel: None },
+        "foreign weights" => {
+            let kernel = InKernel { weight: more, epoch: state.epoch + 1, rollout: 0 };
+            Input::ForeignWeights { kernel, by: "uid 0 (root)".to_owned() }
+        }
+        other => panic!("no such input: {other}"),
+    };
+    let mut state = state;
+    if matches!(input, Input::Tick { .. }) {
+        state.since_look = Duration::from_secs(2);
+    }
+    step(state, input, later(4))
+}
+
+#[test]
+fn every_state_has_its_answer_to_every_input() {
+    let cells = cells();
+    assert_eq!(cells.len(), 10 * 18, "ten states, eighteen kinds of input");
+    for (phase, input, expected) in cells {
+        let mut before = state_in(phase);
+        if input == "tick, step over" {
+            before.dwell = Duration::from_secs(10);
+        }
+        let (after, commands) = run(before.clone(), input);
+        let what = format!("{} + {input}: {} ({})", phase.label(), after.phase.label(), after.message);
+        let refusals = commands.iter().filter(|command| matches!(command, Command::Refuse(_))).count();
+        match expected {
+            "-" => assert_eq!((after.phase, refusals), (phase, 0), "{what}"),
+            "!" => {
+                assert_eq!((refusals, commands.len()), (1, 1), "{what}");
+                assert_eq!(after, before, "{what}");
+            }
+            next => assert_eq!((after.phase.label(), refusals), (next, 0), "{what}"),
+        }
+    }
+}
+
+#[test]
+fn ended_rollouts_ask_for_nothing_whatever_comes() {
+    for (phase, input, _) in cells().into_iter().filter(|(phase, _, _)| phase.is_final()) {
+        let (_, commands) = run(state_in(phase), input);
+        assert!(!commands.iter().any(|command| matches!(command, Command::Publish { .. })), "{phase:?} {input}");
+    }
+}
+
+#[test]
+fn every_state_survives_the_journal() {
+    for phase in RolloutState::ALL {
+        let state = state_in(phase);
+        let json = serde_json::to_string(&state).expect("JSON");
+        assert_eq!(serde_json::from_str::<State>(&json).expect("a state"), state);
+    }
+}

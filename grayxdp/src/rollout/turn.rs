@@ -1,0 +1,157 @@
+//! One call of the engine: the state as it changes, and the commands as they come.
+
+use std::time::Duration;
+
+use crate::{
+    model::{Weight, state::RolloutState, time::Now},
+    rollout::{
+        input::{Command, Notice, Record},
+        state::{Backoff, Cause, Flight, Stage, State},
+    },
+};
+
+/// Longest pause between two tries.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// One call of the engine.
+pub(super) struct Turn {
+    pub(super) state: State,
+    pub(super) now: Now,
+    commands: Vec<Command>,
+}
+
+impl Turn {
+    pub(super) fn new(state: State, now: Now) -> Self {
+        Self { state, now, commands: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> (State, Vec<Command>) {
+        (self.state, self.commands)
+    }
+
+    /// Sets state and sentence together.
+    pub(super) fn enter(&mut self, phase: RolloutState, cause: Option<Cause>, message: impl Into<String>) {
+        self.state.phase = phase;
+        self.state.cause = cause;
+        self.state.message = message.into();
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+
+    /// An event of the engine's own.
+    pub(super) fn event(&mut self, kind: &'static str, message: impl Into<String>) {
+        self.event_by(kind, message, "engine", None);
+    }
+
+    pub(super) fn event_by(
+        &mut self,
+        kind: &'static str,
+        message: impl Into<String>,
+        actor: &str,
+        reason: Option<String>,
+    ) {
+        let notice = Notice { kind, message: message.into(), actor: actor.to_owned(), reason };
+        self.command(Command::Event(notice));
+    }
+
+    pub(super) fn refuse(&mut self, message: impl Into<String>) {
+        self.command(Command::Refuse(message.into()));
+    }
+
+    /// Sends the state to the journal.
+    pub(super) fn save(&mut self) {
+        self.state.since_saved = Duration::ZERO;
+        self.command(Command::Journal(Record::State));
+    }
+
+    /// Begins a change that may raise exposure: the intent has to be durable first.
+    pub(super) fn intend(&mut self, step: usize, weight: Weight) {
+        self.state.flight = Some(Flight { step, weight, stage: Stage::Intent });
+        self.command(Command::Journal(Record::Intent));
+    }
+
+    /// Gives all new flows back to stable: the kernel first, then the journal.
+    pub(super) fn roll_back(&mut self, message: impl Into<String>) {
+        self.enter(RolloutState::RollingBack, None, message);
+        self.state.backoff = None;
+        self.publish_stable();
+        self.save();
+    }
+
+    pub(super) fn publish_stable(&mut self) {
+        let step = self.state.step;
+        self.state.flight = Some(Flight { step, weight: Weight::ZERO, stage: Stage::Publishing });
+        self.command(Command::Publish { weight: Weight::ZERO });
+    }
+
+    /// Goes towards promotion: 100 % first, then the durable swap of roles.
+    pub(super) fn promote(&mut self) {
+        let last = self.state.steps().len().saturating_sub(1);
+        if self.state.weight < Weight::FULL {
+            self.intend(last, Weight::FULL);
+        } else {
+            self.state.step = last;
+            self.state.flight = Some(Flight { step: last, weight: Weight::FULL, stage: Stage::Promotion });
+            self.command(Command::Journal(Record::Promotion));
+        }
+    }
+
+    /// A step's weight is in the kernel: its pause begins.
+    pub(super) fn arrive(&mut self, step: usize) {
+        let state = &mut self.state;
+        (state.step, state.reached, state.flight, state.backoff) = (step, true, None, None);
+        state.since = self.now.monotonic;
+        (state.dwell, state.watched, state.since_look) = Default::default();
+        (state.end_looked, state.resumed, state.released) = (false, false, false);
+        state.metrics.values_mut().for_each(|record| record.looked = false);
+
+        let (weight, of) = (state.weight, state.steps().len());
+        let (candidate, pause) = (state.candidate().clone(), state.required_dwell());
+        let reached = format!("step {} of {of}: {candidate} has {weight} % of new flows", step + 1);
+        match state.phase {
+            RolloutState::Pending | RolloutState::Progressing if pause.is_none() => {
+                self.enter(RolloutState::Paused, Some(Cause::Plan), format!("{reached}; the plan waits for `resume`"));
+            }
+            RolloutState::Pending | RolloutState::Progressing => {
+                self.enter(RolloutState::Progressing, None, reached.clone());
+            }
+            RolloutState::Paused
+            | RolloutState::Frozen
+            | RolloutState::Promoting
+            | RolloutState::RollingBack
+            | RolloutState::Promoted
+            | RolloutState::RolledBack
+            | RolloutState::Completed
+            | RolloutState::Failed => {}
+        }
+        self.save();
+        self.event("stepReached", reached);
+    }
+
+    /// Stable holds everything again: the end.
+    pub(super) fn rolled_back(&mut self, message: impl Into<String>) {
+        let message = message.into();
+        self.enter(RolloutState::RolledBack, None, message.clone());
+        self.state.flight = None;
+        self.state.backoff = None;
+        self.state.ended = Some(self.now.wall);
+        self.save();
+        self.event("rolledBack", message);
+    }
+
+    /// Notes a failed try and when the next is due: after 1, 2, 4, … 30 seconds. True for the first in a row.
+    pub(super) fn back_off(&mut self) -> bool {
+        let attempts = self.state.backoff.map_or(0, |backoff| backoff.attempts) + 1;
+        let pause = Duration::from_secs(1 << (attempts - 1).min(5)).min(MAX_BACKOFF);
+        self.state.backoff = Some(Backoff { until: self.now.monotonic + pause, attempts });
+        attempts == 1
+    }
+
+    /// Whether nothing is under way and no pause after a failed try lasts.
+    pub(super) fn may_act(&self) -> bool {
+        let due = self.state.backoff.is_none_or(|backoff| self.now.monotonic >= backoff.until);
+        self.state.flight.is_none() && due
+    }
+}

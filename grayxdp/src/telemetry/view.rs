@@ -1,0 +1,68 @@
+//! What is shown as metrics: plain values, read for one scrape.
+
+use std::{collections::BTreeMap, net::SocketAddrV4};
+
+use crate::model::{
+    Name,
+    kernel::{BackendCounters, Reason},
+    state::{RolloutState, Verdict},
+};
+
+/// Everything that one scrape shows.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsView {
+    /// All services.
+    pub services: Vec<ServiceMetrics>,
+    /// Drops, passes and answers that belong to no service.
+    pub unassigned_reasons: BTreeMap<Reason, u64>,
+    /// The newest rollout of each service, and all that have not ended.
+    pub rollouts: Vec<RolloutMetrics>,
+}
+
+/// One service.
+#[derive(Clone, Debug)]
+pub struct ServiceMetrics {
+    /// Its name.
+    pub name: Name,
+    /// Its versions.
+    pub versions: Vec<VersionMetrics>,
+    /// Drops, passes and answers; reasons left out stand at zero.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// Buckets that changed their version by changes of weights, since the journal began.
+    pub bucket_moves: u64,
+}
+
+/// One version.
+#[derive(Clone, Debug)]
+pub struct VersionMetrics {
+    /// Its name.
+    pub name: Name,
+    /// Buckets that the kernel gives it, of [`grayxdp_common::BUCKETS`].
+    pub buckets: u16,
+    /// Sums over its backends, those included that the configuration no longer has: they never fall.
+    pub totals: BackendCounters,
+    /// Its backends.
+    pub backends: Vec<BackendMetrics>,
+}
+
+/// One backend.
+#[derive(Clone, Copy, Debug)]
+pub struct BackendMetrics {
+    /// `10.0.1.1:8080`.
+    pub address: SocketAddrV4,
+    /// What the data path counted for it.
+    pub counters: BackendCounters,
+}
+
+/// One rollout.
+#[derive(Clone, Debug)]
+pub struct RolloutMetrics {
+    /// Its name.
+    pub name: Name,
+    /// The service.
+    pub service: Name,
+    /// Where it stands.
+    pub state: RolloutState,
+    /// Looks so far, by metric and verdict; verdicts left out stand at zero.
+    pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
+}

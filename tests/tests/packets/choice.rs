@@ -1,0 +1,1 @@
+//! The program's choice against the pure functions that user space has.

@@ -1,0 +1,11 @@
+//! Packets through the program in the kernel: what goes in, what comes out, what is counted.
+//!
+//! What must come out is built by the packet builder, whose checksums are another implementation's. Needs root.
+
+mod address;
+mod broken;
+mod choice;
+mod forward;
+mod garbage;
+mod reverse;
+mod world;
