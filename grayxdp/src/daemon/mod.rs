@@ -18,6 +18,9 @@ mod start;
 mod status;
 mod weights;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::Future,
     path::{Path, PathBuf},
