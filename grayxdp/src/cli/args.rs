@@ -20,8 +20,9 @@ pub struct Arguments {
     /// The daemon's socket
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
-    /// How to answer; the keys of JSON and YAML are the words of the files
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    /// How to answer: text, json or yaml; keys are the words of the files
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(default_value_t = Format::Text)]
     pub output: Format,
     /// What to do.
     #[command(subcommand)]

@@ -12,3 +12,11 @@ pub struct Now {
     /// Since the Unix epoch.
     pub wall: Duration,
 }
+
+/// An instant of the wall clock, given since the Unix epoch, as people read it.
+#[must_use]
+pub fn timestamp(wall: Duration) -> jiff::Timestamp {
+    let seconds = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
+    let nanoseconds = i32::try_from(wall.subsec_nanos()).expect("less than a second");
+    jiff::Timestamp::new(seconds, nanoseconds).unwrap_or(jiff::Timestamp::MAX)
+}

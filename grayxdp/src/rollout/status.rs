@@ -1,11 +1,10 @@
 //! A rollout as operators see it.
 
-use std::time::Duration;
-
 use crate::{
     model::{
         api::RolloutStatus,
         plan::{Pause, Step},
+        time,
     },
     rollout::state::State,
 };
@@ -33,8 +32,8 @@ impl State {
             pause_seconds: self.required_dwell().map(|pause| pause.as_secs_f64()),
             findings: self.metrics.values().filter_map(|record| record.finding.clone()).collect(),
             verdicts: looked.map(|(name, record)| (name.clone(), record.verdicts.clone())).collect(),
-            started: timestamp(self.started),
-            ended: self.ended.map(timestamp),
+            started: time::timestamp(self.started),
+            ended: self.ended.map(time::timestamp),
             epoch,
         }
     }
@@ -48,11 +47,4 @@ fn said(step: &Step) -> String {
         None => "pause until resumed".to_owned(),
     });
     [weight, pause].into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-/// An instant of the wall clock.
-fn timestamp(wall: Duration) -> jiff::Timestamp {
-    let seconds = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
-    let nanoseconds = i32::try_from(wall.subsec_nanos()).expect("less than a second");
-    jiff::Timestamp::new(seconds, nanoseconds).unwrap_or(jiff::Timestamp::MAX)
 }
