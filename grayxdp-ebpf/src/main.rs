@@ -40,7 +40,7 @@ pub(crate) struct Arrival {
 
 /// Splits, rewrites, counts.
 #[xdp]
-pub fn grayxdp(ctx: XdpContext) -> u32 {
+fn grayxdp(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
     let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.as_ptr() };

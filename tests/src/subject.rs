@@ -3,12 +3,19 @@
 use std::path::Path;
 
 use anyhow::Result;
-use aya::programs::ProgramFd;
+use aya::{
+    maps::{LpmTrie, Map, MapData},
+    programs::ProgramFd,
+};
 use grayxdp::{
     datapath::{Capacity, Datapath, Settings},
     model::kernel::{Counters, Kernel as _, Wanted},
 };
-use grayxdp_common::hash::HashKey;
+use grayxdp_common::{
+    hash::HashKey,
+    maps,
+    records::{Route, RouteKind},
+};
 
 use crate::bench::harness;
 
@@ -37,6 +44,23 @@ impl Subject {
         let mut datapath = Datapath::open(settings)?;
         datapath.publish(wanted)?;
         Ok(Self { datapath })
+    }
+
+    /// Takes all routes that lead somewhere out of the mirror, as on a host with more of them than are mirrored: replies
+    /// go by the kernel's own tables.
+    ///
+    /// # Errors
+    /// If the map cannot be opened or written.
+    pub fn forget_routes(&mut self) -> Result<()> {
+        let data = MapData::from_pin(self.datapath.map_folder().join(maps::ROUTES))?;
+        let mut routes: LpmTrie<MapData, u32, Route> = Map::LpmTrie(data).try_into()?;
+        let all: Vec<_> = routes.iter().collect::<Result<_, _>>()?;
+        for (key, route) in all {
+            if route.kind != RouteKind::Untouched as u32 {
+                routes.remove(&key)?;
+            }
+        }
+        Ok(())
     }
 
     /// What one packet becomes that comes in by an interface: verdict and bytes.

@@ -21,7 +21,7 @@ const PURE: &[&str] = &["model", "config", "balance", "analysis", "rollout"];
 
 const LAYERS: [Layer; 15] = [
     Layer { name: "model", uses: &[] },
-    Layer { name: "config", uses: &["model"] },
+    Layer { name: "config", uses: &["model", "balance"] },
     Layer { name: "balance", uses: &["model"] },
     Layer { name: "analysis", uses: &["model"] },
     Layer { name: "rollout", uses: &["model", "config", "balance", "analysis"] },

@@ -163,6 +163,7 @@ pub(super) mod tests {
         Config {
             interfaces: vec![Interface { name: "eth0".into(), mode: Default::default() }],
             state_dir: "/var/lib/grayxdp".into(),
+            pin_dir: "/sys/fs/bpf/grayxdp".into(),
             control: Control::default(),
             http: Http::default(),
             hash_key_file: None,

@@ -1,6 +1,6 @@
 //! Attaching to interfaces: new links are pinned, left ones are kept or moved to this program without losing a packet.
 
-use std::{collections::BTreeMap, ffi::CString, fs};
+use std::{collections::BTreeMap, ffi::CString, fs, path::PathBuf};
 
 use aya::programs::{ProgramError, Xdp, XdpMode, links::FdLink, xdp::XdpLink};
 
@@ -31,12 +31,21 @@ impl Links {
         }
         let mut left: BTreeMap<u32, pins::Left> =
             pins.links()?.into_iter().map(|left| (left.interface, left)).collect();
+        let mut fresh = Vec::new();
         for (index, interface) in &wanted {
-            let mode = match left.remove(index) {
-                Some(link) => take_over(program, link, pins, interface)?,
-                None => attach_anew(program, *index, pins, interface)?,
+            let attached = match left.remove(index) {
+                Some(link) => take_over(program, link, pins, interface),
+                None => {
+                    attach_anew(program, *index, pins, interface).inspect(|mode| fresh.push(pins.link(*index, mode)))
+                }
             };
-            self.attached.insert(*index, mode);
+            match attached {
+                Ok(mode) => drop(self.attached.insert(*index, mode)),
+                Err(error) => {
+                    take_off(&fresh);
+                    return Err(error);
+                }
+            }
         }
         for link in left.into_values() {
             fs::remove_file(&link.path)
@@ -55,6 +64,15 @@ impl Links {
             .iter()
             .map(|interface| InterfaceStatus { name: interface.name.clone(), mode: mode(interface).to_owned() })
             .collect()
+    }
+}
+
+/// Undoes what a start that fails has attached.
+fn take_off(fresh: &[PathBuf]) {
+    for pin in fresh {
+        if let Err(error) = fs::remove_file(pin) {
+            tracing::error!(pin = %pin.display(), %error, "an interface stays attached; remove this pin by hand");
+        }
     }
 }
 

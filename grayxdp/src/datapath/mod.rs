@@ -123,15 +123,30 @@ impl Datapath {
 
     /// Makes larger maps, publishes into them and moves the links there: counters begin anew.
     fn grow(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
+        let before = self.settings.capacity;
         self.settings.capacity = Capacity::of(wanted).with_room();
+        let grown = self.move_to_new_maps(wanted);
+        if grown.is_err() {
+            self.settings.capacity = before;
+        }
+        grown
+    }
+
+    fn move_to_new_maps(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
         let mut larger = Loaded::new(&self.pins, &self.settings)?;
         larger.publish(wanted)?;
         let old = std::mem::replace(&mut self.loaded, larger);
-        if !self.pins.links()?.is_empty() {
+        tracing::info!(from = %old.folder.display(), to = %self.loaded.folder.display(), "making the kernel's tables larger");
+        if self.pins.links()?.is_empty() {
+            return Ok(());
+        }
+        let moved = self.attach();
+        if moved.is_err() {
+            // The links that moved go back to the old tables, and the larger ones are dropped with their folder.
+            self.loaded = old;
             self.attach()?;
         }
-        tracing::info!(from = %old.folder.display(), to = %self.loaded.folder.display(), "the kernel's tables were made larger");
-        Ok(())
+        moved
     }
 
     /// Removes maps that no link's program works on any more.

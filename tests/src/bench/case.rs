@@ -3,11 +3,10 @@
 use std::net::SocketAddrV4;
 
 use anyhow::{Result, ensure};
+use grayxdp::lab::Namespace;
+use grayxdp_common::records::NextHop;
 
-use crate::{
-    bench::harness::{Feed, Harness, Run, Slot},
-    packet::Mac,
-};
+use crate::bench::harness::{Feed, Harness, Run, Slot};
 
 /// Verdicts of XDP programs.
 pub mod verdict {
@@ -37,10 +36,10 @@ pub enum Expected {
     Untouched,
     /// Its Ethernet addresses are swapped.
     Swapped,
-    /// It goes to one of some backends, with new Ethernet addresses (to, from).
-    To(Vec<SocketAddrV4>, [Mac; 2]),
-    /// It comes from a virtual endpoint, with new Ethernet addresses (to, from).
-    From(SocketAddrV4, [Mac; 2]),
+    /// It goes to one of some backends, by its next hop.
+    To(Vec<(SocketAddrV4, NextHop)>),
+    /// It comes from a virtual endpoint and goes by a next hop.
+    From(SocketAddrV4, NextHop),
 }
 
 /// Reads how many packets took the intended path so far.
@@ -50,6 +49,8 @@ pub type PathCounter = Box<dyn Fn(&Harness) -> Result<u64>>;
 pub struct Case {
     /// The path of the packet through the program.
     pub path: &'static str,
+    /// Where the packets come in, by the interface that is near.
+    pub host: Namespace,
     /// The program.
     pub slot: Slot,
     /// Its packets.
@@ -101,13 +102,14 @@ impl Expected {
                 wanted[..6].copy_from_slice(&input[6..12]);
                 wanted[6..12].copy_from_slice(&input[..6]);
             }
-            Self::To(backends, macs) => {
-                let went_to = backends.iter().find(|backend| {
+            Self::To(backends) => {
+                let went_to = backends.iter().find(|(backend, _)| {
                     output[30..34] == backend.ip().octets() && output[36..38] == backend.port().to_be_bytes()
                 });
-                rewrite(&mut wanted, went_to.unwrap_or(&backends[0]), 30, 36, macs);
+                let (backend, hop) = went_to.unwrap_or(&backends[0]);
+                rewrite(&mut wanted, backend, 30, 36, hop);
             }
-            Self::From(endpoint, macs) => rewrite(&mut wanted, endpoint, 26, 34, macs),
+            Self::From(endpoint, hop) => rewrite(&mut wanted, endpoint, 26, 34, hop),
         }
         wanted
     }
@@ -115,11 +117,12 @@ impl Expected {
 
 /// Rewrites one end of a packet, the Ethernet addresses and the time to live, and moves both checksums by as much as
 /// the words they cover changed: a flow's checksum is as wrong after the rewrite as the wrapper made it before.
-fn rewrite(packet: &mut [u8], end: &SocketAddrV4, address_at: usize, port_at: usize, macs: &[Mac; 2]) {
+fn rewrite(packet: &mut [u8], end: &SocketAddrV4, address_at: usize, port_at: usize, hop: &NextHop) {
     let checksum_at = if packet[23] == 6 { 50 } else { 40 };
     let sums = |packet: &[u8]| (sum(&packet[14..34]), (sum(&packet[26..34]) + sum(&packet[34..])) % 0xffff);
     let before = sums(packet);
-    packet[..12].copy_from_slice(macs.as_flattened());
+    packet[..6].copy_from_slice(&hop.destination());
+    packet[6..12].copy_from_slice(&hop.source());
     packet[22] -= 1;
     packet[address_at..address_at + 4].copy_from_slice(&end.ip().octets());
     packet[port_at..port_at + 2].copy_from_slice(&end.port().to_be_bytes());
@@ -145,11 +148,12 @@ mod tests {
     fn the_expected_packet_has_the_checksums_of_the_packet_builder() {
         let [client, vip, backend]: [SocketAddrV4; 3] =
             ["10.1.2.3:4096", "192.0.2.10:80", "10.9.0.7:8080"].map(|end| end.parse().expect("an endpoint"));
-        let macs = [[2, 0, 0, 0, 9, 9], [2, 0, 0, 0, 8, 8]];
+        let macs = ([2, 0, 0, 0, 8, 8], [2, 0, 0, 0, 9, 9]);
+        let hop = NextHop::new(macs.1, macs.0, 1);
         for packet in [Packet::tcp(client, vip, Flags::ACK), Packet::udp(client, vip)] {
             let input = packet.bytes();
-            let sent = Packet { destination: backend, macs: (macs[1], macs[0]), ..packet }.with_ttl(63).bytes();
-            assert_eq!(Expected::To(vec![backend], macs).apply(&input, &sent), sent);
+            let sent = Packet { destination: backend, macs, ..packet }.with_ttl(63).bytes();
+            assert_eq!(Expected::To(vec![(backend, hop)]).apply(&input, &sent), sent);
         }
     }
 }

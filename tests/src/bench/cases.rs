@@ -2,50 +2,72 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use anyhow::Result;
+use grayxdp::lab::Namespace;
+
 use crate::{
     bench::{
         case::{Baseline, Case, Expected, verdict},
         frames::{Client, Flows, feed},
-        harness::Slot,
+        harness::{Harness, Slot},
         layout::{NatBackend, NatKey},
+        worlds::{self, Direction, World},
     },
-    packet::{Flags, Mac, Packet},
+    host,
+    packet::{Flags, Packet},
 };
 
-/// The interface that packets seem to come in by: every namespace's `lo`.
-pub const LOOPBACK: u32 = 1;
 /// First client.
-pub const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 0), 32_768);
-/// The virtual endpoint.
-pub const VIRTUAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10), 80);
-/// The yardstick's backend.
-const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 7), 8080);
-/// Next hop and own Ethernet address.
-pub const MACS: [Mac; 2] = [[2, 0, 0, 0, 9, 9], [2, 0, 0, 0, 8, 8]];
+const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 0), 32_768);
+/// First client of those in a hundred networks.
+const CLIENT_OF_HUNDRED: SocketAddrV4 = SocketAddrV4::new(worlds::FIRST_OF_HUNDRED, 32_768);
+/// Where nobody here listens.
+const ELSEWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 80);
 
-/// What the yardstick's map holds.
+/// What the yardstick's map holds: the first service and its first backend.
 #[must_use]
 pub fn nat() -> Vec<(NatKey, NatBackend)> {
     let bits = |address: &Ipv4Addr| u32::from_ne_bytes(address.octets());
-    let backend = NatBackend { address: bits(BACKEND.ip()), port: BACKEND.port().to_be(), macs: MACS, zero: [0; 2] };
-    let key = |protocol| NatKey { address: bits(VIRTUAL.ip()), port: VIRTUAL.port().to_be(), protocol, zero: 0 };
+    let (to, hop) = (worlds::backend(1), worlds::hop(1));
+    let macs = [hop.destination(), hop.source()];
+    let backend = NatBackend { address: bits(to.ip()), port: to.port().to_be(), macs, zero: [0; 2] };
+    let from = worlds::virtual_endpoint(0);
+    let key = |protocol| NatKey { address: bits(from.ip()), port: from.port().to_be(), protocol, zero: 0 };
     vec![(key(6), backend), (key(17), backend)]
 }
 
-/// The yardstick with TCP and UDP, then figures to compare with.
-#[must_use]
-pub fn baselines() -> Vec<Case> {
-    let tcp = Packet::tcp(CLIENT, VIRTUAL, Flags::ACK);
-    let udp = Packet::udp(CLIENT, VIRTUAL);
+/// All cases; the yardstick with TCP and UDP first.
+///
+/// # Errors
+/// If a host cannot be made or the kernel refuses the program.
+pub fn all(harness: &mut Harness) -> Result<Vec<Case>> {
+    let one = World::one_service(harness)?;
+    let mut cases = baselines(&one.host);
+    cases.extend(to_backends(&one));
+    cases.push(over_many_services(&World::many_services(harness)?));
+    cases.push(back(&one, "to the client, one gateway", Flows::THOUSAND, CLIENT, 0.9));
+    let routes = World::hundred_routes(harness)?;
+    cases.push(back(&routes, "to the client, 100 routes", Flows::HUNDRED_NETWORKS, CLIENT_OF_HUNDRED, 3.0));
+    let kernel = World::routes_of_the_kernel(harness)?;
+    cases.push(back(&kernel, "to the client, bpf_fib_lookup", Flows::THOUSAND, CLIENT, 4.5));
+    cases.push(not_ours(&one));
+    Ok(cases)
+}
+
+fn baselines(host: &Namespace) -> Vec<Case> {
+    let service = worlds::virtual_endpoint(0);
+    let tcp = Packet::tcp(CLIENT, service, Flags::ACK);
+    let udp = Packet::udp(CLIENT, service);
     let nat = |path, packet, flows, baseline| Case {
         path,
+        host: host.clone(),
         slot: Slot::YARDSTICK,
-        feed: feed(packet, Client::Source, flows, &[VIRTUAL], LOOPBACK),
+        feed: feed(packet, Client::Source, flows, &[service]),
         baseline,
         mark: None,
         verdict: verdict::TX,
-        expected: Expected::To(vec![BACKEND], MACS),
-        counter: Some(Box::new(|harness| harness.yardstick_packets())),
+        expected: Expected::To(vec![(worlds::backend(1), worlds::hop(1))]),
+        counter: Some(Box::new(Harness::yardstick_packets)),
     };
     vec![
         nat("one-lookup NAT, TCP", &tcp, Flows::ONE, Baseline::Tcp),
@@ -53,8 +75,9 @@ pub fn baselines() -> Vec<Case> {
         nat("one-lookup NAT, TCP", &tcp, Flows::MILLION, Baseline::Tcp),
         Case {
             path: "swap Ethernet addresses",
+            host: host.clone(),
             slot: Slot::SWAP,
-            feed: feed(&tcp, Client::Source, Flows::ONE, &[VIRTUAL], LOOPBACK),
+            feed: feed(&tcp, Client::Source, Flows::ONE, &[service]),
             baseline: Baseline::Tcp,
             mark: None,
             verdict: verdict::TX,
@@ -62,4 +85,72 @@ pub fn baselines() -> Vec<Case> {
             counter: None,
         },
     ]
+}
+
+fn to_backends(world: &World) -> Vec<Case> {
+    let service = worlds::virtual_endpoint(0);
+    let forward = |path, packet: Packet, flows, baseline, mark| Case {
+        path,
+        host: world.host.clone(),
+        slot: world.slot,
+        feed: feed(&packet, Client::Source, flows, &[service]),
+        baseline,
+        mark: Some(mark),
+        verdict: verdict::TX,
+        expected: world.to_any_backend(),
+        counter: Some(world.counter(Direction::Forward)),
+    };
+    let established = || Packet::tcp(CLIENT, service, Flags::ACK);
+    let syn = Packet::tcp(CLIENT, service, Flags::SYN);
+    let udp = Packet::udp(CLIENT, service);
+    vec![
+        forward("established, settled, one service", established(), Flows::ONE, Baseline::Tcp, 1.0),
+        forward("established, settled, one service", established(), Flows::MILLION, Baseline::Tcp, 1.15),
+        forward("SYN of a new flow, settled", syn, Flows::NEW, Baseline::Tcp, 1.2),
+        forward("UDP, settled, one service", udp, Flows::ONE, Baseline::Udp, 1.1),
+    ]
+}
+
+fn over_many_services(world: &World) -> Case {
+    let services: Vec<_> = (0..worlds::MANY).map(worlds::virtual_endpoint).collect();
+    Case {
+        path: "established, settled, 64 services",
+        host: world.host.clone(),
+        slot: world.slot,
+        feed: feed(&Packet::tcp(CLIENT, services[0], Flags::ACK), Client::Source, Flows::MILLION, &services),
+        baseline: Baseline::Tcp,
+        mark: Some(1.9),
+        verdict: verdict::TX,
+        expected: world.to_any_backend(),
+        counter: Some(world.counter(Direction::Forward)),
+    }
+}
+
+fn back(world: &World, path: &'static str, flows: Flows, client: SocketAddrV4, mark: f64) -> Case {
+    let backend = worlds::backend(1);
+    Case {
+        path,
+        host: world.host.clone(),
+        slot: world.slot,
+        feed: feed(&Packet::tcp(backend, client, Flags::ACK), Client::Destination, flows, &[backend]),
+        baseline: Baseline::Tcp,
+        mark: Some(mark),
+        verdict: verdict::TX,
+        expected: Expected::From(worlds::virtual_endpoint(0), host::hop(host::NEAR, world.gateway)),
+        counter: Some(world.counter(Direction::Reverse)),
+    }
+}
+
+fn not_ours(world: &World) -> Case {
+    Case {
+        path: "for no service, passed",
+        host: world.host.clone(),
+        slot: world.slot,
+        feed: feed(&Packet::tcp(CLIENT, ELSEWHERE, Flags::ACK), Client::Source, Flows::THOUSAND, &[ELSEWHERE]),
+        baseline: Baseline::Tcp,
+        mark: Some(0.45),
+        verdict: verdict::PASS,
+        expected: Expected::Untouched,
+        counter: None,
+    }
 }

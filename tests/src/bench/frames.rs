@@ -49,6 +49,9 @@ impl Flows {
     /// A new flow each time for as long as anyone measures.
     pub const NEW: Self = Self { count: 1 << 31, hold: 1, port_bits: 9, address_bits: 0 };
 
+    /// A few ports of 100 clients, each in a network of 2^16 addresses of its own.
+    pub const HUNDRED_NETWORKS: Self = Self { count: 800, hold: 1, port_bits: 3, address_bits: 16 };
+
     /// A step that is coprime to the count and scatters successive flows.
     fn stride(self) -> u64 {
         let wanted = (self.count as f64 * 0.618_034) as u64;
@@ -65,7 +68,7 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 /// # Panics
 /// If the number of other ends is no power of two.
 #[must_use]
-pub fn feed(packet: &Packet, client: Client, flows: Flows, others: &[SocketAddrV4], interface: u32) -> Feed {
+pub fn feed(packet: &Packet, client: Client, flows: Flows, others: &[SocketAddrV4]) -> Feed {
     assert!(others.len().is_power_of_two(), "targets are chosen by a mask");
     let mut frame = packet.bytes();
     frame.resize(FRAME_LEN, 0);
@@ -101,7 +104,7 @@ pub fn feed(packet: &Packet, client: Client, flows: Flows, others: &[SocketAddrV
         held: 0,
         fell_through: 0,
     };
-    Feed { frame, setup, targets, interface }
+    Feed { frame, setup, targets }
 }
 
 impl Feed {
@@ -140,7 +143,7 @@ mod tests {
         let ends: [SocketAddrV4; 2] = ["10.1.2.3:4096", "192.0.2.10:80"].map(|end| end.parse().expect("an endpoint"));
         let packet = Packet::tcp(ends[0], ends[1], Flags::ACK);
         for (client, other) in [(Client::Source, ends[1]), (Client::Destination, ends[0])] {
-            let feed = feed(&packet, client, Flows::ONE, &[other], 1);
+            let feed = feed(&packet, client, Flows::ONE, &[other]);
             assert_eq!(feed.input_of(0), feed.frame, "{client:?}");
         }
     }

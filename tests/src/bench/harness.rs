@@ -13,7 +13,12 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 
-use crate::bench::layout::{self, NatBackend, NatKey, Setup, Target};
+use grayxdp::lab::Namespace;
+
+use crate::{
+    bench::layout::{self, NatBackend, NatKey, Setup, Target},
+    host::NEAR,
+};
 
 // SAFETY: plain numbers; the fields fill the size (asserted below), so there is no padding.
 unsafe impl aya::Pod for Setup {}
@@ -54,8 +59,6 @@ pub struct Feed {
     pub setup: Setup,
     /// What flows are for, by the low bits of their number.
     pub targets: Vec<Target>,
-    /// Interface that the packets seem to come in by.
-    pub interface: u32,
 }
 
 /// What came out of one measurement.
@@ -116,14 +119,6 @@ impl Harness {
         Ok(Slot(self.slots - 1))
     }
 
-    /// The benchmark's program that passes all packets, to be attached where only an attached program helps.
-    ///
-    /// # Panics
-    /// Never: the object has it.
-    pub fn pass_mut(&mut self) -> &mut Xdp {
-        self.ebpf.program_mut("pass").and_then(|program| program.try_into().ok()).expect("the object has it")
-    }
-
     /// Packets that the yardstick forwarded so far.
     ///
     /// # Errors
@@ -134,11 +129,15 @@ impl Harness {
         Ok(counters.get(&0, 0)?.iter().sum())
     }
 
-    /// Runs the program in a slot after a warm-up and takes the time of `runs` packets.
+    /// Runs the program in a slot after a warm-up and takes the time of `runs` packets that come in at `host`.
     ///
     /// # Errors
-    /// If the kernel refuses, a call fell through, or the wrapper did not run as often as asked.
-    pub fn run(&mut self, slot: Slot, feed: &Feed, runs: u32) -> Result<Run> {
+    /// If the kernel refuses, or a call fell through.
+    pub fn run(&mut self, host: &Namespace, slot: Slot, feed: &Feed, runs: u32) -> Result<Run> {
+        host.run(|| self.run_here(slot, feed, runs))
+    }
+
+    fn run_here(&mut self, slot: Slot, feed: &Feed, runs: u32) -> Result<Run> {
         self.write(feed)?;
         self.call(slot, feed, WARM_UP_RUNS)?;
         let start_ns = thread_cpu_time_ns();
@@ -167,7 +166,7 @@ impl Harness {
         let name = format!("wrapper_{}", slot.0);
         let wrapper: &Xdp = self.ebpf.program(&name).context(name)?.try_into()?;
         let mut output = vec![0; feed.frame.len() + 64];
-        let result = test_run(wrapper, &feed.frame, feed.interface, &mut output, runs)?;
+        let result = test_run(wrapper, &feed.frame, NEAR, &mut output, runs)?;
         output.truncate(result.1);
         Ok((result.0, output))
     }

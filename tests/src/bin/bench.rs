@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     let options = Options::parse();
     harness::pin_thread(options.cpu)?;
     let mut harness = Harness::new(&cases::nat())?;
-    let cases = cases::baselines();
+    let cases = cases::all(&mut harness)?;
     let rows = run::measure(&mut harness, &cases, Effort { rounds: options.rounds, runs: options.runs })?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
