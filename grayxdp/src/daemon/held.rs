@@ -18,7 +18,14 @@ use crate::{
 pub(super) fn initial(service: &Service) -> ServiceRecord {
     let weights = initial_weights(service);
     let split = split(service, &weights, balance::offset(&service.name, 0));
-    ServiceRecord { versions: names(service), stable: heaviest(service, &weights), weights, split, epoch: 1, rollout: 0 }
+    ServiceRecord {
+        versions: names(service),
+        stable: heaviest(service, &weights),
+        weights,
+        split,
+        epoch: 1,
+        rollout: 0,
+    }
 }
 
 /// What decides the service's buckets in the kernel.
@@ -52,6 +59,9 @@ pub(super) fn next(
 /// weight is gone.
 pub(super) fn carried_over(record: &ServiceRecord, service: &Service) -> Option<ServiceRecord> {
     let versions = names(service);
+    if record.versions == versions {
+        return Some(record.clone());
+    }
     let lost = |(name, weight): (&Name, &Weight)| *weight > Weight::ZERO && !versions.contains(name);
     if record.weights.iter().any(lost) {
         return None;
@@ -65,7 +75,13 @@ pub(super) fn carried_over(record: &ServiceRecord, service: &Service) -> Option<
 }
 
 /// What the kernel holds, as a record.
-pub(super) fn from_kernel(record: &ServiceRecord, service: &Service, split: Split, epoch: u64, rollout: u64) -> ServiceRecord {
+pub(super) fn from_kernel(
+    record: &ServiceRecord,
+    service: &Service,
+    split: Split,
+    epoch: u64,
+    rollout: u64,
+) -> ServiceRecord {
     ServiceRecord { weights: weights_of(service, split), split, epoch, rollout, ..record.clone() }
 }
 
@@ -132,7 +148,8 @@ mod tests {
     use crate::config::load_config;
 
     fn service(versions: &[&str]) -> Service {
-        let mut text = "interfaces: [{name: lo}]\nservices:\n- {name: s, vip: 192.0.2.1, port: 80, versions: [".to_owned();
+        let mut text =
+            "interfaces: [{name: lo}]\nservices:\n- {name: s, vip: 192.0.2.1, port: 80, versions: [".to_owned();
         for (index, version) in versions.iter().enumerate() {
             text += &format!("{{name: {version}, backends: [{{address: 10.0.{index}.1}}]}}, ");
         }

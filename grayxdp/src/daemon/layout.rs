@@ -85,7 +85,8 @@ impl Layout {
             let found = expected.and_then(|expected| published.iter().find(|found| found.id == expected.id));
             if found != expected.as_ref() {
                 let name = &service.name;
-                let message = format!("service {name}: read back {found:?} instead of {expected:?}; run `grayxdp reload`");
+                let message =
+                    format!("service {name}: read back {found:?} instead of {expected:?}; run `grayxdp reload`");
                 return Err(KernelError(message));
             }
         }

@@ -89,7 +89,8 @@ mod tests {
         let mut meter = Meter::default();
         for second in 0..100_u64 {
             let syns = if second < 90 { second * 1_000 } else { 90_000 + (second - 90) * 5 };
-            let counted = BackendCounters { syns, bytes_forward: second * 2, bytes_reverse: second, ..Default::default() };
+            let counted =
+                BackendCounters { syns, bytes_forward: second * 2, bytes_reverse: second, ..Default::default() };
             meter.push(Duration::from_secs(second), [(VersionId(1), counted)].into());
         }
         let flow = meter.flow(VersionId(1));

@@ -1,1 +1,165 @@
-//! What joins the parts: one owner of the data path, the journal and the engine.
+//! What joins the parts. One thread owns the data path, the journal and the engines ([`owner`]); everybody else holds a
+//! [`Handle`] to it. [`start`] brings it up, [`Daemon::run`] watches over it until it is told to end. The kernel goes on
+//! forwarding in every case but `detach`.
+
+mod clock;
+mod engine;
+mod explain;
+mod handle;
+mod held;
+mod layout;
+mod meter;
+mod metrics;
+mod names;
+mod owner;
+mod reload;
+mod rollouts;
+mod start;
+mod status;
+mod weights;
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+pub use clock::{Clock, SystemClock};
+pub use handle::Handle;
+pub use start::{Setup, StartError, read_config};
+
+use crate::model::{
+    api::{ChangeOptions, Request, Response},
+    kernel::{Kernel, KernelError},
+};
+
+/// Time between two ticks.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A daemon that has started: tables published, program attached.
+#[derive(Debug)]
+pub struct Daemon {
+    handle: Handle,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Why a running daemon ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The owner's thread panicked.
+    #[error("the thread that owns the data path died; the kernel forwards as before: restart the daemon")]
+    OwnerDied,
+    /// Signals cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Starts the daemon on a configuration file. `open` makes the data path; `pins_left` says that one was left behind by
+/// an earlier run, whose hash key must then still be there.
+///
+/// # Errors
+/// One line on what keeps it from starting. Nothing is attached then that was not before.
+pub async fn start<Open>(config_path: &Path, pins_left: bool, open: Open) -> Result<Daemon, StartError>
+where
+    Open: FnOnce(&Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> + Send + 'static,
+{
+    start_with_clock(config_path.to_owned(), Box::new(SystemClock), pins_left, open).await
+}
+
+async fn start_with_clock<Open>(
+    config_path: PathBuf,
+    clock: Box<dyn Clock>,
+    pins_left: bool,
+    open: Open,
+) -> Result<Daemon, StartError>
+where
+    Open: FnOnce(&Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> + Send + 'static,
+{
+    let (handle, messages) = handle::channel();
+    let (started, start) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let work = move || match owner::Owner::start(&config_path, clock, pins_left, open) {
+        Ok(owner) => {
+            if started.send(Ok(())).is_ok() {
+                handle::serve(owner, messages);
+                // Nobody waits where the process is ending.
+                let _ = end.send(());
+            }
+        }
+        Err(error) => {
+            // Nobody waits where the process is ending.
+            let _ = started.send(Err(error));
+        }
+    };
+    let spawned = std::thread::Builder::new().name("owner".to_owned()).spawn(work);
+    spawned.map_err(|error| StartError::Thread(error.to_string()))?;
+    start.await.unwrap_or_else(|_| Err(StartError::Thread("it died while it started".to_owned())))?;
+    Ok(Daemon { handle, ended })
+}
+
+impl Daemon {
+    /// The way to ask it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Keeps it going: ticks, reloads on SIGHUP. Returns when `shutdown` does, or after `detach`.
+    ///
+    /// # Errors
+    /// [`DaemonError`]; the process is to end with it.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
+        let mut hangups = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                end = &mut self.ended => return end.map_err(|_| DaemonError::OwnerDied),
+                _ = ticks.tick() => self.handle.tick(),
+                _ = hangups.recv() => {
+                    tokio::spawn(reload(self.handle.clone()));
+                }
+                () = &mut shutdown => {
+                    self.handle.stop().await;
+                    return self.ended.await.map_err(|_| DaemonError::OwnerDied);
+                }
+            }
+        }
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`DaemonError::Signals`].
+pub fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+async fn reload(handle: Handle) {
+    let request = Request::Reload { diff: false, reset_weights: Vec::new(), options: ChangeOptions::default() };
+    match handle.request(request, "SIGHUP").await {
+        Ok(Response::Done(done)) => tracing::info!("reloaded: {} changes", done.changes.len()),
+        Ok(
+            Response::Status(_)
+            | Response::Events(_)
+            | Response::Explained(_)
+            | Response::Rollouts(_)
+            | Response::Rollout(_),
+        ) => tracing::error!("a reload was answered with something else: a fault of grayxdp"),
+        Err(error) => tracing::error!("not reloaded: {error}"),
+    }
+}

@@ -1,0 +1,101 @@
+//! The way in: requests go to the owner's thread one after the other, answers come back.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    daemon::owner::Owner,
+    model::api::{ApiError, Request, Response},
+    telemetry::MetricsView,
+};
+
+/// Requests that may wait for the owner.
+const QUEUE: usize = 64;
+
+/// What the owner is sent.
+pub(super) enum Message {
+    Request { request: Box<Request>, actor: String, reply: oneshot::Sender<Result<Response, ApiError>> },
+    Metrics { reply: oneshot::Sender<Result<MetricsView, ApiError>> },
+    Ready { reply: oneshot::Sender<()> },
+    Tick,
+    Stop,
+}
+
+/// Asks the daemon. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    sender: mpsc::Sender<Message>,
+}
+
+/// A channel to an owner.
+pub(super) fn channel() -> (Handle, mpsc::Receiver<Message>) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Handle { sender }, receiver)
+}
+
+impl Handle {
+    /// Answers one request. `actor` is who asks, as `uid 1000 (name)`.
+    ///
+    /// # Errors
+    /// Whose fault it is, in one line.
+    pub async fn request(&self, request: Request, actor: impl Into<String>) -> Result<Response, ApiError> {
+        let (request, actor) = (Box::new(request), actor.into());
+        self.ask(|reply| Message::Request { request, actor, reply }).await?
+    }
+
+    /// Everything that one scrape shows, read from the kernel now.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub async fn metrics_view(&self) -> Result<MetricsView, ApiError> {
+        self.ask(|reply| Message::Metrics { reply }).await?
+    }
+
+    /// Whether the split is in force: tables published, program attached.
+    ///
+    /// # Errors
+    /// That the daemon ends.
+    pub async fn ready(&self) -> Result<(), ApiError> {
+        self.ask(|reply| Message::Ready { reply }).await
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, ApiError> {
+        let ends = || ApiError::failed("the daemon is ending");
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(message(reply)).await.map_err(|_| ends())?;
+        answer.await.map_err(|_| ends())
+    }
+
+    /// A second has passed. A tick that finds the queue full is left out: the owner is at work anyway.
+    pub(super) fn tick(&self) {
+        // Full or closed: the first is harmless, the second is seen by whoever waits for the owner's end.
+        let _ = self.sender.try_send(Message::Tick);
+    }
+
+    pub(super) async fn stop(&self) {
+        // Closed means that it has stopped.
+        let _ = self.sender.send(Message::Stop).await;
+    }
+}
+
+/// Serves until told to stop or detached.
+pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
+    while let Some(message) = messages.blocking_recv() {
+        // An asker who has gone away needs no answer.
+        match message {
+            Message::Request { request, actor, reply } => {
+                let _ = reply.send(owner.handle(*request, &actor));
+            }
+            Message::Metrics { reply } => {
+                let _ = reply.send(owner.metrics());
+            }
+            Message::Ready { reply } => {
+                let _ = reply.send(());
+            }
+            Message::Tick => owner.tick(),
+            Message::Stop => return,
+        }
+        if owner.detached {
+            return;
+        }
+    }
+}

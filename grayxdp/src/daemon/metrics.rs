@@ -1,0 +1,66 @@
+//! What one scrape shows.
+
+use std::collections::BTreeMap;
+
+use grayxdp_common::BUCKETS;
+
+use crate::{
+    balance::ids::BackendKey,
+    daemon::owner::Owner,
+    model::{
+        config::{Service, Version},
+        kernel::{Counters, Reason, ServiceId},
+    },
+    rollout::State,
+    telemetry::{BackendMetrics, MetricsView, RolloutMetrics, ServiceMetrics, VersionMetrics},
+};
+
+/// Everything, in names.
+pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
+    let config = owner.layout.config.clone();
+    MetricsView {
+        services: config.services.iter().map(|of| service(owner, of, counters)).collect(),
+        unassigned_reasons: reasons(counters, ServiceId::NONE),
+        rollouts: owner.engines.values().map(|engine| rollout(&engine.state)).collect(),
+    }
+}
+
+fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> ServiceMetrics {
+    let totals = owner.meter.totals(counters, &owner.layout.ids);
+    let (layout, threshold) = (&owner.layout, owner.layout.services[&service.name].split.threshold);
+    let version = |(index, version): (usize, &Version)| {
+        let id = layout.ids.version(&service.name, &version.name);
+        VersionMetrics {
+            name: version.name.clone(),
+            buckets: if index == 0 { BUCKETS - threshold } else { threshold },
+            totals: id.and_then(|id| totals.get(&id)).copied().unwrap_or_default(),
+            backends: BackendKey::of(service, version)
+                .map(|key| {
+                    let counted = layout.ids.backend(&key).and_then(|id| counters.backends.get(&id));
+                    BackendMetrics { address: key.address, counters: counted.copied().unwrap_or_default() }
+                })
+                .collect(),
+        }
+    };
+    ServiceMetrics {
+        name: service.name.clone(),
+        versions: service.versions.iter().enumerate().map(version).collect(),
+        reasons: layout.ids.service(&service.name).map(|id| reasons(counters, id)).unwrap_or_default(),
+        bucket_moves: owner.bucket_moves.get(&service.name).copied().unwrap_or_default(),
+    }
+}
+
+fn reasons(counters: &Counters, of: ServiceId) -> BTreeMap<Reason, u64> {
+    let own = counters.reasons.iter().filter(|((service, _), _)| *service == of);
+    own.map(|((_, reason), count)| (*reason, *count)).collect()
+}
+
+fn rollout(state: &State) -> RolloutMetrics {
+    let verdicts = state.metrics.iter().map(|(name, record)| (name.clone(), record.verdicts.clone()));
+    RolloutMetrics {
+        name: state.name().clone(),
+        service: state.service().clone(),
+        state: state.phase,
+        verdicts: verdicts.collect(),
+    }
+}

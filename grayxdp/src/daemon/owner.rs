@@ -1,0 +1,266 @@
+//! The owner: the one place that holds the data path, the journal and the engines. It runs on a thread of its own and
+//! does one thing at a time, so no two changes ever meet.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use crate::{
+    analysis::{History, Reading, Sample},
+    daemon::{clock::Clock, held, layout::Layout, meter::Meter},
+    model::{
+        Name,
+        api::{ApiError, ChangeOptions, Done, Request, Response},
+        config::Service,
+        event::Event,
+        kernel::{Counters, Kernel, KernelError},
+        time::{self, Now},
+    },
+    rollout::{InKernel, Input, State},
+    store::{Journal, ServiceRecord},
+};
+
+/// How often history that is too old is removed from the journal.
+const PRUNE_EVERY: Duration = Duration::from_secs(86_400);
+
+/// One rollout and what was observed of its service.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) state: State,
+    pub(super) history: History,
+}
+
+/// What is wrong at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    pub(super) journal: Option<String>,
+    pub(super) counters: Option<String>,
+}
+
+/// Holds everything.
+pub(super) struct Owner {
+    pub(super) config_path: PathBuf,
+    pub(super) layout: Layout,
+    pub(super) kernel: Box<dyn Kernel>,
+    pub(super) journal: Journal,
+    pub(super) clock: Box<dyn Clock>,
+    /// The newest rollout of each service that this run has seen.
+    pub(super) engines: BTreeMap<Name, Engine>,
+    pub(super) meter: Meter,
+    pub(super) bucket_moves: BTreeMap<Name, u64>,
+    pub(super) problems: Problems,
+    pub(super) started: Now,
+    pub(super) pruned: Option<Duration>,
+    pub(super) detached: bool,
+}
+
+impl Owner {
+    /// Answers one request.
+    pub(super) fn handle(&mut self, request: Request, actor: &str) -> Result<Response, ApiError> {
+        match request {
+            Request::Status => self.status().map(|status| Response::Status(Box::new(status))),
+            Request::WeightsSet { service, weights, options } => {
+                self.set_weights(&service, &weights, &options, actor).map(Response::Done)
+            }
+            Request::Reload { diff, reset_weights, options } => {
+                self.reload(diff, &reset_weights, &options, actor).map(Response::Done)
+            }
+            Request::Events { after, limit } => {
+                let events = self.journal.events(after, limit.min(1_000));
+                events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
+            }
+            Request::Explain { source, destination, protocol } => {
+                self.explain(source, destination, protocol).map(|explained| Response::Explained(Box::new(explained)))
+            }
+            Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
+            Request::RolloutList => self.rollouts().map(Response::Rollouts),
+            Request::RolloutGet { name } => self.rollout(&name).map(|status| Response::Rollout(Box::new(status))),
+            Request::RolloutChange { name, action, options } => {
+                self.change_rollout(&name, action, &options, actor).map(Response::Done)
+            }
+            Request::Detach { options } => self.detach(&options, actor).map(Response::Done),
+        }
+    }
+
+    /// A second has passed: counts, looks, steps.
+    pub(super) fn tick(&mut self) {
+        if self.detached {
+            return;
+        }
+        let now = self.clock.now();
+        let counted = self.sample(now.monotonic);
+        let running = self.engines.values().any(|engine| !engine.state.phase.is_final());
+        if running {
+            self.look_for_foreign_weights();
+        }
+        for service in self.engines.keys().cloned().collect::<Vec<_>>() {
+            self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
+        }
+        if self.pruned.is_none_or(|last| now.monotonic.saturating_sub(last) >= PRUNE_EVERY) {
+            self.pruned = Some(now.monotonic);
+            let kept = now.wall.saturating_sub(self.layout.config.history_retention);
+            if let Err(error) = self.journal.prune(time::timestamp(kept)) {
+                tracing::warn!("old history stays in the journal: {error}");
+            }
+        }
+    }
+
+    /// Reads all counters; false where that fails.
+    fn sample(&mut self, at: Duration) -> bool {
+        match self.kernel.counters() {
+            Ok(counters) => {
+                self.problems.counters = None;
+                self.take_sample(at, &counters);
+                true
+            }
+            Err(error) => {
+                if self.problems.counters.is_none() {
+                    tracing::error!("the counters of the data path could not be read: {error}");
+                }
+                self.problems.counters = Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    fn take_sample(&mut self, at: Duration, counters: &Counters) {
+        let totals = self.meter.totals(counters, &self.layout.ids);
+        for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
+            let reading = |version: &Name| {
+                let id = self.layout.ids.version(name, version)?;
+                let counted = totals.get(&id).copied().unwrap_or_default();
+                let (syns, syn_acks, refusals) = (counted.syns, counted.syn_acks, counted.refusals);
+                Some((version.clone(), Reading { syns, syn_acks, refusals }))
+            };
+            let versions = [engine.state.candidate(), &engine.state.stable];
+            engine.history.push(Sample { at, versions: versions.into_iter().filter_map(reading).collect() });
+        }
+        self.meter.push(at, totals);
+    }
+
+    /// Weights in the kernel that this daemon did not write freeze the rollout that they belong to.
+    fn look_for_foreign_weights(&mut self) {
+        let Ok(published) = self.kernel.published() else { return };
+        for name in self.engines.keys().cloned().collect::<Vec<_>>() {
+            let Some(service) = self.layout.service(&name).cloned() else { continue };
+            let Some(expected) = self.layout.expected(&service) else { continue };
+            let Some(found) = published.iter().find(|found| found.id == expected.id) else { continue };
+            let running = self.engines.get(&name).is_some_and(|engine| !engine.state.phase.is_final());
+            if *found == expected || found.versions != expected.versions || !running {
+                continue;
+            }
+            let record = &self.layout.services[&name];
+            let record = held::from_kernel(record, &service, found.split, found.epoch, found.rollout);
+            let kernel = self.in_kernel(&name, &record);
+            self.layout.services.insert(name.clone(), record);
+            self.drive(&name, |_| Input::ForeignWeights { kernel, by: "somebody else".to_owned() });
+        }
+    }
+
+    /// A record as the engine of that service sees it.
+    pub(super) fn in_kernel(&self, service: &Name, record: &ServiceRecord) -> InKernel {
+        let candidate = self.engines.get(service).map(|engine| held::weight(record, engine.state.candidate()));
+        InKernel { weight: candidate.unwrap_or_default(), epoch: record.epoch, rollout: record.rollout }
+    }
+
+    /// Writes a service's next record to the kernel, reads it back, and holds it from then on.
+    pub(super) fn publish(&mut self, service: &Name, record: ServiceRecord) -> Result<(), KernelError> {
+        let moved = held::moved(self.layout.services[service].split, record.split);
+        let next = self.layout.with(service, record);
+        next.publish(self.kernel.as_mut())?;
+        *self.bucket_moves.entry(service.clone()).or_default() += u64::from(moved);
+        self.layout = next;
+        Ok(())
+    }
+
+    /// The rollout that runs on a service.
+    pub(super) fn running(&self, service: &Name) -> Option<&State> {
+        self.engines.get(service).map(|engine| &engine.state).filter(|state| !state.phase.is_final())
+    }
+
+    /// The configuration and the record of a service.
+    pub(super) fn known(&self, name: &Name) -> Result<(Service, ServiceRecord), ApiError> {
+        let service = self.layout.service(name).zip(self.layout.services.get(name));
+        let service = service.map(|(service, record)| (service.clone(), record.clone()));
+        service.ok_or_else(|| super::names::not_found("service", name, self.layout.services.keys()))
+    }
+
+    /// Logs and journals an event. A journal that cannot be written is shown as a warning; the log has the event anyway.
+    pub(super) fn event(&mut self, event: Event) {
+        let whose =
+            event.rollout.as_ref().or(event.service.as_ref()).map(|name| format!("{name}: ")).unwrap_or_default();
+        let alarm = matches!(event.kind.as_str(), "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen");
+        match alarm {
+            true => tracing::error!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
+            false => tracing::info!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
+        }
+        let written = self.journal.append_event(&event);
+        self.note_journal(written.map(drop));
+    }
+
+    /// An event about a service.
+    pub(super) fn service_event(
+        &mut self,
+        service: &Name,
+        kind: &str,
+        message: String,
+        actor: &str,
+        reason: Option<String>,
+    ) {
+        let time = time::timestamp(self.clock.now().wall);
+        let (actor, kind, service) = (actor.to_owned(), kind.to_owned(), Some(service.clone()));
+        self.event(Event { id: 0, time, actor, service, rollout: None, kind, message, reason });
+    }
+
+    /// Remembers whether the journal can be written.
+    pub(super) fn note_journal(&mut self, written: Result<(), crate::store::StoreError>) {
+        match written {
+            Ok(()) => self.problems.journal = None,
+            Err(error) => {
+                if self.problems.journal.is_none() {
+                    tracing::error!("{error}");
+                }
+                self.problems.journal = Some(error.to_string());
+            }
+        }
+    }
+
+    fn detach(&mut self, options: &ChangeOptions, actor: &str) -> Result<Done, ApiError> {
+        let running: Vec<_> = self.engines.values().filter(|engine| !engine.state.phase.is_final()).collect();
+        if let Some(engine) = running.first().filter(|_| !options.force) {
+            let name = engine.state.name();
+            return Err(ApiError::conflict(format!("rollout {name} runs; `rollout abort {name}` first, or --force")));
+        }
+        let interfaces = self.kernel.interfaces();
+        let mut changes: Vec<_> =
+            interfaces.iter().map(|interface| format!("interface {}: program taken off", interface.name)).collect();
+        changes.push("all pins removed; the daemon ends".to_owned());
+        if options.dry_run {
+            return Ok(Done { changes, dry_run: true });
+        }
+        self.kernel.detach().map_err(|error| ApiError::failed(error.to_string()))?;
+        self.detached = true;
+        let time = time::timestamp(self.clock.now().wall);
+        let (actor, reason, message) =
+            (actor.to_owned(), options.reason.clone(), "detached from all interfaces".to_owned());
+        self.event(Event {
+            id: 0,
+            time,
+            actor,
+            service: None,
+            rollout: None,
+            kind: "detached".to_owned(),
+            message,
+            reason,
+        });
+        Ok(Done { changes, dry_run: false })
+    }
+}
+
+/// Refuses a change that was made for another state of the service.
+pub(super) fn check_epoch(service: &Name, epoch: u64, options: &ChangeOptions) -> Result<(), ApiError> {
+    match options.if_epoch {
+        Some(expected) if expected != epoch => Err(ApiError::conflict(format!(
+            "service {service} is at epoch {epoch}, not {expected}: somebody changed it; look again"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,172 @@
+//! `reload`: a changed configuration, as a whole or not at all.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    config::{self, diff},
+    daemon::{held, layout::Layout, names::not_found, owner::Owner},
+    model::{
+        Name,
+        api::{ApiError, ChangeOptions, Done, RolloutAction},
+        config::{Config, Service},
+    },
+    rollout::Input,
+    store::{ServiceRecord, StoreError},
+};
+
+impl Owner {
+    pub(super) fn reload(
+        &mut self,
+        only_diff: bool,
+        reset_weights: &[Name],
+        options: &ChangeOptions,
+        actor: &str,
+    ) -> Result<Done, ApiError> {
+        let config = self.read_config()?;
+        if let Some(unknown) = reset_weights.iter().find(|name| !config.services.iter().any(|s| s.name == **name)) {
+            return Err(not_found("service", unknown, config.services.iter().map(|service| &service.name)));
+        }
+        let mut changes = diff(&self.layout.config, &config);
+        let hindered = self.hindered(&config, reset_weights);
+        let (services, lines) = self.records(&config, reset_weights);
+        changes.extend(lines);
+        if only_diff || options.dry_run {
+            changes.extend(
+                hindered.iter().map(|(rollout, _, why)| format!("refused without --force: rollout {rollout}: {why}")),
+            );
+            return Ok(Done { changes, dry_run: true });
+        }
+        if let Some((rollout, _, why)) = hindered.first().filter(|_| !options.force) {
+            return Err(ApiError::conflict(format!(
+                "nothing was changed: {why} while rollout {rollout} runs; `grayxdp rollout abort {rollout}` first, or --force"
+            )));
+        }
+        for (rollout, service, _) in &hindered {
+            self.abort_for_reload(rollout, service, actor, options)?;
+            changes.push(format!("rollout {rollout}: aborted"));
+        }
+        let services = if hindered.is_empty() { services } else { self.records(&config, reset_weights).0 };
+        self.exchange(config, services)?;
+        for change in &changes {
+            tracing::info!("reload: {change}");
+        }
+        let message = if changes.is_empty() { "nothing differs".to_owned() } else { changes.join("; ") };
+        let time = crate::model::time::timestamp(self.clock.now().wall);
+        let (actor, reason) = (actor.to_owned(), options.reason.clone());
+        let kind = "reloaded".to_owned();
+        self.event(crate::model::event::Event {
+            id: 0,
+            time,
+            actor,
+            service: None,
+            rollout: None,
+            kind,
+            message,
+            reason,
+        });
+        Ok(Done { changes, dry_run: false })
+    }
+
+    fn read_config(&self) -> Result<Config, ApiError> {
+        let path = self.config_path.display();
+        let text = std::fs::read_to_string(&self.config_path)
+            .map_err(|error| ApiError::input(format!("{path}: cannot be read: {error}")))?;
+        config::load_config(&text, &path.to_string()).map_err(|error| ApiError::input(error.to_string()))
+    }
+
+    /// Running rollouts that the new configuration has no room for: rollout, service, why.
+    fn hindered(&self, config: &Config, reset_weights: &[Name]) -> Vec<(Name, Name, String)> {
+        let running = self.engines.values().map(|engine| &engine.state).filter(|state| !state.phase.is_final());
+        let hindered = running.filter_map(|state| {
+            let name = state.service();
+            let service = config.services.iter().find(|service| service.name == *name);
+            let lacks = |version: &Name| service.is_some_and(|s| s.versions.iter().all(|v| v.name != *version));
+            let why = match service {
+                None => format!("service {name} is removed"),
+                Some(_) if lacks(state.candidate()) => format!("version {} of {name} is removed", state.candidate()),
+                Some(_) if lacks(&state.stable) => format!("version {} of {name} is removed", state.stable),
+                Some(_) if reset_weights.contains(name) => format!("the weights of {name} are reset"),
+                Some(_) => return None,
+            };
+            Some((state.name().clone(), name.clone(), why))
+        });
+        hindered.collect()
+    }
+
+    /// What every service of a new configuration is to hold, and what that changes beyond the file.
+    fn records(&self, config: &Config, reset_weights: &[Name]) -> (BTreeMap<Name, ServiceRecord>, Vec<String>) {
+        let mut lines = Vec::new();
+        let record = |service: &Service| {
+            let name = &service.name;
+            let known = self.layout.services.get(name);
+            let initial = held::initial_weights(service);
+            let record = match known.map(|known| (known, held::carried_over(known, service))) {
+                None => held::initial(service),
+                Some((_, Some(kept))) if !reset_weights.contains(name) => kept,
+                Some((known, kept)) => {
+                    let from = kept.as_ref().unwrap_or(known);
+                    let (old, new) = (held::said(service, &from.weights), held::said(service, &initial));
+                    if from.weights != initial {
+                        lines.push(format!("service {name}: weights {old} → {new}"));
+                    }
+                    let stable = held::heaviest(service, &initial);
+                    let versions = service.versions.iter().map(|version| version.name.clone()).collect();
+                    held::next(&ServiceRecord { stable, versions, ..from.clone() }, service, initial, 0)
+                }
+            };
+            (name.clone(), record)
+        };
+        (config.services.iter().map(record).collect(), lines)
+    }
+
+    fn abort_for_reload(
+        &mut self,
+        rollout: &Name,
+        service: &Name,
+        actor: &str,
+        options: &ChangeOptions,
+    ) -> Result<(), ApiError> {
+        let (action, actor, reason) = (RolloutAction::Abort, actor.to_owned(), options.reason.clone());
+        self.drive(service, |_| Input::Operator { action, actor, reason });
+        match self.running(service) {
+            None => Ok(()),
+            Some(state) => {
+                let message =
+                    format!("rollout {rollout} could not be aborted yet: {}; reload again later", state.message);
+                Err(ApiError::failed(message))
+            }
+        }
+    }
+
+    /// Durable intents, kernel, durable end; on an error everything is as it was.
+    fn exchange(&mut self, config: Config, services: BTreeMap<Name, ServiceRecord>) -> Result<(), ApiError> {
+        let unchanged = |what: String| ApiError::failed(format!("nothing was changed: {what}"));
+        let (ids, pools) = (self.layout.ids.as_ref().clone(), &self.layout.pools);
+        let next = Layout::build(config, ids, pools, services).map_err(|error| unchanged(error.to_string()))?;
+        let differs = |(name, record): &(&Name, &ServiceRecord)| self.layout.services.get(*name) != Some(*record);
+        let changed: Vec<_> = next.services.iter().filter(differs).collect();
+        let intended = self.journal.transaction(|journal| -> Result<(), StoreError> {
+            journal.save_ids(&next.ids)?;
+            changed.iter().try_for_each(|(name, record)| journal.begin_intent(name, record))
+        });
+        intended.map_err(|error| unchanged(error.to_string()))?;
+        if let Err(error) = next.publish(self.kernel.as_mut()) {
+            let withdrawn = self.journal.transaction(|journal| -> Result<(), StoreError> {
+                journal.save_ids(&self.layout.ids)?;
+                changed.iter().try_for_each(|(name, _)| journal.withdraw_intent(name))
+            });
+            self.note_journal(withdrawn);
+            return Err(unchanged(error.to_string()));
+        }
+        let gone: Vec<_> = self.layout.services.keys().filter(|name| !next.services.contains_key(*name)).collect();
+        let applied = self.journal.transaction(|journal| -> Result<(), StoreError> {
+            changed.iter().try_for_each(|(name, record)| journal.mark_applied(name, record.epoch))?;
+            gone.iter().try_for_each(|name| journal.forget(name))
+        });
+        self.note_journal(applied);
+        self.engines.retain(|name, _| next.services.contains_key(name));
+        self.layout = next;
+        self.meter.forget_owners();
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! Requests about rollouts.
+
+use crate::{
+    analysis::{self, History},
+    config::check_plan,
+    daemon::{
+        engine::journaled,
+        held,
+        names::not_found,
+        owner::{Engine, Owner, check_epoch},
+    },
+    model::{
+        Name, Weight,
+        api::{ApiError, ChangeOptions, Done, Response, RolloutAction, RolloutStatus},
+        config::Service,
+        plan::Plan,
+    },
+    rollout::{Input, Notice, State},
+    store::{JournaledRollout, ServiceRecord},
+};
+
+impl Owner {
+    /// Begins a rollout: it is durable before anything else happens.
+    pub(super) fn start_rollout(
+        &mut self,
+        plan: Plan,
+        options: &ChangeOptions,
+        actor: &str,
+    ) -> Result<Response, ApiError> {
+        let name = plan.metadata.name.clone();
+        let (service, record) = self.known(&plan.spec.service)?;
+        check_plan(&plan, &self.layout.config).map_err(|error| ApiError::input(error.to_string()))?;
+        self.check_start(&plan, &service, &record)?;
+        check_epoch(&service.name, record.epoch, options)?;
+        let candidate = plan.spec.candidate.clone();
+        let message = format!("{candidate} is released on {} in place of {}", service.name, record.stable);
+        if options.dry_run {
+            return Ok(Response::Done(Done { changes: vec![message], dry_run: true }));
+        }
+        let failed =
+            |error: crate::store::StoreError| ApiError::failed(format!("rollout {name} did not begin: {error}"));
+        let number = self.journal.next_rollout_number().map_err(failed)?;
+        let state = State::new(number, plan, record.stable, record.epoch, self.clock.now());
+        self.journal.save_rollout(&journaled(&state)).map_err(failed)?;
+        let (actor, reason) = (actor.to_owned(), options.reason.clone());
+        self.rollout_event(&state, Notice { kind: "rolloutStarted", message, actor, reason });
+        let status = state.status(record.epoch);
+        self.engines.insert(service.name, Engine { history: history_for(&state), state });
+        Ok(Response::Rollout(Box::new(status)))
+    }
+
+    fn check_start(&self, plan: &Plan, service: &Service, record: &ServiceRecord) -> Result<(), ApiError> {
+        let name = &plan.metadata.name;
+        if let Some(running) = self.running(&service.name) {
+            let (other, phase) = (running.name(), running.phase.label());
+            return Err(ApiError::conflict(format!(
+                "rollout {other} ({phase}) runs on service {}; wait for its end, or `grayxdp rollout abort {other}`",
+                service.name
+            )));
+        }
+        let same_name = |engine: &&Engine| !engine.state.phase.is_final() && engine.state.name() == name;
+        if let Some(engine) = self.engines.values().find(same_name) {
+            let other = engine.state.service();
+            return Err(ApiError::conflict(format!("a rollout {name} runs on service {other}; use another name")));
+        }
+        let stable = &record.stable;
+        if let Some(meant) = plan.spec.stable.as_ref().filter(|meant| *meant != stable) {
+            return Err(ApiError::conflict(format!("the stable version of {} is {stable}, not {meant}", service.name)));
+        }
+        if plan.spec.candidate == *stable {
+            return Err(ApiError::conflict(format!("{stable} is the stable version of {} already", service.name)));
+        }
+        if held::weight(record, stable) != Weight::FULL {
+            let weights = held::said(service, &record.weights);
+            let name = &service.name;
+            return Err(ApiError::conflict(format!(
+                "service {name} has {weights}; a rollout begins at {stable}=100: `grayxdp weights set {name} {stable}=100`"
+            )));
+        }
+        Ok(())
+    }
+
+    /// All rollouts, the newest first.
+    pub(super) fn rollouts(&self) -> Result<Vec<RolloutStatus>, ApiError> {
+        let rollouts = self.journal.rollouts().map_err(|error| ApiError::failed(error.to_string()))?;
+        rollouts.iter().map(|rollout| self.rollout_status(rollout)).collect()
+    }
+
+    /// One rollout: the running one of that name, else the newest.
+    pub(super) fn rollout(&self, name: &Name) -> Result<RolloutStatus, ApiError> {
+        if let Some(engine) = self.engine_named(name) {
+            return Ok(self.status_of(&engine.state));
+        }
+        match self.journal.rollout(name).map_err(|error| ApiError::failed(error.to_string()))? {
+            Some(rollout) => self.rollout_status(&rollout),
+            None => Err(self.no_rollout(name)),
+        }
+    }
+
+    pub(super) fn change_rollout(
+        &mut self,
+        name: &Name,
+        action: RolloutAction,
+        options: &ChangeOptions,
+        actor: &str,
+    ) -> Result<Done, ApiError> {
+        let Some(engine) = self.engine_named(name) else {
+            let status = self.rollout(name)?;
+            return Err(ApiError::conflict(format!("rollout {name} ({}) has ended", status.state.label())));
+        };
+        let service = engine.state.service().clone();
+        let (_, record) = self.known(&service)?;
+        check_epoch(&service, record.epoch, options)?;
+        let input = || Input::Operator { action, actor: actor.to_owned(), reason: options.reason.clone() };
+        let outcome = match options.dry_run {
+            true => self.rehearse(&engine.state, input()),
+            false => self.drive(&service, |_| input()),
+        };
+        match outcome.refused {
+            Some(line) => Err(ApiError::conflict(line)),
+            None => Ok(Done { changes: outcome.changes, dry_run: options.dry_run }),
+        }
+    }
+
+    /// The engine of a name, the running one where there are several.
+    fn engine_named(&self, name: &Name) -> Option<&Engine> {
+        let named = || self.engines.values().filter(|engine| engine.state.name() == name);
+        named().find(|engine| !engine.state.phase.is_final()).or_else(|| named().max_by_key(|e| e.state.number))
+    }
+
+    fn no_rollout(&self, name: &Name) -> ApiError {
+        let known = self.journal.rollouts().unwrap_or_default();
+        not_found("rollout", name, known.iter().map(|rollout| &rollout.name))
+    }
+
+    fn rollout_status(&self, rollout: &JournaledRollout) -> Result<RolloutStatus, ApiError> {
+        let live = self.engines.values().find(|engine| engine.state.number == rollout.number);
+        match live {
+            Some(engine) => Ok(self.status_of(&engine.state)),
+            None => read_state(rollout).map(|state| self.status_of(&state)).map_err(ApiError::failed),
+        }
+    }
+
+    pub(super) fn status_of(&self, state: &State) -> RolloutStatus {
+        state.status(self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch))
+    }
+}
+
+/// An empty history of the length that a rollout's metrics need.
+pub(super) fn history_for(state: &State) -> History {
+    History::new(analysis::window(state.plan.spec.analysis.interval))
+}
+
+/// The engine's state from the journal.
+pub(super) fn read_state(rollout: &JournaledRollout) -> Result<State, String> {
+    serde_json::from_value(rollout.state.clone()).map_err(|error| {
+        format!("rollout {} in the journal cannot be read ({error}); it is of another release", rollout.name)
+    })
+}

@@ -1,0 +1,278 @@
+//! Starting: what the journal knows and what the kernel holds become one again, then the program is attached.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use grayxdp_common::{BUCKETS, hash::HashKey};
+
+use crate::{
+    balance::{IdsExhausted, Pools},
+    config::{self, ConfigError},
+    daemon::{
+        clock::Clock,
+        engine::journaled,
+        held,
+        layout::Layout,
+        meter::Meter,
+        owner::{Engine, Owner, Problems},
+        rollouts::{history_for, read_state},
+    },
+    model::{
+        Name,
+        config::{Config, Service},
+        kernel::{Kernel, KernelError, Published, Split, Wanted},
+        state::RolloutState,
+    },
+    rollout::{Input, State},
+    store::{Journal, JournaledService, ServiceRecord, StoreError, hash_key},
+};
+
+/// Name of the journal in `stateDir`.
+const JOURNAL: &str = "journal.db";
+/// Name of the hash key in `stateDir`.
+const HASH_KEY: &str = "hash.key";
+
+/// Why the daemon does not start: one line. The kernel goes on with what it has.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Too much is configured.
+    #[error(transparent)]
+    Ids(#[from] IdsExhausted),
+    /// The journal, its lock or the hash key.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A rollout in the journal is of another release.
+    #[error("{0}; end it with that release first")]
+    Rollout(String),
+    /// The data path.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The owner's thread.
+    #[error("no thread for the data path: {0}")]
+    Thread(String),
+}
+
+/// What the data path is opened with.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The flow hash's key.
+    pub hash_key: HashKey,
+    /// What it will hold first; for the size of its maps.
+    pub wanted: &'a Wanted,
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// [`StartError::File`] and [`StartError::Config`].
+pub fn read_config(path: &Path) -> Result<Config, StartError> {
+    let text = std::fs::read_to_string(path).map_err(|source| StartError::File { path: path.to_owned(), source })?;
+    Ok(config::load_config(&text, &path.display().to_string())?)
+}
+
+/// What a service is to hold first, and what its engine is told.
+struct Found {
+    record: ServiceRecord,
+    event: Option<(&'static str, String)>,
+    /// Read back from the kernel, and not restored into empty tables.
+    kept: bool,
+}
+
+impl Owner {
+    /// Brings everything up. `pins_left` says that maps of an earlier run are pinned.
+    pub(super) fn start(
+        config_path: &Path,
+        clock: Box<dyn Clock>,
+        pins_left: bool,
+        open: impl FnOnce(&Setup<'_>) -> Result<Box<dyn Kernel>, KernelError>,
+    ) -> Result<Self, StartError> {
+        let config = read_config(config_path)?;
+        let journal = Journal::open(&config.state_dir.join(JOURNAL))?;
+        let key_path = config.hash_key_file.clone().unwrap_or_else(|| config.state_dir.join(HASH_KEY));
+        let hash_key = hash_key(&key_path, journal.has_services()? || pins_left)?;
+        let known: BTreeMap<_, _> = journal.services()?.into_iter().map(|known| (known.name.clone(), known)).collect();
+        let engines = newest_rollouts(&journal, &config)?;
+        let ids = journal.ids()?;
+        let record = |service: &Service| (service.name.clone(), from_journal(service, known.get(&service.name)));
+        let services = config.services.iter().map(record).collect();
+        let mut layout = Layout::build(config, ids, &Pools::default(), services)?;
+        let wanted = layout.wanted();
+        let kernel = open(&Setup { config: &layout.config, hash_key, wanted: &wanted })?;
+        let published = kernel.published()?;
+
+        let mut told = Vec::new();
+        for service in &layout.config.clone().services {
+            let running = engines.get(&service.name).map(|engine| &engine.state).filter(|s| !s.phase.is_final());
+            let found = reconcile(&layout, service, known.get(&service.name), running, &published);
+            layout.services.insert(service.name.clone(), found.record.clone());
+            told.push((service.name.clone(), found));
+        }
+        let started = clock.now();
+        let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
+        let bucket_moves = BTreeMap::new();
+        let (pruned, detached) = (None, false);
+        #[rustfmt::skip]
+        let mut owner = Self {
+            config_path, layout, kernel, journal, clock, engines, meter, bucket_moves, problems, started, pruned, detached,
+        };
+        owner.settle(told)?;
+        Ok(owner)
+    }
+
+    /// Publishes, makes durable, tells the engines, attaches.
+    fn settle(&mut self, told: Vec<(Name, Found)>) -> Result<(), StartError> {
+        self.layout.publish(self.kernel.as_mut())?;
+        let layout = &self.layout;
+        let quiet: Vec<_> = layout.services.iter().filter(|(name, _)| self.running(name).is_none()).collect();
+        self.journal.transaction(|journal| -> Result<(), StoreError> {
+            journal.save_ids(&layout.ids)?;
+            let known = journal.services()?;
+            let gone = known.iter().filter(|known| !layout.services.contains_key(&known.name));
+            gone.map(|gone| &gone.name).try_for_each(|name| journal.forget(name))?;
+            quiet.iter().try_for_each(|(name, record)| journal.adopt(name, record))
+        })?;
+        for (name, found) in told {
+            if let Some((kind, message)) = found.event {
+                self.service_event(&name, kind, message, "daemon", None);
+            }
+            if self.running(&name).is_some() {
+                let kernel = found.kept.then(|| self.in_kernel(&name, &found.record));
+                self.drive(&name, |_| Input::Restarted { kernel });
+            }
+        }
+        self.fail_the_homeless();
+        self.kernel.attach()?;
+        Ok(())
+    }
+
+    /// Rollouts of what the configuration no longer has cannot go on.
+    fn fail_the_homeless(&mut self) {
+        let rollouts = self.journal.rollouts().unwrap_or_default();
+        for rollout in rollouts.iter().filter(|rollout| rollout.ended.is_none()) {
+            let Ok(mut state) = read_state(rollout) else { continue };
+            let at_home = has_versions(&self.layout.config, &state);
+            if state.phase.is_final() || at_home {
+                continue;
+            }
+            state.phase = RolloutState::Failed;
+            state.message = format!("the configuration no longer has what it releases on {}", state.service());
+            state.ended = Some(self.clock.now().wall);
+            let saved = self.journal.save_rollout(&journaled(&state));
+            self.note_journal(saved);
+            let (service, message) = (state.service().clone(), format!("rollout {}: {}", state.name(), state.message));
+            self.service_event(&service, "rolloutFailed", message, "daemon", None);
+        }
+    }
+}
+
+/// The newest rollout of each service that can go on or has ended.
+fn newest_rollouts(journal: &Journal, config: &Config) -> Result<BTreeMap<Name, Engine>, StartError> {
+    let mut engines = BTreeMap::new();
+    for rollout in journal.rollouts()? {
+        let state = match read_state(&rollout) {
+            Ok(state) => state,
+            Err(_) if rollout.ended.is_some() => continue,
+            Err(error) => return Err(StartError::Rollout(error)),
+        };
+        if has_versions(config, &state) {
+            let engine = Engine { history: history_for(&state), state };
+            engines.entry(engine.state.service().clone()).or_insert(engine);
+        }
+    }
+    Ok(engines)
+}
+
+fn has_versions(config: &Config, state: &State) -> bool {
+    let service = config.services.iter().find(|service| service.name == *state.service());
+    let has = |name: &Name| service.is_some_and(|service| service.versions.iter().any(|version| version.name == *name));
+    has(state.candidate()) && has(&state.stable)
+}
+
+/// What the journal, or else the file, says of a service.
+fn from_journal(service: &Service, known: Option<&JournaledService>) -> ServiceRecord {
+    let known = known.and_then(|known| known.applied.as_ref().or(known.intent.as_ref()));
+    known.and_then(|known| held::carried_over(known, service)).unwrap_or_else(|| held::initial(service))
+}
+
+/// Joins what the journal knows of a service and what the kernel holds of it.
+fn reconcile(
+    layout: &Layout,
+    service: &Service,
+    known: Option<&JournaledService>,
+    running: Option<&State>,
+    published: &[Published],
+) -> Found {
+    let record = layout.services[&service.name].clone();
+    let found = layout.expected(service).and_then(|expected| {
+        let found = published.iter().find(|found| found.id == expected.id)?;
+        Some((oriented(found, &expected)?, *found))
+    });
+    let Some((split, found)) = found else {
+        return Found { record: restored(record, service, running), event: None, kept: false };
+    };
+    let in_kernel = held::from_kernel(&record, service, split, found.epoch, found.rollout);
+    let said = held::said(service, &in_kernel.weights);
+    let intent = known.and_then(|known| known.intent.as_ref());
+    let fulfilled = intent.filter(|intent| (intent.split, intent.epoch) == (found.split, found.epoch));
+    let same = (record.split, record.epoch, record.rollout) == (split, found.epoch, found.rollout);
+    if running.is_some() {
+        Found { record: if same { record } else { in_kernel }, event: None, kept: true }
+    } else if let Some(intent) = fulfilled.and_then(|intent| held::carried_over(intent, service)) {
+        Found {
+            record: intent,
+            event: Some(("weightsApplied", format!("{said} was applied before the restart"))),
+            kept: true,
+        }
+    } else if known.is_none() {
+        let stable = held::heaviest(service, &in_kernel.weights);
+        let event = Some(("weightsAdopted", format!("the journal knows nothing, the kernel has {said}")));
+        Found { record: ServiceRecord { stable, ..in_kernel }, event, kept: true }
+    } else if same {
+        Found { record, event: None, kept: true }
+    } else {
+        let epoch = record.epoch.max(found.epoch) + 1;
+        let journal = held::said(service, &record.weights);
+        let event = Some(("weightsRestored", format!("the kernel had {said}, the journal's {journal} is restored")));
+        Found { record: ServiceRecord { epoch, ..record }, event, kept: true }
+    }
+}
+
+/// What empty tables are given: what was applied last, and nothing of a candidate that was on its way out.
+fn restored(record: ServiceRecord, service: &Service, running: Option<&State>) -> ServiceRecord {
+    match running {
+        Some(state) if state.restored_weight() < held::weight(&record, state.candidate()) => {
+            let weight = state.restored_weight();
+            let shares = [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)];
+            held::next(&record, service, shares.into(), state.number)
+        }
+        Some(_) | None => record,
+    }
+}
+
+/// The kernel's split in the order of the file; none where it is about other versions.
+fn oriented(found: &Published, expected: &Published) -> Option<Split> {
+    let [first, second] = found.versions;
+    let Split { offset, threshold } = found.split;
+    if expected.versions == [first, second] {
+        Some(found.split)
+    } else if expected.versions == [second, first] {
+        Some(Split { offset: (offset + threshold) % BUCKETS, threshold: BUCKETS - threshold })
+    } else {
+        None
+    }
+}

@@ -1,0 +1,144 @@
+//! `status`: how everything stands.
+
+use grayxdp_common::BUCKETS;
+
+use crate::{
+    balance::{self, ids::BackendKey},
+    daemon::{held, meter, owner::Owner},
+    model::{
+        api::{ApiError, BackendStatus, ServiceStatus, Status, Totals, VersionStatus},
+        config::{Service, Version},
+        kernel::{BackendCounters, Counters},
+        state::RolloutState,
+        time,
+    },
+    store::ServiceRecord,
+};
+
+impl Owner {
+    pub(super) fn status(&mut self) -> Result<Status, ApiError> {
+        let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
+        let services: Vec<_> =
+            self.layout.config.clone().services.iter().map(|service| self.service(service, &counters)).collect();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: time::timestamp(self.started.wall),
+            warnings: self.warnings(&services),
+            interfaces: self.kernel.interfaces(),
+            services,
+        })
+    }
+
+    fn warnings(&self, services: &[ServiceStatus]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(problem) = &self.problems.journal {
+            warnings.push(format!("the journal cannot be written, nothing more is exposed: {problem}"));
+        }
+        if let Some(problem) = &self.problems.counters {
+            warnings.push(format!("the counters of the data path cannot be read: {problem}"));
+        }
+        for state in self.engines.values().map(|engine| &engine.state) {
+            let stuck = state.phase == RolloutState::RollingBack || state.phase == RolloutState::Frozen;
+            if stuck {
+                warnings.push(format!("rollout {} is {}: {}", state.name(), state.phase.label(), state.message));
+            }
+        }
+        for service in services {
+            let unresolved = service.versions.iter().flat_map(|v| &v.backends).filter(|backend| !backend.resolved);
+            let addresses: Vec<_> = unresolved.map(|backend| backend.address.to_string()).collect();
+            if !addresses.is_empty() {
+                warnings.push(format!("service {}: no next hop to {}", service.name, addresses.join(", ")));
+            }
+        }
+        warnings
+    }
+
+    fn service(&mut self, service: &Service, counters: &Counters) -> ServiceStatus {
+        let record = self.layout.services[&service.name].clone();
+        let id = self.layout.ids.service(&service.name);
+        let reasons = counters.reasons.iter().filter(|((of, _), _)| Some(*of) == id);
+        ServiceStatus {
+            name: service.name.clone(),
+            endpoint: format!("{}:{}/{}", service.vip, service.port, service.protocol.label()),
+            epoch: record.epoch,
+            stable: record.stable.clone(),
+            rollout: self.running(&service.name).map(|state| state.name().clone()),
+            drift: self.drift(service, &record),
+            versions: self.versions(service, &record, counters),
+            reasons: reasons.map(|((_, reason), count)| (reason.label().to_owned(), *count)).collect(),
+        }
+    }
+
+    /// Said when the file's weights differ from the applied ones and no rollout is the reason.
+    fn drift(&self, service: &Service, record: &ServiceRecord) -> Option<String> {
+        let initial = held::initial_weights(service);
+        let differs = initial != record.weights && self.running(&service.name).is_none();
+        differs.then(|| {
+            let (file, applied) = (held::said(service, &initial), held::said(service, &record.weights));
+            format!(
+                "the file has {file}, applied are {applied}; `grayxdp reload --reset-weights {}` takes the file's",
+                service.name
+            )
+        })
+    }
+
+    fn versions(&mut self, service: &Service, record: &ServiceRecord, counters: &Counters) -> Vec<VersionStatus> {
+        let totals = self.meter.totals(counters, &self.layout.ids);
+        let id = |version: &Version| self.layout.ids.version(&service.name, &version.name);
+        let flows: Vec<_> = service
+            .versions
+            .iter()
+            .map(|version| id(version).map(|id| self.meter.flow(id)).unwrap_or_default())
+            .collect();
+        let (syns, bytes) = flows.iter().fold((0, 0), |(syns, bytes), flow| (syns + flow.syns, bytes + flow.bytes));
+        let threshold = record.split.threshold;
+        let version = |(index, version): (usize, &Version)| VersionStatus {
+            name: version.name.clone(),
+            weight: held::weight(record, &version.name),
+            buckets: if index == 0 { BUCKETS - threshold } else { threshold },
+            observed: meter::share(flows[index].syns, syns),
+            live: meter::share(flows[index].bytes, bytes),
+            flows_per_second: flows[index].syns_per_second,
+            totals: id(version).and_then(|id| totals.get(&id)).map(totals_of).unwrap_or_default(),
+            backends: self.backends(service, version, counters),
+        };
+        service.versions.iter().enumerate().map(version).collect()
+    }
+
+    fn backends(&self, service: &Service, version: &Version, counters: &Counters) -> Vec<BackendStatus> {
+        let weights: Vec<_> = version.backends.iter().map(|backend| backend.weight).collect();
+        let slots = balance::slot_counts(&weights).unwrap_or_else(|_| vec![0; weights.len()]);
+        let keys = BackendKey::of(service, version).zip(weights).zip(slots);
+        let status = |((key, weight), slots): ((BackendKey, u16), u16)| {
+            let id = self.layout.ids.backend(&key);
+            BackendStatus {
+                address: key.address,
+                weight,
+                slots,
+                resolved: id.is_some_and(|id| self.kernel.is_resolved(id)),
+                totals: id.and_then(|id| counters.backends.get(&id)).map(totals_of).unwrap_or_default(),
+            }
+        };
+        keys.map(status).collect()
+    }
+
+    /// Everything that one scrape shows, read from the kernel now.
+    pub(super) fn metrics(&mut self) -> Result<crate::telemetry::MetricsView, ApiError> {
+        let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
+        Ok(super::metrics::view(self, &counters))
+    }
+}
+
+fn totals_of(counted: &BackendCounters) -> Totals {
+    Totals {
+        packets_forward: counted.packets_forward,
+        packets_reverse: counted.packets_reverse,
+        bytes_forward: counted.bytes_forward,
+        bytes_reverse: counted.bytes_reverse,
+        syns: counted.syns,
+        syn_acks: counted.syn_acks,
+        refusals: counted.refusals,
+        resets: counted.resets_forward + counted.resets_reverse,
+    }
+}
