@@ -282,3 +282,37 @@ fn the_binary_brings_its_help_pages_completions_and_schemas() {
     assert_eq!(daemon.run(&["man", pages.to_str().expect("UTF-8")]).0, Some(0));
     assert!(pages.join("grayxdp-rollout-start.1").exists());
 }
+
+#[test]
+fn detaching_where_nothing_is_attached_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("grayxdp.yaml");
+    let text = format!("interfaces: [{{name: eth0}}]\npinDir: {}\n", folder.path().join("pins").display());
+    std::fs::write(&config, text).expect("it is writable");
+    let words = ["detach", "--config", config.to_str().expect("UTF-8")];
+    let ended = outcome(command(&folder.path().join("absent"), &words).output().expect("the binary runs"));
+    assert_eq!(ended, (Some(0), "nothing to change\n".to_owned(), String::new()));
+    assert!(!folder.path().join("pins").exists());
+}
+
+/// The YAML blocks of a document, in their order.
+fn yaml_blocks(document: &str) -> Vec<&str> {
+    let blocks = document.split("```yaml\n").skip(1);
+    blocks.map(|block| block.split("```").next().expect("split yields at least one part")).collect()
+}
+
+#[test]
+fn the_files_in_the_readme_are_sound() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let blocks = yaml_blocks(include_str!("../../README.md"));
+    let files: Vec<PathBuf> = ["grayxdp.yaml", "plan.yaml"].iter().map(|name| folder.path().join(name)).collect();
+    assert_eq!(blocks.len(), files.len());
+    for (block, file) in blocks.iter().zip(&files) {
+        std::fs::write(file, block).expect("it is writable");
+    }
+    let words = [&["check"][..], &files.iter().map(|file| file.to_str().expect("UTF-8")).collect::<Vec<_>>()].concat();
+    let (status, stdout, stderr) =
+        outcome(command(&folder.path().join("absent"), &words).output().expect("the binary runs"));
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains("plan recsys-v2; recsys to v2, steps 5"), "{stdout}");
+}

@@ -52,7 +52,7 @@ const LAYERS: [Layer; 15] = [
 ];
 
 /// The file that starts the daemon, and what it may use besides.
-const STARTER: (&str, &[&str]) = ("cli/daemon.rs", &["daemon", "telemetry"]);
+const STARTER: (&str, &[&str]) = ("cli/daemon.rs", &["daemon", "datapath", "telemetry"]);
 
 /// Crates, and the only folders that may know them.
 const CRATES: [(&str, &[&str]); 4] = [("aya", &["datapath"]), ("tokio", SHELL), ("axum", SHELL), ("hyper", SHELL)];

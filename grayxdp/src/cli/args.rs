@@ -111,6 +111,9 @@ pub enum Command {
     /// Take the program off all interfaces, remove its pins, and end the daemon
     #[command(after_help = "Example:\n  grayxdp detach --reason 'host leaves the fleet'")]
     Detach {
+        /// The configuration with `pinDir`, needed only where no daemon runs and the pins are not at the usual place
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
         /// Options of changes.
         #[command(flatten)]
         change: ChangeArguments,

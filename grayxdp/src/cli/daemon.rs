@@ -8,7 +8,11 @@ use crate::{
         exit::{CliError, Exit},
         files,
     },
-    model::api::{ChangeOptions, Done},
+    datapath::Datapath,
+    model::{
+        api::{ChangeOptions, Done},
+        config::default_pin_dir,
+    },
     telemetry,
 };
 
@@ -20,7 +24,20 @@ pub(super) fn run(config_file: &Path) -> Result<Exit, CliError> {
 }
 
 /// Takes the program off all interfaces and removes its pins where no daemon runs that could do so.
-pub(super) fn offline_detach(options: &ChangeOptions) -> Result<Done, CliError> {
-    let _dry_run = options.dry_run;
-    Err(CliError::Failed("no daemon runs, and this build cannot detach without one".to_owned()))
+///
+/// Without a configuration the pins are where they are by default.
+pub(super) fn offline_detach(config_file: Option<&Path>, options: &ChangeOptions) -> Result<Done, CliError> {
+    let pin_dir = match config_file {
+        Some(file) => files::read_config(file)?.pin_dir,
+        None => default_pin_dir(),
+    };
+    let mut changes = Vec::new();
+    if Datapath::is_left_in(&pin_dir) {
+        if !options.dry_run {
+            Datapath::remove(&pin_dir).map_err(|error| CliError::Failed(error.to_string()))?;
+        }
+        changes
+            .push(format!("no daemon runs; the program leaves all interfaces, and {} is removed", pin_dir.display()));
+    }
+    Ok(Done { changes, dry_run: options.dry_run })
 }

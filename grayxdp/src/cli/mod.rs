@@ -84,7 +84,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Events { follow, after, limit } => block_on(watch::events(&remote, after, limit, follow))??,
         Command::Explain { src, dst, protocol } => block_on(remote.explain(src, dst, protocol))??,
         Command::Rollout(command) => block_on(remote.rollout(command))??,
-        Command::Detach { change } => block_on(remote.detach(change.options()))??,
+        Command::Detach { config, change } => block_on(remote.detach(config.as_deref(), change.options()))??,
     };
     Ok(exit.into())
 }

@@ -1,6 +1,6 @@
 //! The commands that the daemon carries out: ask, show the answer.
 
-use std::net::SocketAddrV4;
+use std::{net::SocketAddrV4, path::Path};
 
 use crate::{
     cli::{
@@ -155,9 +155,9 @@ impl Remote {
     }
 
     /// `detach`, by the daemon where one runs.
-    pub(super) async fn detach(&self, options: ChangeOptions) -> Result<Exit, CliError> {
+    pub(super) async fn detach(&self, config: Option<&Path>, options: ChangeOptions) -> Result<Exit, CliError> {
         let response = match self.client.request(&Request::Detach { options: options.clone() }).await {
-            Err(ClientError::NoDaemon(_)) => Response::Done(daemon::offline_detach(&options)?),
+            Err(ClientError::NoDaemon(_)) => Response::Done(daemon::offline_detach(config, &options)?),
             answered @ (Ok(_) | Err(_)) => answered?,
         };
         self.show(&response)?;

@@ -114,3 +114,20 @@ fn every_command_has_an_example_that_is_taken() {
     walk(&command, "grayxdp", &mut missing);
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[test]
+fn the_overview_of_commands_names_each_of_them() {
+    fn walk(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
+        for sub in command.get_subcommands() {
+            let path = format!("{path} {}", sub.get_name());
+            let leaf = sub.get_subcommands().next().is_none();
+            if leaf && !include_str!("../../../docs/commands.md").contains(&format!("`{path}")) {
+                missing.push(path.clone());
+            }
+            walk(sub, &path, missing);
+        }
+    }
+    let mut missing = Vec::new();
+    walk(&Arguments::command(), "grayxdp", &mut missing);
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -44,7 +44,9 @@ fn default_state_dir() -> PathBuf {
     "/var/lib/grayxdp".into()
 }
 
-fn default_pin_dir() -> PathBuf {
+/// Where programs, links and maps are pinned unless the file says otherwise.
+#[must_use]
+pub fn default_pin_dir() -> PathBuf {
     "/sys/fs/bpf/grayxdp".into()
 }
 

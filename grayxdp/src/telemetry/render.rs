@@ -263,4 +263,14 @@ mod tests {
         let text = render(&MetricsView::default()).expect("sound families");
         assert!(text.contains(concat!("grayxdp_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")));
     }
+
+    #[test]
+    fn the_page_of_metrics_names_each_metric_and_each_reason() {
+        let page = include_str!("../../../docs/metrics.md");
+        let text = render(&view()).expect("sound families");
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        for word in names.chain(Reason::ALL.iter().map(|reason| reason.label())) {
+            assert!(page.contains(&format!("| `{word}` |")), "{word}");
+        }
+    }
 }
