@@ -25,7 +25,11 @@ const AT_ONCE: usize = 32;
 /// # Panics
 /// When a flow gets no answer.
 #[must_use]
-pub fn ask_flows(namespace: &Namespace, target: SocketAddrV4, flows: &[SocketAddrV4]) -> BTreeMap<SocketAddrV4, String> {
+pub fn ask_flows(
+    namespace: &Namespace,
+    target: SocketAddrV4,
+    flows: &[SocketAddrV4],
+) -> BTreeMap<SocketAddrV4, String> {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     namespace.run(|| {
         runtime().block_on(async {
@@ -48,7 +52,12 @@ pub fn ask_flows(namespace: &Namespace, target: SocketAddrV4, flows: &[SocketAdd
 ///
 /// # Errors
 /// The flow was refused, or got no answer.
-pub fn try_flow(namespace: &Namespace, target: SocketAddrV4, flow: SocketAddrV4, patience: Duration) -> io::Result<String> {
+pub fn try_flow(
+    namespace: &Namespace,
+    target: SocketAddrV4,
+    flow: SocketAddrV4,
+    patience: Duration,
+) -> io::Result<String> {
     namespace.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { tokio::time::timeout(patience, flow_answer(flow, target)).await? })

@@ -58,7 +58,7 @@ impl Stand {
         let folder = tempfile::Builder::new().prefix("grayxdp-stand-").tempdir().expect("a folder can be made");
         let mut stand = Self { daemon: None, servers: Vec::new(), folder, lab, setup };
         for (index, version) in versions.into_iter().enumerate() {
-            if version == "v1" || stand.setup.v2_serves {
+            if stand.setup.serves[usize::from(version == "v2")] {
                 stand.serve(index, version);
             }
         }
@@ -278,7 +278,11 @@ impl Stand {
         let mut process = self.lab.balancer().start(command).expect("the daemon can be run");
         let status = wait(&mut process, PATIENCE);
         let read = |path: &Path| fs::read(path).expect("it was made");
-        let output = Output { status: status.unwrap_or(ExitStatus::from_raw(libc::SIGKILL)), stdout: read(&out), stderr: read(&err) };
+        let output = Output {
+            status: status.unwrap_or(ExitStatus::from_raw(libc::SIGKILL)),
+            stdout: read(&out),
+            stderr: read(&err),
+        };
         assert!(status.is_some(), "the daemon was to refuse, and runs: {output:?}");
         output
     }

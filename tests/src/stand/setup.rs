@@ -20,8 +20,8 @@ pub struct Setup {
     pub arms: Arms,
     /// Weights of the backends of `v1`, then of `v2`; the lab's backends in this order.
     pub pools: [Vec<u16>; 2],
-    /// Whether `v2` has servers; else its hosts refuse.
-    pub v2_serves: bool,
+    /// Whether the hosts of `v1`, and those of `v2`, have servers; else they refuse.
+    pub serves: [bool; 2],
     /// The virtual address; the lab's, off every link, where it is left out.
     pub vip: Option<Ipv4Addr>,
     /// `tcp` or `udp`.
@@ -43,7 +43,7 @@ impl Default for Setup {
         Self {
             arms: Arms::Two,
             pools: [vec![1], vec![1]],
-            v2_serves: true,
+            serves: [true, true],
             vip: None,
             protocol: "tcp",
             affinity: "flow",

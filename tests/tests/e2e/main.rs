@@ -8,6 +8,7 @@ mod inputs;
 mod intruders;
 mod metrics;
 mod neighbours;
+mod old_kernel;
 mod rollouts;
 mod rollouts_restarted;
 mod servers;

@@ -37,7 +37,7 @@ fn curl(lab: &Lab, source: u64, url: &str) -> String {
 
 /// Both versions by nginx, asked by curl.
 fn nginx_answers_curl(arms: Arms) {
-    let mut stand = Stand::new(Setup { arms, v2_weight: 50, ..Setup::default() }.without_servers());
+    let mut stand = Stand::new(Setup { arms, v2_weight: 50, serves: [false, false], ..Setup::default() });
     let _servers = [(0, "first"), (1, "second")].map(|(backend, name)| nginx(&stand, backend, name));
     stand.start();
     let url = format!("http://{}", stand.target());
@@ -80,7 +80,7 @@ fn datagrams_come_back_from_the_version_that_the_weights_say() {
     let answers: Vec<String> = (0..600).map(ask).collect();
     let on_v2 = answers.iter().filter(|answer| answer.starts_with("v2/")).count() as u64;
     assert!(within_five_deviations(on_v2, 600, 0.3), "{on_v2} of 600 on v2");
-    for flow in 0..600 {
+    for flow in 0..600_u16 {
         let answer = &answers[usize::from(flow)];
         assert!(answer.ends_with(&format!(" flow {flow}")), "{answer}");
     }
@@ -93,7 +93,8 @@ fn generic_mode_works_and_is_shown() {
     let tally = stand.send(1_000);
     assert_eq!(tally.failed(), 0, "{tally:?}");
     assert!(within_five_deviations(tally.by_version("v2"), 1_000, 0.5), "{tally:?}");
-    let arrived = download(stand.lab().client(), stand.lab().sources().at(9), stand.target(), 5_000_000, PATIENCE).unwrap();
+    let arrived =
+        download(stand.lab().client(), stand.lab().sources().at(9), stand.target(), 5_000_000, PATIENCE).unwrap();
     assert!(arrived.intact);
     modes_are(&stand, "generic");
 }

@@ -89,7 +89,9 @@ fn raising_v2_adds_flows_and_moves_none_back_and_lowering_it_again_gives_the_sam
     assert!(within_five_deviations(at_twenty.len() as u64, 2_000, 0.2), "{} on v2", at_twenty.len());
     assert!(at_ten.is_subset(&at_twenty), "who was on v2 stays there");
     assert_eq!(ten, again, "the same flows at the same backends");
-    let moved = ten.iter().filter(|(flow, who)| who.starts_with("v1/") && twenty[*flow].starts_with("v1/") && twenty[*flow] != **who);
+    let moved = ten
+        .iter()
+        .filter(|(flow, who)| who.starts_with("v1/") && twenty[*flow].starts_with("v1/") && twenty[*flow] != **who);
     assert_eq!(moved.count(), 0, "a change of weights moves nobody within v1");
 }
 
