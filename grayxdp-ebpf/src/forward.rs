@@ -10,9 +10,11 @@ use grayxdp_common::{
     records::{BackendRecord, ServiceRecord},
 };
 use grayxdp_ebpf::{
-    packet::{ETHERNET_LEN, Packet, TCP, flags},
+    packet::{ETHERNET_LEN, Packet, Ports, TCP, flags},
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
+
+use network_types::tcp::TcpHdr;
 
 use crate::{Arrival, Outcome, tables};
 
@@ -42,17 +44,20 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
 /// Where the TCP or UDP checksum is, once the packet proved whole and alive.
 #[inline(always)]
 pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum, Reason> {
-    if packet.ip.total_len() + ETHERNET_LEN as u64 > arrival.frame.len() {
+    let end = packet.ip.total_len() + ETHERNET_LEN as u64;
+    let (checksum, header_len) = if packet.ip.protocol == TCP {
+        let header = packet.tcp(arrival.frame).ok_or(Reason::Malformed)?;
+        (Checksum::Tcp(header), size_of::<TcpHdr>())
+    } else {
+        (Checksum::Udp, size_of::<Ports>())
+    };
+    if end > arrival.frame.len() || end < (packet.offset + header_len) as u64 {
         return Err(Reason::Malformed);
     }
     if packet.ip.ttl() <= 1 {
         return Err(Reason::TtlExpired);
     }
-    if packet.ip.protocol == TCP {
-        packet.tcp(arrival.frame).map(Checksum::Tcp).ok_or(Reason::Malformed)
-    } else {
-        Ok(Checksum::Udp)
-    }
+    Ok(checksum)
 }
 
 /// The backend of a flow; none where the version's pool is empty.

@@ -9,7 +9,7 @@ use grayxdp_common::{
 };
 use grayxdp_ebpf::{
     answer,
-    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet},
+    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, UDP},
 };
 
 use crate::{Arrival, Outcome, backward, forward, tables};
@@ -47,7 +47,7 @@ fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
     if ip.is_fragment() {
         return for_address(entry, Reason::Fragment);
     }
-    if ip.header_len().is_none() {
+    if ip.header_len().is_none() || ip.protocol == TCP || ip.protocol == UDP {
         return for_address(entry, Reason::Malformed);
     }
     if entry.has(Entry::LOCAL_ADDRESS) {

@@ -3,24 +3,75 @@
 
 use std::path::Path;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     cli::{
         exit::{CliError, Exit},
         files,
     },
-    datapath::Datapath,
+    control::{Listeners, serve},
+    daemon::{self, Setup, StartError},
+    datapath::{Capacity, Datapath, Settings},
     model::{
         api::{ChangeOptions, Done},
         config::default_pin_dir,
+        kernel::{Kernel, KernelError},
     },
     telemetry,
 };
 
+/// Threads of the API; the data path, the journal and the engines have one of their own.
+const THREADS: usize = 2;
+
 /// Runs the daemon until it is told to end.
 pub(super) fn run(config_file: &Path) -> Result<Exit, CliError> {
     telemetry::start_logging().map_err(|error| CliError::Input(error.to_string()))?;
-    let _config = files::read_config(config_file)?;
-    Err(CliError::Failed("this build has no daemon".to_owned()))
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    runtime.map_err(failed)?.block_on(run_until_told(config_file))
+}
+
+/// The socket comes first: where another daemon has it, nothing is touched.
+async fn run_until_told(config_file: &Path) -> Result<Exit, CliError> {
+    let config = files::read_config(config_file)?;
+    let told = daemon::stop_signal().map_err(failed)?;
+    let listeners = Listeners::bind(&config.control.socket, config.http.listen).await.map_err(failed)?;
+    let pins_left = Datapath::is_left_in(&config.pin_dir);
+    let daemon = daemon::start(config_file, pins_left, open).await.map_err(not_started)?;
+    tracing::info!(socket = %config.control.socket.display(), http = %config.http.listen, "the daemon has started");
+    let shutdown = CancellationToken::new();
+    let served = tokio::spawn(serve(listeners, daemon.handle(), shutdown.clone()));
+    let ended = daemon.run(told).await;
+    shutdown.cancel();
+    served.await.map_err(failed)?;
+    ended.map_err(failed)?;
+    tracing::info!("the daemon has ended");
+    Ok(Exit::Done)
+}
+
+/// Opens the data path with room for what is configured.
+fn open(setup: &Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> {
+    let datapath = Datapath::open(Settings {
+        pin_dir: setup.config.pin_dir.clone(),
+        interfaces: setup.config.interfaces.clone(),
+        hash_key: setup.hash_key.clone(),
+        capacity: Capacity::of(setup.wanted).with_room(),
+    })?;
+    Ok(Box::new(datapath))
+}
+
+fn not_started(error: StartError) -> CliError {
+    let line = error.to_string();
+    match error {
+        StartError::File { .. } | StartError::Config(_) | StartError::Ids(_) => CliError::Input(line),
+        StartError::Store(_) | StartError::Rollout(_) | StartError::Kernel(_) | StartError::Thread(_) => {
+            CliError::Failed(line)
+        }
+    }
+}
+
+fn failed(error: impl ToString) -> CliError {
+    CliError::Failed(error.to_string())
 }
 
 /// Takes the program off all interfaces and removes its pins where no daemon runs that could do so.

@@ -4,6 +4,7 @@
 //! credentials and may change things, as far as the file's mode lets it in; a connection over TCP may only read.
 
 mod client;
+mod daemon_service;
 mod openapi;
 mod peer;
 mod routes;

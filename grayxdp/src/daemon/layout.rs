@@ -92,11 +92,4 @@ impl Layout {
         }
         Ok(())
     }
-
-    /// Whether the kernel holds the weights, versions and epochs of this already, and nothing else.
-    pub(super) fn is_published(&self, published: &[Published]) -> bool {
-        let expected = self.config.services.iter().filter_map(|service| self.expected(service));
-        let all = expected.clone().all(|expected| published.contains(&expected));
-        all && published.len() == self.config.services.len()
-    }
 }

@@ -18,6 +18,9 @@ mod start;
 mod status;
 mod weights;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::Future,
     path::{Path, PathBuf},
@@ -122,9 +125,7 @@ impl Daemon {
             tokio::select! {
                 end = &mut self.ended => return end.map_err(|_| DaemonError::OwnerDied),
                 _ = ticks.tick() => self.handle.tick(),
-                _ = hangups.recv() => {
-                    tokio::spawn(reload(self.handle.clone()));
-                }
+                _ = hangups.recv() => reload(&self.handle).await,
                 () = &mut shutdown => {
                     self.handle.stop().await;
                     return self.ended.await.map_err(|_| DaemonError::OwnerDied);
@@ -149,7 +150,7 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     })
 }
 
-async fn reload(handle: Handle) {
+async fn reload(handle: &Handle) {
     let request = Request::Reload { diff: false, reset_weights: Vec::new(), options: ChangeOptions::default() };
     match handle.request(request, "SIGHUP").await {
         Ok(Response::Done(done)) => tracing::info!("reloaded: {} changes", done.changes.len()),

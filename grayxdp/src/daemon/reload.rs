@@ -164,6 +164,11 @@ impl Owner {
             gone.iter().try_for_each(|name| journal.forget(name))
         });
         self.note_journal(applied);
+        for (name, record) in &changed {
+            let before = self.layout.services.get(*name).filter(|before| before.versions == record.versions);
+            let moved = before.map_or(0, |before| held::moved(before.split, record.split));
+            *self.bucket_moves.entry((*name).clone()).or_default() += u64::from(moved);
+        }
         self.engines.retain(|name, _| next.services.contains_key(name));
         self.layout = next;
         self.meter.forget_owners();

@@ -12,8 +12,8 @@ use crate::{
     model::{
         Name, Weight,
         api::{ApiError, ChangeOptions, Done, Response, RolloutAction, RolloutStatus},
-        config::Service,
-        plan::Plan,
+        config::{Protocol, Service},
+        plan::{Metric, Plan, Provider, Signal},
     },
     rollout::{Input, Notice, State},
     store::{JournaledRollout, ServiceRecord},
@@ -62,6 +62,14 @@ impl Owner {
         if let Some(engine) = self.engines.values().find(same_name) {
             let other = engine.state.service();
             return Err(ApiError::conflict(format!("a rollout {name} runs on service {other}; use another name")));
+        }
+        if let Some(metric) = plan.spec.analysis.metrics.iter().find(|metric| !is_measured(metric, service.protocol)) {
+            return Err(ApiError::input(format!(
+                "metric {} counts TCP handshakes and service {} is {}: leave it out",
+                metric.name,
+                service.name,
+                service.protocol.label()
+            )));
         }
         let stable = &record.stable;
         if let Some(meant) = plan.spec.stable.as_ref().filter(|meant| *meant != stable) {
@@ -143,6 +151,15 @@ impl Owner {
 
     pub(super) fn status_of(&self, state: &State) -> RolloutStatus {
         state.status(self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch))
+    }
+}
+
+/// Whether the data path can measure a metric for a protocol.
+const fn is_measured(metric: &Metric, protocol: Protocol) -> bool {
+    let Provider::Kernel(kernel) = &metric.provider;
+    match (kernel.signal, protocol) {
+        (Signal::ConnectFailureRatio, Protocol::Tcp) => true,
+        (Signal::ConnectFailureRatio, Protocol::Udp) => false,
     }
 }
 

@@ -205,8 +205,13 @@ fn has_versions(config: &Config, state: &State) -> bool {
 
 /// What the journal, or else the file, says of a service.
 fn from_journal(service: &Service, known: Option<&JournaledService>) -> ServiceRecord {
-    let known = known.and_then(|known| known.applied.as_ref().or(known.intent.as_ref()));
-    known.and_then(|known| held::carried_over(known, service)).unwrap_or_else(|| held::initial(service))
+    let initial = held::initial(service);
+    match known.and_then(|known| known.applied.as_ref().or(known.intent.as_ref())) {
+        Some(known) => {
+            held::carried_over(known, service).unwrap_or_else(|| ServiceRecord { epoch: known.epoch + 1, ..initial })
+        }
+        None => initial,
+    }
 }
 
 /// Joins what the journal knows of a service and what the kernel holds of it.

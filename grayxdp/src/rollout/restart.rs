@@ -47,7 +47,7 @@ impl Turn {
     fn go_on_rolling_back(&mut self, kernel: InKernel) {
         (self.state.weight, self.state.epoch) = (kernel.weight, kernel.epoch);
         if kernel.weight == Weight::ZERO {
-            self.rolled_back(format!("{} has all new flows again", self.state.stable));
+            self.rolled_back();
         } else {
             self.publish_stable();
         }
@@ -81,7 +81,8 @@ impl Turn {
     fn adopt_rollback(&mut self, kernel: InKernel) {
         (self.state.weight, self.state.epoch) = (kernel.weight, kernel.epoch);
         if kernel.weight == Weight::ZERO {
-            self.rolled_back("a rollback from before the restart was adopted");
+            self.state.rollback_reason = Some("a rollback from before the restart was adopted".to_owned());
+            self.rolled_back();
         } else {
             let message = format!("a rollback to {} % from before the restart is completed", kernel.weight);
             self.roll_back(message.clone());

@@ -74,7 +74,7 @@ impl Turn {
         let Some(flight) = awaited else { return };
         match self.state.phase {
             RolloutState::RollingBack => {
-                self.rolled_back(format!("{} has all new flows again", self.state.stable));
+                self.rolled_back();
             }
             RolloutState::Promoting => {
                 self.state.since = self.now.monotonic;

@@ -27,6 +27,8 @@ pub struct State {
     pub cause: Option<Cause>,
     /// One sentence on where it stands.
     pub message: String,
+    /// Why it is or was rolled back.
+    pub rollback_reason: Option<String>,
     /// Index of the current step.
     pub step: usize,
     /// Whether the current step's weight is in the kernel.
@@ -150,6 +152,7 @@ impl State {
             phase: RolloutState::Pending,
             cause: None,
             message: "accepted; nothing is exposed yet".to_owned(),
+            rollback_reason: None,
             step: 0,
             reached: false,
             weight: Weight::ZERO,

@@ -74,6 +74,8 @@ impl Turn {
 
     /// Gives all new flows back to stable: the kernel first, then the journal.
     pub(super) fn roll_back(&mut self, message: impl Into<String>) {
+        let message = message.into();
+        self.state.rollback_reason = Some(message.clone());
         self.enter(RolloutState::RollingBack, None, message);
         self.state.backoff = None;
         self.publish_stable();
@@ -131,8 +133,12 @@ impl Turn {
     }
 
     /// Stable holds everything again: the end.
-    pub(super) fn rolled_back(&mut self, message: impl Into<String>) {
-        let message = message.into();
+    pub(super) fn rolled_back(&mut self) {
+        let (stable, reason) = (&self.state.stable, self.state.rollback_reason.as_deref());
+        let message = match reason {
+            Some(reason) => format!("{reason}; {stable} has all new flows again"),
+            None => format!("{stable} has all new flows again"),
+        };
         self.enter(RolloutState::RolledBack, None, message.clone());
         self.state.flight = None;
         self.state.backoff = None;

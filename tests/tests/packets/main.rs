@@ -7,5 +7,6 @@ mod broken;
 mod choice;
 mod forward;
 mod garbage;
+mod random;
 mod reverse;
 mod world;

@@ -34,6 +34,8 @@ pub(super) struct Mirror {
     pub(super) routes: BTreeMap<Destination, Via>,
     /// Neighbours with a usable Ethernet address.
     pub(super) neighbours: HashMap<(u32, Ipv4Addr), [u8; 6]>,
+    /// Neighbours that were set for good: to ask for one would make the kernel forget it.
+    pub(super) permanent: BTreeSet<(u32, Ipv4Addr)>,
     /// Whether rules or other tables decide too: then only the kernel knows the way.
     pub(super) has_rules: bool,
     /// The kernel's answer for each backend.
@@ -57,7 +59,7 @@ impl Mirror {
         backends.iter().map(|backend| (*backend, hop(backend))).collect()
     }
 
-    /// Neighbours whose Ethernet addresses the data path needs.
+    /// Neighbours whose Ethernet addresses the data path needs and the kernel is to find out.
     pub(super) fn needed_neighbours(&self) -> BTreeSet<(u32, Ipv4Addr)> {
         let gateways = self.routes.values().filter_map(|via| match via {
             Via::Gateway(interface, gateway) => Some((*interface, *gateway)),
@@ -68,7 +70,8 @@ impl Mirror {
             Via::Link(interface) => Some((*interface, *backend)),
             Via::Other => None,
         });
-        gateways.chain(backends).filter(|(interface, _)| self.links.contains_key(interface)).collect()
+        let asked = |place: &(u32, Ipv4Addr)| self.links.contains_key(&place.0) && !self.permanent.contains(place);
+        gateways.chain(backends).filter(asked).collect()
     }
 
     fn hop(&self, via: Via, destination: Ipv4Addr) -> NextHop {
@@ -192,6 +195,7 @@ mod tests {
             ]
             .into(),
             neighbours: [((CLIENTS, GATEWAY), [4; 6]), ((BACKENDS, BACKEND), [5; 6])].into(),
+            permanent: BTreeSet::new(),
             has_rules: false,
             ways: [(BACKEND, Via::Link(BACKENDS))].into(),
         }
@@ -202,6 +206,15 @@ mod tests {
         let hops = host().backend_hops(&[BACKEND, Ipv4Addr::new(10, 1, 0, 9)].into());
         assert_eq!(hops[&BACKEND], NextHop::new([5; 6], [3; 6], BACKENDS));
         assert!(!hops[&Ipv4Addr::new(10, 1, 0, 9)].is_known());
+    }
+
+    #[test]
+    fn a_neighbour_that_was_set_for_good_is_never_asked_for() {
+        let mut host = host();
+        assert_eq!(host.needed_neighbours(), [(CLIENTS, GATEWAY), (BACKENDS, BACKEND)].into());
+        host.permanent.insert((BACKENDS, BACKEND));
+        assert_eq!(host.needed_neighbours(), [(CLIENTS, GATEWAY)].into());
+        assert!(host.backend_hops(&[BACKEND].into())[&BACKEND].is_known());
     }
 
     #[test]

@@ -124,6 +124,8 @@ async fn has_rules(handle: &Handle) -> Result<bool, rtnetlink::Error> {
 pub(super) async fn read_neighbours(handle: &Handle, mirror: &mut Mirror) -> Result<(), rtnetlink::Error> {
     let dump = handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
     let messages: Vec<_> = dump.try_collect().await?;
+    let permanent = messages.iter().filter(|message| message.header.state == NeighbourState::Permanent);
+    mirror.permanent = permanent.filter_map(neighbour_of).map(|(place, _)| place).collect();
     mirror.neighbours = messages.iter().filter_map(neighbour_of).collect();
     Ok(())
 }

@@ -134,18 +134,25 @@ impl World {
 
     /// Runs one input and everything that follows from it. Stops dead when no command is left.
     pub(super) fn input(&mut self, input: Input<'_>) {
-        let mut inputs = std::collections::VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let (state, commands) = step(self.state.clone(), input, self.now);
-            self.state = state;
+        let (state, commands) = step(self.state.clone(), input, self.now);
+        self.state = state;
+        self.places.insert(self.place());
+        let mut commands = std::collections::VecDeque::from(commands);
+        while let Some(command) = commands.pop_front() {
+            if self.commands_left == 0 {
+                return;
+            }
+            self.commands_left -= 1;
+            let result = self.carry_out(command);
             self.places.insert(self.place());
-            for command in commands {
-                if self.commands_left == 0 {
-                    return;
-                }
-                self.commands_left -= 1;
-                inputs.extend(self.carry_out(command));
+            if self.commands_left == 0 {
+                return;
+            }
+            if let Some(result) = result {
+                let (state, more) = step(self.state.clone(), result, self.now);
+                self.state = state;
                 self.places.insert(self.place());
+                commands.extend(more);
             }
         }
     }

@@ -1,0 +1,331 @@
+//! The daemon on a kernel of memory, a real journal in a folder of its own, and a clock that the test turns.
+
+mod changes;
+mod rollouts;
+mod runs;
+mod starts;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddrV4,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use grayxdp_common::{BUCKETS, explanation::Explanation};
+
+use super::{Clock, StartError, owner::Owner};
+use crate::model::{
+    Name, Weight,
+    api::{ApiError, ChangeOptions, Done, InterfaceStatus, Request, Response, RolloutAction, RolloutStatus, Status},
+    config::Protocol,
+    kernel::{BackendCounters, BackendId, Counters, Kernel, KernelError, Published, VersionId, Wanted, Way},
+    plan::Plan,
+    state::RolloutState,
+    time::Now,
+};
+
+const CONFIG: &str = "
+services:
+- name: recsys
+  vip: 192.0.2.10
+  port: 80
+  versions:
+  - {name: v1, backends: [{address: 10.0.1.1}, {address: 10.0.1.2}]}
+  - {name: v2, backends: [{address: 10.0.2.1}]}
+  weights: {v1: 100, v2: 0}
+- name: search
+  vip: 192.0.2.11
+  port: 80
+  versions:
+  - {name: old, backends: [{address: 10.0.3.1}]}
+  - {name: new, backends: [{address: 10.0.4.1}]}
+";
+
+/// What is in the kernel of memory; it outlives daemons.
+#[derive(Debug, Default)]
+struct Memory {
+    wanted: Wanted,
+    published: Vec<Published>,
+    publishes: u32,
+    counters: BTreeMap<BackendId, BackendCounters>,
+    broken: bool,
+    panics: bool,
+    attached: bool,
+    detached: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct FakeKernel(Arc<Mutex<Memory>>);
+
+impl FakeKernel {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().expect("no test panics while it holds this")
+    }
+}
+
+impl Kernel for FakeKernel {
+    fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
+        let mut memory = self.memory();
+        if memory.broken {
+            return Err(KernelError("no memory for the tables; free some".to_owned()));
+        }
+        memory.publishes += 1;
+        memory.wanted = wanted.clone();
+        let published = wanted.services.iter().map(|service| Published {
+            id: service.id,
+            versions: [service.versions[0].id, service.versions.get(1).map_or(VersionId::NONE, |version| version.id)],
+            split: service.split,
+            epoch: service.epoch,
+            rollout: service.rollout,
+        });
+        memory.published = published.collect();
+        Ok(())
+    }
+
+    fn published(&self) -> Result<Vec<Published>, KernelError> {
+        Ok(self.memory().published.clone())
+    }
+
+    fn counters(&self) -> Result<Counters, KernelError> {
+        let memory = self.memory();
+        let panics = memory.panics;
+        let counters = Counters { backends: memory.counters.clone(), reasons: BTreeMap::new() };
+        drop(memory);
+        assert!(!panics, "a fault on purpose");
+        Ok(counters)
+    }
+
+    fn explain(&mut self, _: SocketAddrV4, _: SocketAddrV4, _: Protocol) -> Result<Way, KernelError> {
+        let service = self.memory().wanted.services[0].clone();
+        let backend = service.versions[1].backends[0].id;
+        let (bucket, slot, step) = (77, 5, grayxdp_common::explanation::Step::Backend as u32);
+        let (service_id, version) = (service.id.0, service.versions[1].id.0);
+        let explanation = Explanation {
+            service: service_id,
+            version,
+            backend: backend.0,
+            bucket,
+            slot,
+            step,
+            epoch: service.epoch,
+            ..Default::default()
+        };
+        Ok(Way { reason: None, explanation })
+    }
+
+    fn attach(&mut self) -> Result<(), KernelError> {
+        let mut memory = self.memory();
+        assert!(!memory.published.is_empty(), "attached before anything was published");
+        memory.attached = true;
+        Ok(())
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        vec![InterfaceStatus { name: "lo".to_owned(), mode: "generic".to_owned() }]
+    }
+
+    fn is_resolved(&self, _: BackendId) -> bool {
+        true
+    }
+
+    fn detach(&mut self) -> Result<(), KernelError> {
+        let mut memory = self.memory();
+        (memory.attached, memory.detached) = (false, true);
+        Ok(())
+    }
+}
+
+/// A clock that stands still until the test moves it.
+#[derive(Clone, Debug)]
+struct TestClock(Arc<Mutex<Now>>);
+
+impl Clock for TestClock {
+    fn now(&self) -> Now {
+        *self.0.lock().expect("no test panics while it holds this")
+    }
+}
+
+/// A host: folder, kernel and clock. Daemons come and go on it.
+struct Host {
+    folder: tempfile::TempDir,
+    kernel: FakeKernel,
+    clock: TestClock,
+    /// Versions whose backends refuse.
+    refusing: Vec<&'static str>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = Now { monotonic: Duration::from_secs(500), wall: Duration::from_secs(1_800_000_000) };
+        let host = Self {
+            folder,
+            kernel: FakeKernel::default(),
+            clock: TestClock(Arc::new(Mutex::new(now))),
+            refusing: Vec::new(),
+        };
+        host.configure(CONFIG);
+        host
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.folder.path().join("grayxdp.yaml")
+    }
+
+    fn configure(&self, services: &str) {
+        let state = self.folder.path().join("state");
+        let head = format!("interfaces: [{{name: lo, mode: generic}}]\nstateDir: {}\n", state.display());
+        std::fs::write(self.config_path(), head + services).expect("a configuration file");
+    }
+
+    fn try_start(&self) -> Result<Owner, StartError> {
+        let kernel = self.kernel.clone();
+        Owner::start(&self.config_path(), Box::new(self.clock.clone()), false, move |_| Ok(Box::new(kernel)))
+    }
+
+    fn start(&self) -> Owner {
+        self.try_start().expect("a daemon")
+    }
+
+    /// The kernel forgets everything, as in a reboot.
+    fn reboot(&mut self) {
+        self.kernel = FakeKernel::default();
+        self.clock.0.lock().expect("no panic").monotonic = Duration::from_secs(20);
+    }
+
+    /// A second with 1,000 new connections to each service, then a tick.
+    fn second(&self, owner: &mut Owner) {
+        {
+            let mut now = self.clock.0.lock().expect("no panic");
+            now.monotonic += Duration::from_secs(1);
+            now.wall += Duration::from_secs(1);
+        }
+        self.traffic(owner);
+        owner.tick();
+    }
+
+    fn seconds(&self, owner: &mut Owner, seconds: u32) {
+        (0..seconds).for_each(|_| self.second(owner));
+    }
+
+    fn traffic(&self, owner: &Owner) {
+        let mut memory = self.kernel.memory();
+        for service in memory.wanted.services.clone() {
+            let shares = [BUCKETS - service.split.threshold, service.split.threshold];
+            for (version, share) in service.versions.iter().zip(shares) {
+                let name = &owner.layout.ids.version_key(version.id).expect("a number").version;
+                let syns = u64::from(share) * 1_000 / u64::from(BUCKETS);
+                let counted = memory.counters.entry(version.backends[0].id).or_default();
+                counted.syns += syns;
+                counted.bytes_forward += syns * 100;
+                let refuses = self.refusing.contains(&name.as_str());
+                *(if refuses { &mut counted.refusals } else { &mut counted.syn_acks }) += syns;
+            }
+        }
+    }
+
+    /// The weight that the kernel gives to the second version of the first service, in buckets.
+    fn candidate_buckets(&self) -> u16 {
+        self.kernel.memory().published[0].split.threshold
+    }
+
+    /// Makes every write to the journal fail, or work again.
+    fn break_journal(&self, broken: bool) {
+        let path = self.folder.path().join("state/journal.db");
+        let connection = rusqlite::Connection::open(path).expect("the journal");
+        for table in ["services", "rollouts", "events", "documents"] {
+            let sql = match broken {
+                true => format!(
+                    "CREATE TRIGGER broken_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+                ),
+                false => format!("DROP TRIGGER broken_{table}"),
+            };
+            connection.execute_batch(&sql).expect("a trigger");
+        }
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn plan(rollout: &str, steps: serde_json::Value) -> Plan {
+    let json = serde_json::json!({
+        "apiVersion": "grayxdp.io/v1", "kind": "Rollout", "metadata": {"name": rollout},
+        "spec": {
+            "service": "recsys", "candidate": "v2", "strategy": {"canary": {"steps": steps}},
+            "analysis": {"interval": "2s", "metrics": [
+                {"name": "errors", "provider": {"kernel": {"signal": "connectFailureRatio"}},
+                 "thresholdRange": {"max": 0.02}},
+            ]},
+        },
+    });
+    serde_json::from_value(json).expect("a plan")
+}
+
+/// 5 → 50 → 100 with a few seconds each.
+fn canary() -> Plan {
+    let pause = serde_json::json!({"duration": "6s"});
+    plan(
+        "recsys-v2",
+        serde_json::json!([
+            {"setWeight": 5, "pause": pause}, {"setWeight": 50, "pause": pause}, {"setWeight": 100, "pause": pause},
+        ]),
+    )
+}
+
+fn ask(owner: &mut Owner, request: Request) -> Result<Response, ApiError> {
+    owner.handle(request, "uid 1000 (ann)")
+}
+
+fn done(answer: Result<Response, ApiError>) -> Done {
+    match answer {
+        Ok(Response::Done(done)) => done,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+fn refused(answer: Result<Response, ApiError>) -> ApiError {
+    answer.expect_err("a refusal")
+}
+
+fn status(owner: &mut Owner) -> Status {
+    match ask(owner, Request::Status) {
+        Ok(Response::Status(status)) => *status,
+        other => panic!("no status: {other:?}"),
+    }
+}
+
+fn start_rollout(owner: &mut Owner, plan: Plan) -> Result<Response, ApiError> {
+    ask(owner, Request::RolloutStart { plan: Box::new(plan), options: ChangeOptions::default() })
+}
+
+fn rollout(owner: &mut Owner, rollout: &str) -> RolloutStatus {
+    match ask(owner, Request::RolloutGet { name: name(rollout) }) {
+        Ok(Response::Rollout(status)) => *status,
+        other => panic!("no rollout: {other:?}"),
+    }
+}
+
+fn change(rollout: &str, action: RolloutAction) -> Request {
+    Request::RolloutChange { name: name(rollout), action, options: ChangeOptions::default() }
+}
+
+fn set_weights(weights: &[(&str, u16)], options: ChangeOptions) -> Request {
+    let weight =
+        |&(version, percent): &(&str, u16)| (name(version), Weight::from_hundredths(percent * 100).expect("a weight"));
+    Request::WeightsSet { service: name("recsys"), weights: weights.iter().map(weight).collect(), options }
+}
+
+fn events(owner: &mut Owner) -> Vec<String> {
+    match ask(owner, Request::Events { after: 0, limit: 1_000 }) {
+        Ok(Response::Events(events)) => events.into_iter().map(|event| event.kind).collect(),
+        other => panic!("no events: {other:?}"),
+    }
+}
+
+fn state(owner: &mut Owner) -> RolloutState {
+    rollout(owner, "recsys-v2").state
+}
