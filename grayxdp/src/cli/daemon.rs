@@ -54,7 +54,7 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> {
     let datapath = Datapath::open(Settings {
         pin_dir: setup.config.pin_dir.clone(),
         interfaces: setup.config.interfaces.clone(),
-        hash_key: setup.hash_key.clone(),
+        hash_key: setup.hash_key,
         capacity: Capacity::of(setup.wanted).with_room(),
     })?;
     Ok(Box::new(datapath))
@@ -87,8 +87,10 @@ pub(super) fn offline_detach(config_file: Option<&Path>, options: &ChangeOptions
         if !options.dry_run {
             Datapath::remove(&pin_dir).map_err(|error| CliError::Failed(error.to_string()))?;
         }
-        changes
-            .push(format!("no daemon runs; the program leaves all interfaces, and {} is removed", pin_dir.display()));
+        changes.push(format!(
+            "no daemon runs; the program leaves all interfaces, the pins in {} are removed",
+            pin_dir.display()
+        ));
     }
     Ok(Done { changes, dry_run: options.dry_run })
 }
