@@ -8,6 +8,7 @@ mod setup;
 mod snapshot;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     net::SocketAddrV4,
     os::unix::process::ExitStatusExt,
@@ -267,6 +268,19 @@ impl Stand {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::take(self.lab.balancer(), self.folder.path())
+    }
+
+    /// Asserts that all is as it was.
+    pub fn assert_unchanged(&self, before: &Snapshot, after_what: &str) {
+        let differences = before.differences(&self.snapshot());
+        assert!(differences.is_empty(), "after {after_what}: {differences:#?}");
+    }
+
+    /// Asserts that nothing is pinned and nothing attached; the kernel lets go of links a moment after their pins.
+    pub fn assert_free(&self) {
+        let pins = self.snapshot().pins;
+        assert!(pins.is_empty(), "{pins:?}");
+        eventually("free interfaces", || self.snapshot().programs, BTreeMap::is_empty);
     }
 
     /// Runs a daemon that is to refuse, to its end.

@@ -115,7 +115,7 @@ pub fn plan(name: &str, steps: &[(u8, &str)], judged: bool) -> String {
         };
         writeln!(text, "      - {{setWeight: {weight}{pause}}}").expect("text takes what is written");
     }
-    text.push_str("  analysis:\n    interval: 500ms\n");
+    text.push_str("  analysis:\n    interval: 1s\n");
     if judged {
         text.push_str(
             "    metrics:\n    - {name: errors, provider: {kernel: {signal: connectFailureRatio}}, thresholdRange: \

@@ -28,15 +28,35 @@ impl Snapshot {
         balancer.run(|| walk(Path::new(PIN_DIR), &mut |path| pins.extend([path.to_owned()])));
         let mut files = BTreeMap::new();
         let mut keep = |path: &Path| {
-            // Not what a daemon or a test writes at any time: logs, and SQLite's index of its log.
+            // Not what a daemon or a test writes at any time: sockets, locks, logs, SQLite's index of its log.
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !name.starts_with("refused.") && !name.ends_with("-shm") && !name.ends_with(".log") {
-                // A socket cannot be read; that it is there is what counts.
-                files.insert(path.to_owned(), fs::read(path).unwrap_or_default());
+            let passing = [".log", ".sock", "lock", "-shm", "refused.out", "refused.err"];
+            if !passing.iter().any(|end| name.ends_with(end)) {
+                files.insert(path.to_owned(), fs::read(path).expect("a file can be read"));
             }
         };
         walk(folder, &mut keep);
+        files.retain(|path, bytes| !(bytes.is_empty() && path.to_string_lossy().ends_with("-wal")));
         Self { pins, programs: programs(balancer), files }
+    }
+
+    /// What differs in another one, in words.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.pins != other.pins {
+            found.push(format!("pins {:?}", self.pins.symmetric_difference(&other.pins)));
+        }
+        if self.programs != other.programs {
+            found.push(format!("programs {:?} and {:?}", self.programs, other.programs));
+        }
+        let names: BTreeSet<_> = self.files.keys().chain(other.files.keys()).collect();
+        let length = |files: &BTreeMap<PathBuf, Vec<u8>>, name| files.get(name).map(Vec::len);
+        for name in names.into_iter().filter(|name| self.files.get(*name) != other.files.get(*name)) {
+            let lengths = (length(&self.files, name), length(&other.files, name));
+            found.push(format!("{} (bytes before and after: {lengths:?})", name.display()));
+        }
+        found
     }
 }
 

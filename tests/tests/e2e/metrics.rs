@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use grayxdp_tests::stand::{HTTP, Setup, Stand, get, plan};
+use grayxdp_tests::stand::{HTTP, Setup, Stand, eventually, get, plan};
 
 fn scrape(stand: &Stand) -> String {
     let (status, text) = get(stand.lab().balancer(), HTTP.parse().unwrap(), "/metrics").unwrap();
@@ -56,6 +56,7 @@ fn metrics_agree_with_what_the_clients_counted() {
 fn prometheus_finds_no_fault_in_the_metrics() {
     let stand = Stand::running(Setup { v2_weight: 30, ..Setup::default() });
     assert_eq!(stand.send(100).failed(), 0);
+    stand.set_v2(0);
     stand.start_rollout("first", &plan("first", &[(40, "1h"), (100, "none")], true));
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -64,14 +65,11 @@ fn prometheus_finds_no_fault_in_the_metrics() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool is there: `cargo xtask setup` installs it");
-    let text = scrape(&stand);
+    let progressing = "grayxdp_rollout_state{rollout=\"first\",service=\"recsys\",state=\"progressing\"} 1";
+    let text = eventually("a rollout on its way", || scrape(&stand), |text| text.contains(progressing));
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}\n{text}");
-    assert!(
-        text.contains("grayxdp_rollout_state{rollout=\"first\",service=\"recsys\",state=\"progressing\"} 1"),
-        "{text}"
-    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{process::Output, thread, time::Duration};
 
 use grayxdp::{
-    lab::{Failure, Running, Traffic},
+    lab::{Failure, Running, Tally, Traffic},
     model::{event::Event, state::RolloutState},
 };
 use grayxdp_tests::stand::{SERVICE, Setup, Stand, assert_one_line, eventually, plan};
@@ -14,6 +14,13 @@ pub(crate) fn load(stand: &Stand) -> Running {
     let running = traffic.start(stand.lab().client()).unwrap();
     eventually("requests", || running.tally().requests(), |requests| *requests > 100);
     running
+}
+
+/// Until there are exception entries, a connection under way when its bucket moves is reset: of 16 clients, so many a
+/// change of weights at most, and nothing else fails.
+pub(crate) fn assert_few_moved(tally: &Tally, changes: u64) {
+    let reset = tally.failures.get(&Failure::Reset).copied().unwrap_or_default();
+    assert!(tally.failed() == reset && reset <= 16 * changes, "{tally:?}");
 }
 
 fn start_and_wait(stand: &Stand, name: &str, plan: &str, more: &[&str]) -> Output {
@@ -33,7 +40,7 @@ fn a_good_version_goes_through_all_steps_and_is_stable_from_then_on() {
     assert_eq!(rollout.state, RolloutState::Promoted);
     eventually("requests", || running.tally().requests(), |now| *now > after.requests() + 300);
     let tally = running.stop();
-    assert_eq!(tally.failed(), 0, "{tally:?}");
+    assert_few_moved(&tally, 4);
     // A request may have begun before the promotion.
     assert!(tally.since(&after).by_version("v1") <= 16, "{:?}", tally.since(&after));
     let weights: Vec<String> = stand

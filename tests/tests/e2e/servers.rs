@@ -26,7 +26,7 @@ fn nginx(stand: &Stand, backend: usize, name: &str) -> Process {
     command.arg("-c").arg(&file).arg("-p").arg(&folder);
     let process = namespace.start(&mut command).unwrap();
     let address = SocketAddrV4::new(stand.lab().backend_address(backend), SERVER_PORT);
-    eventually("nginx", || get(namespace, address, "/"), Result::is_ok);
+    eventually("nginx", || get(namespace, address, "/").is_ok(), |ready| *ready);
     process
 }
 

@@ -84,8 +84,7 @@ fn detach_frees_interfaces_and_pins_and_ends_the_daemon() {
     assert_eq!(stand.snapshot().programs.len(), 5);
     let _ = stand.done(&["detach", "--reason", "the host leaves"]);
     assert!(stand.wait_for_end().success(), "{}", stand.log());
-    let after = stand.snapshot();
-    assert!(after.pins.is_empty() && after.programs.is_empty(), "{after:?}");
+    stand.assert_free();
     // The interface is free for another program.
     let balancer = stand.lab().balancer();
     let taken = balancer.output("ip", ["link", "set", "dev", "client0", "xdp", "off"]);
@@ -105,8 +104,7 @@ fn detach_without_a_daemon_removes_what_a_killed_one_left() {
     command.arg("--socket").arg(stand.file("grayxdp.sock")).arg("detach").arg("--config").arg(&config);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let after = stand.snapshot();
-    assert!(after.pins.is_empty() && after.programs.is_empty(), "{after:?}");
+    stand.assert_free();
 }
 
 #[test]
