@@ -129,11 +129,39 @@ pub struct Control {
     pub gateway: NextHop,
     /// Log₂ of the sets of one directory in the directory map; set when the maps are made.
     pub region_log2: u64,
+    /// Bits of the virtual addresses, so that most packets that are not ours are known after one look-up.
+    pub addresses: AddressFilter,
     /// Room for what comes later.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 map_value!(Control, size 128);
+
+/// A set of addresses that may say yes wrongly and never no: one bit of 64 by a hash of the address.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AddressFilter(pub u64);
+
+map_value!(AddressFilter, size 8);
+
+impl AddressFilter {
+    const fn bit(address: u32) -> u32 {
+        address.wrapping_mul(0x9e37_79b1) >> 26
+    }
+
+    /// The filter with one more address.
+    #[must_use]
+    pub const fn with(self, address: u32) -> Self {
+        Self(self.0 | 1 << Self::bit(address))
+    }
+
+    /// Whether an address may be in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_hold(self, address: u32) -> bool {
+        self.0 >> Self::bit(address) & 1 != 0
+    }
+}
 
 /// Which buckets of a service with at most two versions belong to the second: `threshold` of them from `offset` on, cyclic.
 #[repr(C)]
@@ -162,8 +190,8 @@ impl Split {
 pub struct ServiceRecord {
     /// Who owns which bucket.
     pub split: Split,
-    /// Index of each version's slot table.
-    pub tables: [u16; 2],
+    /// Each version's slot table.
+    pub tables: [TableRef; 2],
     /// Each version's id.
     pub versions: [VersionId; 2],
     /// The service's id.
@@ -187,7 +215,7 @@ impl ServiceRecord {
     /// Unused record.
     pub const EMPTY: Self = Self {
         split: Split { offset: 0, threshold: 0 },
-        tables: [0; 2],
+        tables: [TableRef(0); 2],
         versions: [VersionId::NONE; 2],
         service: ServiceId::NONE,
         flags: 0,
@@ -197,12 +225,94 @@ impl ServiceRecord {
     };
 }
 
-/// Backend ids of a version's slots.
+/// The slots of a version.
+///
+/// A table of at most 256 backends is *narrow*: a slot is one byte, an index into `backends`. Half the memory is
+/// touched, which is what counts with many services. In a wide table a slot is two bytes, the backend's id.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotTable(pub [u16; SLOT_TABLE_LEN]);
+pub struct SlotTable {
+    /// Backend ids, in a narrow table.
+    pub backends: [u16; NARROW_BACKENDS],
+    /// Slots: two bytes each, or one byte each in the first half.
+    pub slots: [u16; SLOT_TABLE_LEN],
+}
 
-map_value!(SlotTable, size 32_768);
+map_value!(SlotTable, size 33_280);
+
+/// Backends of a narrow table at most.
+pub const NARROW_BACKENDS: usize = 256;
+
+/// Where a slot table lies and how it is read.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableRef(pub u16);
+
+map_value!(TableRef, size 2);
+
+impl TableRef {
+    const NARROW: u16 = 1 << 15;
+
+    /// A table at an index below 32,768.
+    #[must_use]
+    pub const fn new(index: u16, is_narrow: bool) -> Self {
+        Self((index & !Self::NARROW) | if is_narrow { Self::NARROW } else { 0 })
+    }
+
+    /// The table's index in its map.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        (self.0 & !Self::NARROW) as u32
+    }
+
+    /// Whether slots are bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_narrow(self) -> bool {
+        self.0 & Self::NARROW != 0
+    }
+}
+
+impl SlotTable {
+    /// The table of a version's slots (backend ids, 0 for none), and whether it is narrow.
+    #[cfg(feature = "user")]
+    #[must_use]
+    pub fn new(ids: &[u16]) -> (Self, bool) {
+        let mut table = Self { backends: [0; NARROW_BACKENDS], slots: [0; SLOT_TABLE_LEN] };
+        let mut distinct = ids.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let is_narrow = distinct.len() <= NARROW_BACKENDS;
+        if is_narrow {
+            table.backends[..distinct.len()].copy_from_slice(&distinct);
+            let local = |id: &u16| distinct.binary_search(id).expect("every id is among the distinct ones") as u8;
+            for (word, pair) in table.slots.iter_mut().zip(ids.chunks(2)) {
+                *word = u16::from_ne_bytes([local(&pair[0]), pair.get(1).map_or(0, local)]);
+            }
+        } else {
+            for (slot, id) in table.slots.iter_mut().zip(ids) {
+                *slot = *id;
+            }
+        }
+        (table, is_narrow)
+    }
+
+    /// The backend id in a slot below [`crate::SLOTS`].
+    #[inline(always)]
+    #[must_use]
+    pub fn backend(&self, slot: u16, is_narrow: bool) -> u16 {
+        let slot = slot as usize & (SLOT_TABLE_LEN - 1);
+        if is_narrow {
+            let bytes = core::ptr::from_ref(&self.slots).cast::<u8>();
+            // SAFETY: the slot is below the number of words by the mask, and the table has twice as many bytes.
+            let local = unsafe { bytes.add(slot).read() };
+            self.backends[local as usize]
+        } else {
+            self.slots[slot]
+        }
+    }
+}
 
 /// A backend, with all that a rewrite in either direction needs.
 #[repr(C, align(64))]
@@ -317,6 +427,27 @@ mod tests {
                 assert_eq!(owned, usize::from(threshold), "{split:?}");
             }
         }
+    }
+
+    #[cfg(feature = "user")]
+    #[test]
+    fn narrow_and_wide_tables_hold_what_they_were_made_from() {
+        extern crate std;
+        for backends in [1, 2, 255, 256, 257, 5_000] {
+            let ids: std::vec::Vec<u16> = (0..crate::SLOTS).map(|slot| 7 + (slot % backends) as u16).collect();
+            let (table, is_narrow) = SlotTable::new(&ids);
+            assert_eq!(is_narrow, backends <= 256);
+            assert!((0..crate::SLOTS).all(|slot| table.backend(slot as u16, is_narrow) == ids[slot]));
+        }
+    }
+
+    #[test]
+    fn an_address_filter_never_denies_what_it_holds() {
+        let held = |n: u32| n.wrapping_mul(0x0101_0307);
+        let filter = (0..5).fold(AddressFilter::default(), |filter, n| filter.with(held(n)));
+        assert!((0..5).all(|n| filter.may_hold(held(n))));
+        let wrongly = (0..10_000).filter(|&n: &u32| filter.may_hold(n ^ 0x5a5a_0000)).count();
+        assert!(wrongly < 1_000, "five of 64 bits: {wrongly} of 10,000");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn choose(packet: &Packet, service: &ServiceRecord) -> Option<u16> {
         explanation.version_index = index as u32;
         explanation.version = version.0;
         explanation.slot = slot;
-        explanation.table = table;
+        explanation.table = table.index() as u16;
         explanation.backend = id;
     });
     (id != 0).then_some(id)

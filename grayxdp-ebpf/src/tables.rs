@@ -11,7 +11,7 @@ use grayxdp_common::{
     hash::HashKey,
     ids::ServiceId,
     reason::Reason,
-    records::{BackendRecord, Control, InterfaceRecord, NextHop, Route, ServiceRecord, SlotTable},
+    records::{BackendRecord, Control, InterfaceRecord, NextHop, Route, ServiceRecord, SlotTable, TableRef},
 };
 
 /// User space writes single words of such a map.
@@ -99,9 +99,8 @@ pub(crate) fn service(index: u32) -> Option<&'static ServiceRecord> {
 
 /// The backend id in a slot of a table.
 #[inline(always)]
-pub(crate) fn backend_of_slot(table: u16, slot: u16) -> Option<u16> {
-    let table = SLOTS.get(u32::from(table))?;
-    table.0.get(usize::from(slot)).copied()
+pub(crate) fn backend_of_slot(table: TableRef, slot: u16) -> Option<u16> {
+    SLOTS.get(table.index()).map(|slots| slots.backend(slot, table.is_narrow()))
 }
 
 /// A backend.

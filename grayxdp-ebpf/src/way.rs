@@ -31,19 +31,25 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
     if let Some(backend) = tables::look_up(control.directory, packet.source()) {
         return backward::to_client(arrival, control, &packet, backend as u16);
     }
-    match tables::look_up(control.directory, EndpointKey::address(ip.destination)) {
-        Some(entry) => for_address(Entry(entry), Reason::NoService),
+    match virtual_address(control, ip.destination) {
+        Some(entry) => for_address(entry, Reason::NoService),
         None => Outcome::NotOurs,
     }
+}
+
+/// What is known of an address, if it is a virtual one.
+#[inline(always)]
+fn virtual_address(control: &Control, address: u32) -> Option<Entry> {
+    if !control.addresses.may_hold(address) {
+        return None;
+    }
+    tables::look_up(control.directory, EndpointKey::address(address)).map(Entry)
 }
 
 /// A packet whose ports cannot be read: another protocol, a fragment, a broken header.
 #[inline(always)]
 fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
-    let Some(entry) = tables::look_up(control.directory, EndpointKey::address(ip.destination)) else {
-        return Outcome::NotOurs;
-    };
-    let entry = Entry(entry);
+    let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NotOurs };
     if ip.is_fragment() {
         return for_address(entry, Reason::Fragment);
     }
@@ -71,9 +77,7 @@ fn for_address(entry: Entry, reason: Reason) -> Outcome {
 #[inline(always)]
 fn arp(arrival: Arrival, control: &Control) -> Outcome {
     let Some(target) = answer::arp_target(arrival.frame) else { return Outcome::NotOurs };
-    let Some(entry) = tables::look_up(control.directory, EndpointKey::address(target)).map(Entry) else {
-        return Outcome::NotOurs;
-    };
+    let Some(entry) = virtual_address(control, target) else { return Outcome::NotOurs };
     if !entry.has(Entry::ANNOUNCE) {
         return Outcome::NotOurs;
     }

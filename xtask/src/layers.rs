@@ -51,7 +51,7 @@ const LAYERS: [Layer; 15] = [
     Layer { name: "cli", uses: &["model", "config", "control", "lab"] },
 ];
 
-/// The file that starts the daemon, and what it may use besides.
+/// The file that starts the daemon, or detaches where none runs, and what it may use besides.
 const STARTER: (&str, &[&str]) = ("cli/daemon.rs", &["daemon", "datapath", "telemetry"]);
 
 /// Crates, and the only folders that may know them.

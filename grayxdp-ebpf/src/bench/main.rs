@@ -3,8 +3,7 @@
 //! The benchmark's own programs: the wrapper that prepares a packet and calls what is measured, and what it is
 //! measured against.
 
-#[expect(dead_code, reason = "the names are for the harness")]
-mod layout;
+pub mod layout;
 mod yardstick;
 
 use aya_ebpf::{
@@ -25,13 +24,13 @@ static TARGETS: Array<Target> = Array::with_max_entries(TARGETS_LEN, 0);
 
 /// The floor: does nothing.
 #[xdp]
-pub fn pass(_ctx: XdpContext) -> u32 {
+fn pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
 /// The least that sends a packet back.
 #[xdp]
-pub fn swap(ctx: XdpContext) -> u32 {
+fn swap(ctx: XdpContext) -> u32 {
     let (start, end) = (ctx.data(), ctx.data_end());
     if start + 14 > end {
         return xdp_action::XDP_ABORTED;
@@ -47,7 +46,7 @@ pub fn swap(ctx: XdpContext) -> u32 {
 
 /// Least work of a NAT on a stock map.
 #[xdp]
-pub fn yardstick(ctx: XdpContext) -> u32 {
+fn yardstick(ctx: XdpContext) -> u32 {
     yardstick::forward(&ctx)
 }
 
@@ -112,7 +111,7 @@ macro_rules! wrappers {
         $(
             /// A wrapper of the slot that its name ends in.
             #[xdp]
-            pub fn $name(ctx: XdpContext) -> u32 {
+            fn $name(ctx: XdpContext) -> u32 {
                 prepare_and_call::<$slot>(&ctx)
             }
         )*

@@ -32,7 +32,7 @@ use stage::Stage;
 /// Example: grayxdp demo --duration 60s
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// How long all of it takes, about; at least 20s.
+    /// How long all of it takes, about; at least 30s.
     #[arg(long, default_value = "45s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
     /// Prints nothing but one JSON object at the end.
@@ -41,7 +41,11 @@ pub struct DemoArgs {
 }
 
 /// The shortest demo in which each step has time for a verdict.
-const SHORTEST: Duration = Duration::from_secs(20);
+const SHORTEST: Duration = Duration::from_secs(30);
+/// What it takes besides the three pauses of the first release: building, last looks, windows that must close.
+const BESIDES: Duration = Duration::from_secs(20);
+/// How long the end of a release is shown.
+const AFTERGLOW: Duration = Duration::from_secs(2);
 /// How many clients ask each service, and how long each waits between two requests.
 const CLIENTS: usize = 48;
 const PAUSE: Duration = Duration::from_millis(60);
@@ -64,8 +68,6 @@ struct Act {
     stable: &'static str,
     candidate: &'static str,
     plan: String,
-    /// How long the end is shown.
-    afterglow: Duration,
     end: RolloutState,
     headline: &'static str,
 }
@@ -119,16 +121,15 @@ fn perform(duration: Duration, screen: &Screen, interrupt: &Interrupt) -> anyhow
     Ok(Report { ok, duration_seconds: start.elapsed().as_secs_f64(), releases })
 }
 
-/// The two releases; a step of the first takes a seventh of the whole.
+/// The two releases.
 fn acts(duration: Duration) -> [Act; 2] {
-    let pause = duration / 7;
+    let pause = duration.saturating_sub(BESIDES) / 3;
     [
         Act {
             service: "recsys",
             stable: "v1",
             candidate: "v2",
             plan: plan("recsys-v2", "recsys", &[5, 25, 50], pause, 0.05),
-            afterglow: duration / 10,
             end: RolloutState::Promoted,
             headline: "recsys v2 is sound: 5, 25, 50, 100 percent of new connections",
         },
@@ -137,7 +138,6 @@ fn acts(duration: Duration) -> [Act; 2] {
             stable: "v1",
             candidate: "v2",
             plan: plan("search-v2", "search", &[10, 50], pause, 0.05),
-            afterglow: duration / 10,
             end: RolloutState::RolledBack,
             headline: "search v2 refuses connections: its plan allows 5 percent of them to fail",
         },
@@ -183,7 +183,9 @@ fn conclude(report: &Report, screen: &Screen) {
             screen::grouped(release.failed),
             screen::grouped(release.requests),
         ));
-        screen.line(&format!("  {}", release.message));
+        for sentence in [&release.message, &release.reason].into_iter().filter(|sentence| !sentence.is_empty()) {
+            screen.line(&format!("  {sentence}"));
+        }
     }
     screen.line(&format!("{:.0} s in all; the lab is gone", report.duration_seconds));
 }

@@ -65,7 +65,7 @@ impl Capacity {
 
     /// Entries of each map.
     pub(super) fn entries(self) -> [(&'static str, u32); 10] {
-        let spare_tables = (self.versions / 4).max(8);
+        let spare_tables = (self.versions / 5).max(8);
         [
             (maps::CONTROL, 1),
             (maps::DIRECTORY, self.regions() << self.region_log2()),
@@ -86,10 +86,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thousand_services_fit_and_memory_per_version_stays_under_forty_kibibytes_and_a_quarter() {
+    fn a_thousand_services_fit_and_memory_per_version_stays_under_forty_kibibytes() {
         let capacity = Capacity { services: 1_000, versions: 2_000, backends: 10_000 };
         let entries: std::collections::BTreeMap<_, _> = capacity.entries().into_iter().collect();
-        assert!(entries[maps::SLOTS] * 32 / 2_000 <= 40, "KiB of slot tables a version");
+        assert!(entries[maps::SLOTS] * 33_280 / 2_000 <= 40 * 1_024, "bytes of slot tables a version");
         assert!(capacity.region_log2() <= 24);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use grayxdp_common::{
     SLOTS,
     directory::{DirectorySet, EndpointKey, Entry, Place},
-    records::{BackendRecord, Control, NextHop, ServiceRecord, SlotTable},
+    records::{AddressFilter, BackendRecord, Control, NextHop, ServiceRecord, SlotTable, TableRef},
 };
 
 use super::{
@@ -79,7 +79,7 @@ impl Tables {
         let hops = backends.iter().map(|(id, address)| (*address, hop(id))).collect();
         let regions = memory.directory.len() >> region_log2;
         let region = (place != Place::default()).then(|| place.base() >> region_log2);
-        let tables: BTreeSet<u32> = live.values().flat_map(|(_, record)| used_tables(record)).map(u32::from).collect();
+        let tables: BTreeSet<u32> = live.values().flat_map(|(_, record)| used_tables(record)).collect();
         let records: BTreeSet<u32> = live.values().map(|(index, _)| *index).collect();
         let mut grace = Grace::new()?;
         grace.begin();
@@ -148,7 +148,7 @@ impl Tables {
     /// Builds a service's tables aside; false where a pool is empty.
     fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> bool {
         let before = self.live.get(&service.id).copied();
-        let mut tables = [0; 2];
+        let mut tables = [TableRef(0); 2];
         for (index, version) in service.versions.iter().enumerate() {
             let old = before.as_ref().and_then(|(_, record)| table_of(record, version.id));
             match self.stage_slots(version, old, staged) {
@@ -176,20 +176,19 @@ impl Tables {
         true
     }
 
-    fn stage_slots(&mut self, version: &WantedVersion, old: Option<u16>, staged: &mut Staged) -> Option<u16> {
-        let mut table = SlotTable([0; grayxdp_common::SLOT_TABLE_LEN]);
-        for (slot, id) in table.0.iter_mut().zip(version.slots.iter().take(SLOTS)) {
-            *slot = id.0;
-        }
+    fn stage_slots(&mut self, version: &WantedVersion, old: Option<TableRef>, staged: &mut Staged) -> Option<TableRef> {
+        let ids: Vec<u16> = version.slots.iter().take(SLOTS).map(|id| id.0).collect();
+        let (table, is_narrow) = SlotTable::new(&ids);
         if let Some(old) = old
-            && self.memory.slots.holds(u32::from(old), &table)
+            && old.is_narrow() == is_narrow
+            && self.memory.slots.holds(old.index(), &table)
         {
             return Some(old);
         }
         let index = self.slot_tables.take(&self.grace)?;
         self.memory.slots.write(index, &table);
         staged.fresh_tables.push(index);
-        u16::try_from(index).ok()
+        u16::try_from(index).ok().map(|index| TableRef::new(index, is_narrow))
     }
 
     /// Writes the records of backends that are not live yet; a live one's identity never changes under its id.
@@ -252,11 +251,20 @@ impl Tables {
         for (index, set) in sets.iter().enumerate() {
             self.memory.directory.write(place.base() + index as u32, set);
         }
-        self.memory.control.store(0, offset_of!(Control, directory), place.0);
+        self.go_live(place, address_filter(&entries));
         let old_region = self.region.replace(region);
         let old = std::mem::replace(&mut self.live, live);
         self.entries = entries;
         self.retire(old_region, &old);
+    }
+
+    /// The one write that switches. The filter holds old and new addresses while packets may meet either directory.
+    fn go_live(&self, place: Place, addresses: AddressFilter) {
+        let filter = offset_of!(Control, addresses);
+        let both = self.memory.control.read(0).addresses.0 | addresses.0;
+        self.memory.control.store(0, filter, both);
+        self.memory.control.store(0, offset_of!(Control, directory), place.0);
+        self.memory.control.store(0, filter, addresses.0);
     }
 
     fn retire(&mut self, region: Option<u32>, old: &BTreeMap<ServiceId, (u32, ServiceRecord)>) {
@@ -265,7 +273,7 @@ impl Tables {
             self.regions.retire(ticket, region);
         }
         let records: BTreeSet<u32> = self.live.values().map(|(index, _)| *index).collect();
-        let tables: BTreeSet<u16> = self.live.values().flat_map(|(_, record)| used_tables(record)).collect();
+        let tables: BTreeSet<u32> = self.live.values().flat_map(|(_, record)| used_tables(record)).collect();
         let gone = old.values().filter(|(index, _)| !records.contains(index));
         let mut gone_tables = BTreeSet::new();
         for (index, record) in gone {
@@ -273,7 +281,7 @@ impl Tables {
             gone_tables.extend(used_tables(record).into_iter().filter(|table| !tables.contains(table)));
         }
         for table in gone_tables {
-            self.slot_tables.retire(ticket, u32::from(table));
+            self.slot_tables.retire(ticket, table);
         }
     }
 
@@ -366,7 +374,12 @@ fn virtual_address(key: EndpointKey) -> Option<Ipv4Addr> {
     (key == EndpointKey::address(address)).then(|| Ipv4Addr::from(address.to_ne_bytes()))
 }
 
-fn record_of(service: &WantedService, tables: [u16; 2]) -> ServiceRecord {
+fn address_filter(entries: &Entries) -> AddressFilter {
+    let addresses = entries.keys().filter_map(|key| virtual_address(*key));
+    addresses.fold(AddressFilter::default(), |filter, address| filter.with(raw(address)))
+}
+
+fn record_of(service: &WantedService, tables: [TableRef; 2]) -> ServiceRecord {
     let version = |index: usize| service.versions.get(index).map_or(VersionId::NONE, |version| version.id);
     ServiceRecord {
         split: service.split,
@@ -383,11 +396,11 @@ fn record_of(service: &WantedService, tables: [u16; 2]) -> ServiceRecord {
     }
 }
 
-fn used_tables(record: &ServiceRecord) -> BTreeSet<u16> {
-    record.tables.into_iter().collect()
+fn used_tables(record: &ServiceRecord) -> BTreeSet<u32> {
+    record.tables.into_iter().map(TableRef::index).collect()
 }
 
-fn table_of(record: &ServiceRecord, version: VersionId) -> Option<u16> {
+fn table_of(record: &ServiceRecord, version: VersionId) -> Option<TableRef> {
     record.versions.iter().position(|id| *id == version).map(|index| record.tables[index])
 }
 

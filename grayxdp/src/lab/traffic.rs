@@ -83,6 +83,9 @@ fn grown<K: Clone + Ord>(now: &BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) -> 
         .collect()
 }
 
+/// So many timeouts in a bounded run say that nothing gets through.
+const MAX_TIMEOUTS: u64 = 64;
+
 /// How clients behave.
 #[derive(Clone, Debug)]
 pub struct Traffic {
@@ -114,6 +117,8 @@ struct Shared {
     tally: Mutex<Tally>,
     /// Requests that may still begin.
     left: AtomicU64,
+    /// Requests that may time out before no other begins.
+    max_timeouts: u64,
     connections: AtomicU64,
     stop: AtomicBool,
 }
@@ -132,12 +137,13 @@ impl Traffic {
         }
     }
 
-    /// Sends a number of requests and returns what they met. Blocks.
+    /// Sends a number of requests and returns what they met. Blocks; ends early when nothing gets through: once 64
+    /// requests have timed out, no other begins.
     ///
     /// # Errors
     /// The clients cannot be started.
     pub fn send(self, namespace: &Namespace, requests: u64) -> Result<Tally, LabError> {
-        self.begin(namespace, requests).map(Running::finish)
+        self.begin(namespace, requests, MAX_TIMEOUTS).map(Running::finish)
     }
 
     /// Sends requests until it is stopped.
@@ -145,14 +151,15 @@ impl Traffic {
     /// # Errors
     /// The clients cannot be started.
     pub fn start(self, namespace: &Namespace) -> Result<Running, LabError> {
-        self.begin(namespace, u64::MAX)
+        self.begin(namespace, u64::MAX, u64::MAX)
     }
 
-    fn begin(self, namespace: &Namespace, requests: u64) -> Result<Running, LabError> {
+    fn begin(self, namespace: &Namespace, requests: u64, max_timeouts: u64) -> Result<Running, LabError> {
         let shared = Arc::new(Shared {
             traffic: self,
             tally: Mutex::default(),
             left: AtomicU64::new(requests),
+            max_timeouts,
             connections: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
@@ -219,6 +226,9 @@ impl Shared {
         match result {
             Ok(who) => *tally.answers.entry(who).or_default() += 1,
             Err(error) => *tally.failures.entry(kind(&error)).or_default() += 1,
+        }
+        if tally.failures.get(&Failure::TimedOut).is_some_and(|timeouts| *timeouts >= self.max_timeouts) {
+            self.stop.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -44,7 +44,10 @@ pub fn all(harness: &mut Harness) -> Result<Vec<Case>> {
     let one = World::one_service(harness)?;
     let mut cases = baselines(&one.host);
     cases.extend(to_backends(&one));
-    cases.push(over_many_services(&World::many_services(harness)?));
+    let at_rest = World::many_services(harness, worlds::AT_REST)?;
+    cases.push(over_many_services(&at_rest, "established, settled, 64 services at rest"));
+    let tenth = World::many_services(harness, worlds::TENTH)?;
+    cases.push(over_many_services(&tenth, "established, settled, 64 services at 90:10"));
     cases.push(back(&one, "to the client, one gateway", Flows::THOUSAND, CLIENT, 0.9));
     let routes = World::hundred_routes(harness)?;
     cases.push(back(&routes, "to the client, 100 routes", Flows::HUNDRED_NETWORKS, CLIENT_OF_HUNDRED, 3.0));
@@ -104,17 +107,17 @@ fn to_backends(world: &World) -> Vec<Case> {
     let syn = Packet::tcp(CLIENT, service, Flags::SYN);
     let udp = Packet::udp(CLIENT, service);
     vec![
-        forward("established, settled, one service", established(), Flows::ONE, Baseline::Tcp, 1.0),
-        forward("established, settled, one service", established(), Flows::MILLION, Baseline::Tcp, 1.15),
+        forward("established, settled, one service at 90:10", established(), Flows::ONE, Baseline::Tcp, 1.0),
+        forward("established, settled, one service at 90:10", established(), Flows::MILLION, Baseline::Tcp, 1.15),
         forward("SYN of a new flow, settled", syn, Flows::NEW, Baseline::Tcp, 1.2),
         forward("UDP, settled, one service", udp, Flows::ONE, Baseline::Udp, 1.1),
     ]
 }
 
-fn over_many_services(world: &World) -> Case {
+fn over_many_services(world: &World, path: &'static str) -> Case {
     let services: Vec<_> = (0..worlds::MANY).map(worlds::virtual_endpoint).collect();
     Case {
-        path: "established, settled, 64 services",
+        path,
         host: world.host.clone(),
         slot: world.slot,
         feed: feed(&Packet::tcp(CLIENT, services[0], Flags::ACK), Client::Source, Flows::MILLION, &services),

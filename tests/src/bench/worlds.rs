@@ -31,6 +31,11 @@ pub const FIRST_OF_HUNDRED: Ipv4Addr = Ipv4Addr::new(10, 128, 0, 0);
 /// The gateway of those networks.
 const SECOND_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 253);
 
+/// A tenth of all buckets for the second version.
+pub const TENTH: Split = Split { offset: 4_000, threshold: BUCKETS / 10 };
+/// All buckets for the first version.
+pub const AT_REST: Split = Split { offset: 0, threshold: 0 };
+
 /// Backends of a version.
 const BACKENDS: u16 = 3;
 
@@ -64,12 +69,13 @@ impl World {
         Self::new(harness, one_service(), &[], host::GATEWAY, |_| Ok(()))
     }
 
-    /// [`MANY`] services, two versions each.
+    /// [`MANY`] services, two versions each, of which the second owns some buckets.
     ///
     /// # Errors
     /// As above.
-    pub fn many_services(harness: &mut Harness) -> Result<Self> {
-        let services = (0..MANY).map(|n| service(n, n, Protocol::Tcp)).collect();
+    pub fn many_services(harness: &mut Harness, split: Split) -> Result<Self> {
+        let like = |n| WantedService { split, ..service(n, n, Protocol::Tcp) };
+        let services = (0..MANY).map(like).collect();
         Self::new(harness, services, &[], host::GATEWAY, |_| Ok(()))
     }
 
@@ -182,7 +188,7 @@ fn service(number: u16, address: u16, protocol: Protocol) -> WantedService {
         affinity: Affinity::Flow,
         announce: false,
         versions: vec![version(0), version(1)],
-        split: Split { offset: 4_000, threshold: BUCKETS / 10 },
+        split: TENTH,
         epoch: 1,
         rollout: 0,
     }

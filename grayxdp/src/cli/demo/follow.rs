@@ -7,11 +7,14 @@ use serde::Serialize;
 
 use crate::{
     lab::{Failure, Running, Tally},
-    model::{Weight, state::RolloutState},
+    model::{
+        Weight,
+        state::{Finding, RolloutState, Verdict},
+    },
 };
 
 use super::{
-    Act,
+    AFTERGLOW, Act,
     interrupt::Interrupt,
     rollout_name,
     screen::{Live, Screen},
@@ -34,8 +37,10 @@ pub(super) struct Release {
     pub(super) stable: String,
     pub(super) candidate: String,
     pub(super) state: RolloutState,
-    /// Why it ended so.
+    /// How it stands in the end.
     pub(super) message: String,
+    /// What was found against the candidate; empty when nothing was.
+    pub(super) reason: String,
     /// Requests from the start to the end, those between two phases included.
     pub(super) requests: u64,
     pub(super) failed: u64,
@@ -106,10 +111,12 @@ pub(super) fn follow(
     let before = running.tally();
     stage.start_rollout(&name, &act.plan)?;
     let begin = Instant::now();
+    let mut reason = String::new();
     let end = loop {
         let tally = running.tally();
         let status = stage.rollout(&name)?;
         watch.look(status.weight, tally);
+        reason = objection(&status.findings).unwrap_or(reason);
         if status.state.is_final() {
             break status;
         }
@@ -118,7 +125,7 @@ pub(super) fn follow(
         }
         interrupt.sleep(LOOK)?;
     };
-    watch.stay(act.afterglow, interrupt)?;
+    watch.stay(AFTERGLOW, interrupt)?;
     let all = running.tally().since(&before);
     Ok(Release {
         name: name.to_string(),
@@ -127,10 +134,16 @@ pub(super) fn follow(
         candidate: act.candidate.to_owned(),
         state: end.state,
         message: end.message,
+        reason,
         requests: all.requests(),
         failed: all.failed(),
         phases: watch.finish(),
     })
+}
+
+/// The sentence of a failed metric.
+fn objection(findings: &[Finding]) -> Option<String> {
+    findings.iter().find(|finding| finding.verdict == Verdict::Fail).map(|finding| finding.sentence.clone())
 }
 
 /// Cuts what the clients meet into phases.

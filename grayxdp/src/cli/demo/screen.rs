@@ -13,7 +13,7 @@ use super::follow::Phase;
 /// Time between two plain lines.
 const PLAIN_PACE: Duration = Duration::from_secs(1);
 /// Width of the bar, in characters.
-const BAR_WIDTH: usize = 30;
+const BAR_WIDTH: usize = 16;
 
 const BOLD: &str = "\x1b[1m";
 const GREEN: &str = "\x1b[32m";
@@ -85,7 +85,8 @@ impl Screen {
                     self.line(&self.text(live));
                 }
             }
-            Style::Colour => write_out(&format!("\r\x1b[K{}", self.text(live))),
+            // A line that is too long for the terminal is cut, since one that wraps cannot be redrawn.
+            Style::Colour => write_out(&format!("\r\x1b[K\x1b[?7l{}\x1b[?7h", self.text(live))),
         }
     }
 
@@ -124,11 +125,11 @@ impl Screen {
         let failed = format!("{:>6} failed", grouped(phase.failed));
         let failed = if phase.failed == 0 { failed } else { self.painted(RED, &failed) };
         let bar = match self.style {
-            Style::Silent | Style::Plain => String::new(),
-            Style::Colour => format!("{} ", self.bar(stable, candidate, phase.observed_percent.unwrap_or(0.0))),
+            Style::Silent | Style::Plain => candidate.clone(),
+            Style::Colour => self.bar(stable, candidate, phase.observed_percent.unwrap_or(0.0)),
         };
         format!(
-            "{service:<7} {bar}{candidate} wanted {:>5.1} % observed {observed:>5} % {:>8} requests {failed}",
+            "{service:<7} {bar} wanted {:>5.1} % observed {observed:>5} % {:>8} requests {failed}",
             phase.wanted_percent,
             grouped(phase.requests)
         )
