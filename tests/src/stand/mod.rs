@@ -232,12 +232,11 @@ impl Stand {
         self.answer(&["status"])
     }
 
-    /// The service in `status`.
+    /// The stand's service in `status`.
     #[must_use]
     pub fn service(&self) -> ServiceStatus {
-        let mut services = self.status().services;
-        assert_eq!(services.len(), 1, "the stand has one service");
-        services.remove(0)
+        let services = self.status().services;
+        services.into_iter().find(|service| service.name.as_str() == SERVICE).expect("the stand's service is there")
     }
 
     /// Sets the weight of `v2`, in percent; `v1` gets the rest.
