@@ -4,4 +4,5 @@ pub mod bench;
 pub mod host;
 pub mod packet;
 pub mod size;
+pub mod stand;
 pub mod subject;

@@ -29,7 +29,9 @@ impl PinDir {
     }
 
     fn open(&self, wanted: &Wanted) -> Datapath {
-        self.try_open(wanted, KEY).expect("the data path opens")
+        let mut datapath = self.try_open(wanted, KEY).expect("the data path opens");
+        datapath.attach().expect("no interface is named");
+        datapath
     }
 
     fn try_open(&self, wanted: &Wanted, hash_key: HashKey) -> Result<Datapath, String> {

@@ -17,7 +17,14 @@ use crate::{
 /// A program that must be on `PATH`, and the Debian package that brings it.
 const FOR_BUILD: [(&str, &str); 1] = [("cc", "build-essential")];
 /// What the tests run besides.
-const FOR_TEST: [(&str, &str); 3] = [("ip", "iproute2"), ("ethtool", "ethtool"), ("ping", "iputils-ping")];
+const FOR_TEST: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("ping", "iputils-ping"),
+    ("curl", "curl"),
+    ("nginx", "nginx-light"),
+    ("promtool", "prometheus"),
+];
 /// Debian's compiler for the kernel's machine, and the library that the linker is built with.
 const DEBIAN_TOOLCHAIN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const LLVM: &str = "llvm-22-dev";

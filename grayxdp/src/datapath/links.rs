@@ -4,6 +4,11 @@ use std::{collections::BTreeMap, ffi::CString, fs, path::PathBuf};
 
 use aya::programs::{ProgramError, Xdp, XdpMode, links::FdLink, xdp::XdpLink};
 
+use rtnetlink::{
+    LinkUnspec,
+    packet_route::link::{LinkAttribute, LinkXdp},
+};
+
 use super::pins::{self, GENERIC, NATIVE, Pins};
 use crate::model::{
     api::InterfaceStatus,
@@ -126,15 +131,41 @@ fn attach_pinned(
 ) -> Result<(), KernelError> {
     let id = program.attach_to_if_index(index, mode).map_err(|error| failed(interface, &error))?;
     let link = program.take_link(id).map_err(|error| failed(interface, &error))?;
-    let link = FdLink::try_from(link).map_err(|_| {
-        KernelError(format!(
+    let Ok(link) = FdLink::try_from(link) else {
+        take_off_netlink(index, mode);
+        return Err(KernelError(format!(
             "{}: this kernel has no links for XDP, so the program would not outlive the daemon; grayxdp needs Linux 5.10",
             interface.name
-        ))
-    })?;
+        )));
+    };
     link.pin(pins.link(index, label(mode)))
         .map(drop)
         .map_err(|error| KernelError(format!("{}: {error}", interface.name)))
+}
+
+/// Takes a program off that was attached by netlink, for want of links.
+fn take_off_netlink(index: u32, mode: XdpMode) {
+    let detached =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
+    let detached = detached.and_then(|runtime| runtime.block_on(detach_by_netlink(index, mode)));
+    if let Err(error) = detached {
+        tracing::error!(%error, interface = index, "the program stays on the interface: `ip link set … xdp off`");
+    }
+}
+
+async fn detach_by_netlink(index: u32, mode: XdpMode) -> Result<(), String> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    // `XDP_FLAGS_…_MODE` of linux/if_link.h.
+    let flags = match mode {
+        XdpMode::Default => 0,
+        XdpMode::Skb => 1 << 1,
+        XdpMode::Driver => 1 << 2,
+        XdpMode::Hardware => 1 << 3,
+    };
+    let nothing = vec![LinkXdp::Fd(-1), LinkXdp::Flags(flags)];
+    let message = LinkUnspec::new_with_index(index).append_extra_attribute(LinkAttribute::Xdp(nothing)).build();
+    handle.link().set(message).execute().await.map_err(|error| error.to_string())
 }
 
 const fn label(mode: XdpMode) -> &'static str {
@@ -170,7 +201,7 @@ fn os_error(error: &ProgramError) -> Option<i32> {
 fn failed(interface: &Interface, error: &ProgramError) -> KernelError {
     let name = &interface.name;
     KernelError(match os_error(error) {
-        Some(libc::EBUSY) => format!(
+        Some(libc::EBUSY | libc::EEXIST) => format!(
             "{name}: another XDP program is attached already; take it off (`ip link set {name} xdp off`) or leave {name} out"
         ),
         Some(libc::EOPNOTSUPP) => format!("{name}: its driver has no native XDP; use `mode: generic` or `mode: auto`"),

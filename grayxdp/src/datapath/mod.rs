@@ -64,6 +64,8 @@ pub struct Datapath {
     pins: Pins,
     loaded: Loaded,
     links: Links,
+    /// Maps that this start made and nothing is attached to yet.
+    unused: Option<PathBuf>,
 }
 
 /// Everything that belongs to one set of maps.
@@ -86,11 +88,15 @@ impl Datapath {
             links::index_of(&interface.name)?;
         }
         let pins = Pins::open(&settings.pin_dir)?;
-        let loaded = match adoptable(&pins, settings.capacity)? {
-            Some(folder) => Loaded::open(folder, &settings)?,
-            None => Loaded::new(&pins, &settings)?,
+        let (loaded, unused) = match adoptable(&pins, settings.capacity)? {
+            Some(folder) => (Loaded::open(folder, &settings)?, None),
+            None => {
+                let loaded = Loaded::new(&pins, &settings)?;
+                let folder = loaded.folder.clone();
+                (loaded, Some(folder))
+            }
         };
-        Ok(Self { settings, pins, loaded, links: Links::default() })
+        Ok(Self { settings, pins, loaded, links: Links::default(), unused })
     }
 
     /// Whether tables of an earlier daemon lie in a pin folder.
@@ -138,6 +144,10 @@ impl Datapath {
         let old = std::mem::replace(&mut self.loaded, larger);
         tracing::info!(from = %old.folder.display(), to = %self.loaded.folder.display(), "making the kernel's tables larger");
         if self.pins.links()?.is_empty() {
+            if let Some(unused) = &mut self.unused {
+                pins::remove_maps(unused)?;
+                unused.clone_from(&self.loaded.folder);
+            }
             return Ok(());
         }
         let moved = self.attach();
@@ -254,6 +264,7 @@ impl Kernel for Datapath {
     fn attach(&mut self) -> Result<(), KernelError> {
         let program = object::program(&mut self.loaded.live)?;
         self.links.attach(program, &self.pins, &self.settings.interfaces)?;
+        self.unused = None;
         self.remove_old_maps()?;
         let announced = self.loaded.tables().announced();
         for interface in &self.settings.interfaces {
@@ -273,7 +284,19 @@ impl Kernel for Datapath {
 
     fn detach(&mut self) -> Result<(), KernelError> {
         self.links = Links::default();
+        self.unused = None;
         self.pins.remove_all()
+    }
+}
+
+/// A start that did not get as far as attaching leaves nothing behind.
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        if let Some(folder) = self.unused.take()
+            && let Err(error) = self.pins.remove_unused(&folder)
+        {
+            tracing::warn!(%error, "maps that nothing uses stay behind");
+        }
     }
 }
 

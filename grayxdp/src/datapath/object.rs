@@ -149,7 +149,6 @@ fn program_failed(error: &ProgramError) -> KernelError {
                 "no right to load the program: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into(),
             );
         }
-        eprintln!("{verifier_log}");
         tracing::debug!(%verifier_log, "verifier");
         return KernelError(format!(
             "this kernel refuses the program ({io_error}): grayxdp needs Linux 5.10 or newer; GRAYXDP_LOG=debug shows why"

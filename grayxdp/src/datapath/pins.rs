@@ -4,7 +4,8 @@
 //! get the next number; those of the program that the links run are the live ones.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -28,10 +29,11 @@ pub(super) const NATIVE: &str = "native";
 /// Mode of a link that runs after the kernel has made a socket buffer.
 pub(super) const GENERIC: &str = "generic";
 
-/// The pin folder of this layout.
-#[derive(Clone, Debug)]
+/// The pin folder of this layout, held by one process at a time.
+#[derive(Debug)]
 pub(super) struct Pins {
     root: PathBuf,
+    _lock: File,
 }
 
 /// A link that an earlier daemon pinned.
@@ -63,10 +65,11 @@ impl Pins {
                 folder.display()
             )));
         }
+        let lock = lock(folder)?;
         refuse_other_layouts(folder)?;
         let root = folder.join(format!("abi-{ABI_VERSION}"));
         fs::create_dir_all(&root).map_err(failed)?;
-        Ok(Self { root })
+        Ok(Self { root, _lock: lock })
     }
 
     /// Whether anything of this layout is pinned under a folder.
@@ -124,6 +127,14 @@ impl Pins {
         }
         fs::remove_dir(&self.root).map_err(|error| unreadable(&self.root, &error.to_string()))
     }
+
+    /// Removes a folder of maps that no link ever worked on, and what is empty without it.
+    pub(super) fn remove_unused(&self, maps: &Path) -> Result<(), KernelError> {
+        remove_maps(maps)?;
+        // It stays where it holds something.
+        let _ = fs::remove_dir(&self.root);
+        Ok(())
+    }
 }
 
 /// Removes a folder of pinned maps.
@@ -146,6 +157,20 @@ pub(super) fn uses(program: &ProgramInfo, folder: &Path) -> bool {
     let control = MapInfo::from_pin(folder.join(maps::CONTROL)).ok().map(|info| info.id());
     let used = program.map_ids().ok().flatten().unwrap_or_default();
     control.is_some_and(|id| used.contains(&id))
+}
+
+/// Two daemons with one pin folder would each move the links to its own program.
+fn lock(folder: &Path) -> Result<File, KernelError> {
+    let unusable = |error: io::Error| unreadable(folder, &error.to_string());
+    let opened = File::open(folder).map_err(unusable)?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(KernelError(format!(
+            "{}: another grayxdp daemon uses this pinDir; stop it, or give this one a pinDir of its own",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
 }
 
 fn refuse_other_layouts(folder: &Path) -> Result<(), KernelError> {

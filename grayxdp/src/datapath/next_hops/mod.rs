@@ -28,10 +28,10 @@ use crate::model::kernel::KernelError;
 
 /// Changes come in bursts: after the first, wait this long for the others.
 const BURST: Duration = Duration::from_millis(20);
-/// How often missing and stale neighbours are asked for.
+/// How often missing neighbours are asked for.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// Rounds of asking for missing neighbours between two of asking for known ones.
-const ROUNDS_PER_REFRESH: u32 = 15;
+/// Rounds of asking for missing neighbours between two of probing known ones.
+const ROUNDS_PER_REFRESH: u32 = 10;
 
 /// What the thread is told.
 enum Order {
@@ -199,8 +199,10 @@ impl Watcher {
     async fn ask(&mut self) {
         self.round = (self.round + 1) % ROUNDS_PER_REFRESH;
         for (interface, neighbour) in self.mirror.needed_neighbours() {
-            if self.round == 0 || !self.mirror.neighbours.contains_key(&(interface, neighbour)) {
+            if !self.mirror.neighbours.contains_key(&(interface, neighbour)) {
                 netlink::resolve(&self.handle, interface, neighbour).await;
+            } else if self.round == 0 {
+                netlink::probe(&self.handle, interface, neighbour).await;
             }
         }
     }

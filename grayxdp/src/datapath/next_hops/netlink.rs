@@ -157,10 +157,18 @@ async fn way_to(handle: &Handle, destination: Ipv4Addr) -> Option<Via> {
     Some(via_of(&answer))
 }
 
-/// Asks the kernel to resolve a neighbour, or to see whether a stale one still answers.
+/// Asks the kernel to resolve a neighbour that it does not know.
 pub(super) async fn resolve(handle: &Handle, interface: u32, neighbour: Ipv4Addr) {
     let request = handle.neighbours().add(interface, IpAddr::V4(neighbour)).flags(NeighbourFlags::Use);
     if let Err(error) = request.state(NeighbourState::None).replace().execute().await {
+        tracing::debug!(%neighbour, interface, %error, "neighbour was not asked for");
+    }
+}
+
+/// Asks the kernel to see now whether a known neighbour still answers; it stays in use until three probes are lost.
+pub(super) async fn probe(handle: &Handle, interface: u32, neighbour: Ipv4Addr) {
+    let request = handle.neighbours().add(interface, IpAddr::V4(neighbour)).state(NeighbourState::Probe);
+    if let Err(error) = request.replace().execute().await {
         tracing::debug!(%neighbour, interface, %error, "neighbour was not asked for");
     }
 }

@@ -1,0 +1,17 @@
+//! End to end: the real daemon and commands, real clients and servers, in a lab of namespaces.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod changes;
+mod conflicts;
+mod elsewhere;
+mod inputs;
+mod intruders;
+mod metrics;
+mod neighbours;
+mod old_kernel;
+mod rollouts;
+mod rollouts_restarted;
+mod servers;
+mod split;
+mod survive;
