@@ -111,7 +111,7 @@ impl Owner {
                     }
                     let stable = held::heaviest(service, &initial);
                     let versions = service.versions.iter().map(|version| version.name.clone()).collect();
-                    held::next(&ServiceRecord { stable, versions, ..from.clone() }, service, initial, 0)
+                    held::next(&ServiceRecord { stable, versions, ..from.clone() }, service, initial, None)
                 }
             };
             (name.clone(), record)

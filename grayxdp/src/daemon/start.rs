@@ -13,7 +13,7 @@ use crate::{
     daemon::{
         clock::Clock,
         engine::journaled,
-        held,
+        held::{self, Dealer},
         layout::Layout,
         meter::Meter,
         owner::{Engine, Owner, Problems},
@@ -263,7 +263,7 @@ fn restored(record: ServiceRecord, service: &Service, running: Option<&State>) -
         Some(state) if state.restored_weight() < held::weight(&record, state.candidate()) => {
             let weight = state.restored_weight();
             let shares = [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)];
-            held::next(&record, service, shares.into(), state.number)
+            held::next(&record, service, shares.into(), Some(Dealer::of(state)))
         }
         Some(_) | None => record,
     }
