@@ -16,9 +16,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(crate) fn dist() -> anyhow::Result<()> {
     setup::setup(Purpose::Build)?;
     run(cargo()
-        .args(["build", "--package", "grayxdp", "--release", "--target", TARGET])
+        .args(["build", "--package", "grayxdp", "--profile", "dist", "--target", TARGET])
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static"))?;
-    let binary = target().join(TARGET).join("release/grayxdp");
+    let binary = target().join(TARGET).join("dist/grayxdp");
     ensure!(
         is_static(&fs::read(&binary)?)?,
         "{} still needs shared libraries: the C library's static archive is missing",

@@ -18,6 +18,9 @@ const LAST_SERVICE: u16 = 4_096;
 /// Greatest number of a version or a backend.
 const LAST: u16 = u16::MAX;
 
+/// Numbers that are used before any comes again.
+const LEAST_ROUND: u16 = 64;
+
 /// All numbers are in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("all {limit} numbers of {what} are in use; remove some {what} by a reload first, then add the new ones")]
@@ -48,6 +51,8 @@ pub struct BackendKey {
     pub address: SocketAddrV4,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// The virtual endpoint: a backend of another one is another backend, because its record in the kernel differs.
+    pub virtual_address: SocketAddrV4,
 }
 
 impl BackendKey {
@@ -58,6 +63,7 @@ impl BackendKey {
             version: version.name.clone(),
             address: SocketAddrV4::new(backend.address, backend.port.unwrap_or(service.port)),
             protocol: service.protocol,
+            virtual_address: SocketAddrV4::new(service.vip, service.port),
         })
     }
 }
@@ -99,14 +105,18 @@ impl<K: Clone + Ord> Default for Numbers<K> {
 }
 
 impl<K: Clone + Ord> Numbers<K> {
-    /// Gives each new key the next free number after the last one given, from 1 to `last` and round.
+    /// Gives each new key the next free number after the last one given, and round.
+    ///
+    /// The round is twice as long as there are keys: a number comes again late, and numbers stay small however often keys
+    /// change, because the kernel's tables are as long as the greatest number.
     fn assign(&mut self, keys: impl IntoIterator<Item = K>, last: u16) -> Option<()> {
         for key in keys {
             if self.by_key.contains_key(&key) {
                 continue;
             }
-            let after = (self.cursor..last).map(|number| number + 1);
-            let number = after.chain(1..=self.cursor).find(|number| !self.by_number.contains_key(number))?;
+            let round = u16::try_from(self.by_key.len() * 2).unwrap_or(last).clamp(LEAST_ROUND, last);
+            let after = (self.cursor..round).map(|number| number + 1);
+            let number = after.chain(1..=round).find(|number| !self.by_number.contains_key(number))?;
             self.cursor = number;
             self.by_number.insert(number, key.clone());
             self.by_key.insert(key, number);
@@ -241,12 +251,23 @@ mod tests {
     #[test]
     fn freed_numbers_come_again_after_all_others() {
         let mut numbers = Numbers::<u32>::default();
-        numbers.assign(0..4, 5).expect("room");
-        numbers.retain(&[0, 2, 3].into());
-        numbers.assign([10], 5).expect("the fifth");
-        numbers.assign([11], 5).expect("the second, freed");
-        assert_eq!((numbers.by_key[&10], numbers.by_key[&11]), (5, 2));
-        assert_eq!(numbers.assign([12], 5), None);
+        numbers.assign(0..63, 64).expect("room");
+        numbers.retain(&(0..63).filter(|key| *key != 1).collect());
+        numbers.assign([100], 64).expect("the last");
+        numbers.assign([101], 64).expect("the second, freed");
+        assert_eq!((numbers.by_key[&100], numbers.by_key[&101]), (64, 2));
+        assert_eq!(numbers.assign([102], 64), None);
+    }
+
+    #[test]
+    fn numbers_stay_small_however_often_keys_change() {
+        let mut numbers = Numbers::<u32>::default();
+        for change in 0..1_000 {
+            let keys: BTreeSet<u32> = (change * 7..change * 7 + 100).collect();
+            numbers.retain(&keys);
+            numbers.assign(keys, LAST).expect("room");
+        }
+        assert!(numbers.by_number.keys().all(|number| *number <= 200), "{:?}", numbers.by_number.keys().last());
     }
 
     #[test]

@@ -239,24 +239,4 @@ mod tests {
             }
         }
     }
-
-    /// Prints the time of 100 services × 2 versions × 100 backends: `cargo test --release -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement, of use in release builds only"]
-    fn two_hundred_tables_of_a_hundred_backends_are_built_in_time() {
-        let pools: Vec<Vec<SlotBackend>> = (0..200_u32)
-            .map(|n| {
-                let mut backends = pool(&[1; 100]);
-                backends.iter_mut().for_each(|backend| {
-                    backend.address = Ipv4Addr::from_bits(backend.address.to_bits() + (n << 8));
-                });
-                backends
-            })
-            .collect();
-        let start = std::time::Instant::now();
-        let tables: Vec<_> = pools.iter().map(|backends| slot_table(backends)).collect();
-        let elapsed = start.elapsed();
-        println!("{} tables in {elapsed:?}", tables.len());
-        assert!(elapsed < std::time::Duration::from_millis(150), "{elapsed:?}");
-    }
 }

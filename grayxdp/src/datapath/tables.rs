@@ -43,6 +43,8 @@ pub(super) struct Tables {
     live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
     /// Live backends.
     backends: BTreeMap<BackendId, Ipv4Addr>,
+    /// Backends that went, and the grace period that lets their ids come again.
+    leaving: BTreeMap<BackendId, u64>,
     regions: Pool,
     records: Pool,
     slot_tables: Pool,
@@ -91,6 +93,7 @@ impl Tables {
             entries,
             live,
             backends,
+            leaving: BTreeMap::new(),
             region,
             grace,
             memory,
@@ -191,8 +194,13 @@ impl Tables {
         u16::try_from(index).ok().map(|index| TableRef::new(index, is_narrow))
     }
 
-    /// Writes the records of backends that are not live yet; a live one's identity never changes under its id.
+    /// Writes the records of backends; a live one's identity never changes under its id, and the record of one that went
+    /// is not written over while packets may still meet it.
     fn write_backends(&mut self, service: &WantedService, version: &WantedVersion) {
+        if version.backends.iter().any(|backend| self.leaving.contains_key(&backend.id)) {
+            self.grace.wait();
+            self.leaving.clear();
+        }
         let virtual_end = (raw(service.vip), service.port.to_be());
         for backend in &version.backends {
             let end = (raw(backend.address), backend.port.to_be());
@@ -234,7 +242,7 @@ impl Tables {
         live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
         backends: BTreeMap<BackendId, Ipv4Addr>,
     ) {
-        self.backends = backends;
+        let old_backends = std::mem::replace(&mut self.backends, backends);
         if entries == self.entries && self.region.is_some() {
             self.live = live;
             return;
@@ -255,7 +263,11 @@ impl Tables {
         let old_region = self.region.replace(region);
         let old = std::mem::replace(&mut self.live, live);
         self.entries = entries;
-        self.retire(old_region, &old);
+        let ticket = self.retire(old_region, &old);
+        let ended = self.grace.ended();
+        self.leaving.retain(|_, ticket| *ticket > ended);
+        let gone = old_backends.into_keys().filter(|id| !self.backends.contains_key(id));
+        self.leaving.extend(gone.map(|id| (id, ticket)));
     }
 
     /// The one write that switches. The filter holds old and new addresses while packets may meet either directory.
@@ -267,7 +279,7 @@ impl Tables {
         self.memory.control.store(0, filter, addresses.0);
     }
 
-    fn retire(&mut self, region: Option<u32>, old: &BTreeMap<ServiceId, (u32, ServiceRecord)>) {
+    fn retire(&mut self, region: Option<u32>, old: &BTreeMap<ServiceId, (u32, ServiceRecord)>) -> u64 {
         let ticket = self.grace.begin();
         if let Some(region) = region {
             self.regions.retire(ticket, region);
@@ -283,6 +295,7 @@ impl Tables {
         for table in gone_tables {
             self.slot_tables.retire(ticket, table);
         }
+        ticket
     }
 
     /// What the live directory leads to.

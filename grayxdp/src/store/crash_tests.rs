@@ -14,13 +14,13 @@ use super::{
 
 /// Set for the process that is to be killed: the journal's path.
 const VICTIM: &str = "GRAYXDP_TEST_VICTIM";
+/// The test below, which starts itself as that process.
+const THIS: &str = "store::crash_tests::a_killed_writer_leaves_all_that_was_acknowledged_and_no_half";
 
-/// Writes without end, event n and epoch n in one transaction, and says n when it is written.
-#[test]
-#[ignore = "the process that the test below kills"]
-fn victim_writes_until_it_is_killed() {
-    let Ok(path) = std::env::var(VICTIM) else { return };
-    let mut journal = Journal::open(Path::new(&path)).expect("a sound journal");
+/// The process that is to be killed: writes without end, event n and epoch n in one transaction, and says n when it is
+/// written.
+fn write_until_killed(path: &Path) -> ! {
+    let mut journal = Journal::open(path).expect("a sound journal");
     loop {
         let written: Result<u64, StoreError> = journal.transaction(|journal| {
             let id = journal.append_event(&event(1, "written"))?;
@@ -33,12 +33,15 @@ fn victim_writes_until_it_is_killed() {
 
 #[test]
 fn a_killed_writer_leaves_all_that_was_acknowledged_and_no_half() {
+    if let Some(path) = std::env::var_os(VICTIM) {
+        write_until_killed(Path::new(&path));
+    }
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("journal.db");
     let mut before = 0;
     for round in 0..6_u64 {
         let mut victim = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "store::crash_tests::victim_writes_until_it_is_killed", "--ignored", "--nocapture"])
+            .args(["--exact", THIS, "--nocapture"])
             .env(VICTIM, &path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -52,8 +52,17 @@ struct Memory {
     counters: BTreeMap<BackendId, BackendCounters>,
     broken: bool,
     panics: bool,
+    /// Writes after which the daemon dies, before or after the last of them.
+    dies_at: Option<(u32, Moment)>,
     attached: bool,
     detached: bool,
+}
+
+/// When a daemon dies at a write.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moment {
+    Before,
+    After,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -72,6 +81,11 @@ impl Kernel for FakeKernel {
             return Err(KernelError("no memory for the tables; free some".to_owned()));
         }
         memory.publishes += 1;
+        let dies = memory.dies_at.filter(|(write, _)| *write == memory.publishes).map(|(_, moment)| moment);
+        if dies == Some(Moment::Before) {
+            drop(memory);
+            panic!("killed on purpose");
+        }
         memory.wanted = wanted.clone();
         let published = wanted.services.iter().map(|service| Published {
             id: service.id,
@@ -81,6 +95,8 @@ impl Kernel for FakeKernel {
             rollout: service.rollout,
         });
         memory.published = published.collect();
+        drop(memory);
+        assert_ne!(dies, Some(Moment::After), "killed on purpose");
         Ok(())
     }
 

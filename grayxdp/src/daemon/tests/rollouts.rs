@@ -131,3 +131,40 @@ fn an_action_that_does_not_fit_is_refused_in_one_line() {
     let error = refused(ask(&mut owner, change("recsys-v3", RolloutAction::Resume)));
     assert_eq!(error.message, "there is no rollout `recsys-v3`; did you mean `recsys-v2`?");
 }
+
+/// A daemon dies at its n-th write to the kernel; what the next one makes of it, and what the kernel held in between.
+fn killed(refusing: bool, write: u32, moment: Moment) -> Option<(Host, Owner, u16)> {
+    let mut host = Host::new();
+    if refusing {
+        host.refusing = vec!["v2"];
+    }
+    host.kernel.memory().dies_at = Some((write, moment));
+    let run = std::panic::AssertUnwindSafe(|| {
+        let mut owner = host.start();
+        start_rollout(&mut owner, canary()).expect("a rollout");
+        host.seconds(&mut owner, 40);
+    });
+    std::panic::catch_unwind(run).err()?;
+    host.kernel.memory().dies_at = None;
+    let between = host.candidate_buckets();
+    let owner = host.start();
+    Some((host, owner, between))
+}
+
+#[test]
+fn a_daemon_that_dies_at_any_write_to_the_kernel_goes_on_where_it_was_and_exposes_no_more() {
+    for (refusing, end) in [(false, RolloutState::Promoted), (true, RolloutState::RolledBack)] {
+        for moment in [Moment::Before, Moment::After] {
+            let mut kills = 0;
+            // The first write is that of the start.
+            while let Some((host, mut owner, between)) = killed(refusing, kills + 2, moment) {
+                kills += 1;
+                let what = format!("{end:?}, write {kills}, {moment:?}");
+                assert!(host.candidate_buckets() <= between, "{what}");
+                host.seconds(&mut owner, 60);
+                assert_eq!(state(&mut owner), end, "{what}: {}", rollout(&mut owner, "recsys-v2").message);
+            }
+            assert_eq!(kills, if refusing { 2 } else { 3 });
+        }
+    }
+}
