@@ -14,6 +14,12 @@ use crate::{
     store::{ServiceRecord, StoreError},
 };
 
+/// Whether this network namespace has an interface.
+fn is_here(interface: &str) -> bool {
+    use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+    socket(AddressFamily::INET, SocketType::DGRAM, None).is_ok_and(|socket| name_to_index(socket, interface).is_ok())
+}
+
 impl Owner {
     pub(super) fn reload(
         &mut self,
@@ -71,7 +77,16 @@ impl Owner {
         let path = self.config_path.display();
         let text = std::fs::read_to_string(&self.config_path)
             .map_err(|error| ApiError::input(format!("{path}: cannot be read: {error}")))?;
-        config::load_config(&text, &path.to_string()).map_err(|error| ApiError::input(error.to_string()))
+        let config =
+            config::load_config(&text, &path.to_string()).map_err(|error| ApiError::input(error.to_string()))?;
+        let known = &self.layout.config.interfaces;
+        let mut new = config.interfaces.iter().filter(|interface| !known.contains(interface));
+        match new.find(|interface| !is_here(&interface.name)) {
+            Some(missing) => {
+                Err(ApiError::input(format!("{path}: no interface `{}` here: see `ip link`", missing.name)))
+            }
+            None => Ok(config),
+        }
     }
 
     /// Running rollouts that the new configuration has no room for: rollout, service, why.

@@ -138,12 +138,13 @@ impl Owner {
     fn settle(&mut self, told: Vec<(Name, Found)>) -> Result<(), StartError> {
         self.layout.publish(self.kernel.as_mut())?;
         let layout = &self.layout;
+        let known: Vec<Name> = self.journal.services()?.into_iter().map(|known| known.name).collect();
+        let new: Vec<Name> = layout.services.keys().filter(|name| !known.contains(name)).cloned().collect();
         let quiet: Vec<_> = layout.services.iter().filter(|(name, _)| self.running(name).is_none()).collect();
         self.journal.transaction(|journal| -> Result<(), StoreError> {
             journal.save_ids(&layout.ids)?;
-            let known = journal.services()?;
-            let gone = known.iter().filter(|known| !layout.services.contains_key(&known.name));
-            gone.map(|gone| &gone.name).try_for_each(|name| journal.forget(name))?;
+            let gone = known.iter().filter(|name| !layout.services.contains_key(name));
+            gone.into_iter().try_for_each(|name| journal.forget(name))?;
             quiet.iter().try_for_each(|(name, record)| journal.adopt(name, record))
         })?;
         for (name, found) in told {
@@ -156,8 +157,19 @@ impl Owner {
             }
         }
         self.fail_the_homeless();
-        self.kernel.attach()?;
+        if let Err(error) = self.kernel.attach() {
+            self.forget(&new);
+            return Err(error.into());
+        }
         Ok(())
+    }
+
+    /// A first start that is refused leaves no weights: those of the file are still the initial ones.
+    fn forget(&mut self, services: &[Name]) {
+        let forgotten = self.journal.transaction(|journal| -> Result<(), StoreError> {
+            services.iter().try_for_each(|service| journal.forget(service))
+        });
+        self.note_journal(forgotten);
     }
 
     /// Rollouts of what the configuration no longer has cannot go on.
