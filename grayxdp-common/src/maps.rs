@@ -16,6 +16,10 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const REASONS: &str = "REASONS";
 /// Routes of replies by longest destination prefix.
 pub const ROUTES: &str = "ROUTES";
+/// One [`crate::records::RouteHeads`]: for most clients the route is known from the first half of their address.
+pub const ROUTE_HEADS: &str = "ROUTE_HEADS";
+/// Routes that the heads name.
+pub const ROUTE_LEAVES: &str = "ROUTE_LEAVES";
 /// Next hops of on-link clients by address.
 pub const NEIGHBOURS: &str = "NEIGHBOURS";
 /// Ethernet addresses of the attached interfaces by interface index.
@@ -26,8 +30,21 @@ pub const LOG: &str = "AYA_LOGS";
 pub const EXPLANATION: &str = "EXPLANATION";
 
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 11] =
-    [CONTROL, DIRECTORY, SERVICES, SLOTS, BACKENDS, COUNTERS, REASONS, ROUTES, NEIGHBOURS, INTERFACES, LOG];
+pub const PINNED: [&str; 13] = [
+    CONTROL,
+    DIRECTORY,
+    SERVICES,
+    SLOTS,
+    BACKENDS,
+    COUNTERS,
+    REASONS,
+    ROUTES,
+    NEIGHBOURS,
+    INTERFACES,
+    LOG,
+    ROUTE_HEADS,
+    ROUTE_LEAVES,
+];
 
 /// Name of the XDP program in the object file.
 pub const PROGRAM: &str = "grayxdp";

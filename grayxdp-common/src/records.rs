@@ -202,8 +202,11 @@ pub struct ServiceRecord {
     pub epoch: u64,
     /// Number of the rollout that applied this record; 0: none.
     pub rollout: u64,
+    /// For a narrow table whose backend ids follow one another, the first of them: then a slot's byte is added to it. 0
+    /// for any other table.
+    pub first_backends: [u16; 2],
     /// Room for what comes later.
-    pub reserved: [u64; 4],
+    pub reserved: [u16; 14],
 }
 
 map_value!(ServiceRecord, size 64);
@@ -221,7 +224,8 @@ impl ServiceRecord {
         flags: 0,
         epoch: 0,
         rollout: 0,
-        reserved: [0; 4],
+        first_backends: [0; 2],
+        reserved: [0; 14],
     };
 }
 
@@ -298,19 +302,30 @@ impl SlotTable {
         (table, is_narrow)
     }
 
-    /// The backend id in a slot below [`crate::SLOTS`].
+    /// The first of a narrow table's backend ids if they follow one another; else 0.
+    #[cfg(feature = "user")]
+    #[must_use]
+    pub fn first_backend(&self) -> u16 {
+        let used =
+            self.backends.iter().rposition(|&id| id != 0).map_or(&self.backends[..0], |last| &self.backends[..=last]);
+        match used {
+            [first, ..] if used.iter().zip(*first..).all(|(&id, expected)| id == expected) => *first,
+            _ => 0,
+        }
+    }
+
+    /// The backend id in a slot below [`crate::SLOTS`]; `first` is [`SlotTable::first_backend`].
     #[inline(always)]
     #[must_use]
-    pub fn backend(&self, slot: u16, is_narrow: bool) -> u16 {
+    pub fn backend(&self, slot: u16, is_narrow: bool, first: u16) -> u16 {
         let slot = slot as usize & (SLOT_TABLE_LEN - 1);
-        if is_narrow {
-            let bytes = core::ptr::from_ref(&self.slots).cast::<u8>();
-            // SAFETY: the slot is below the number of words by the mask, and the table has twice as many bytes.
-            let local = unsafe { bytes.add(slot).read() };
-            self.backends[local as usize]
-        } else {
-            self.slots[slot]
+        if !is_narrow {
+            return self.slots[slot];
         }
+        let bytes = core::ptr::from_ref(&self.slots).cast::<u8>();
+        // SAFETY: the slot is below the number of words by the mask, and the table has twice as many bytes.
+        let local = unsafe { bytes.add(slot).read() };
+        if first == 0 { self.backends[local as usize] } else { first.wrapping_add(local as u16) }
     }
 }
 
@@ -414,6 +429,26 @@ pub struct Route {
 
 map_value!(Route, size 24);
 
+/// Blocks of addresses that share their first sixteen bits.
+pub const BLOCKS: usize = 1 << 16;
+
+/// For each block the number of its route in the leaves map plus one; 0 where routes differ within the block, then the
+/// routes map knows.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteHeads(pub [u16; BLOCKS]);
+
+map_value!(RouteHeads, size 131_072);
+
+impl RouteHeads {
+    /// The block of an address as it lies in a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn block(address: u32) -> u16 {
+        (u32::from_be(address) >> 16) as u16
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,8 +472,14 @@ mod tests {
             let ids: std::vec::Vec<u16> = (0..crate::SLOTS).map(|slot| 7 + (slot % backends) as u16).collect();
             let (table, is_narrow) = SlotTable::new(&ids);
             assert_eq!(is_narrow, backends <= 256);
-            assert!((0..crate::SLOTS).all(|slot| table.backend(slot as u16, is_narrow) == ids[slot]));
+            assert_eq!(table.first_backend(), if is_narrow { 7 } else { 0 });
+            for first in [0, table.first_backend()] {
+                assert!((0..crate::SLOTS).all(|slot| table.backend(slot as u16, is_narrow, first) == ids[slot]));
+            }
         }
+        let with_a_gap: std::vec::Vec<u16> = (0..crate::SLOTS).map(|slot| [3, 4, 9][slot % 3]).collect();
+        assert_eq!(SlotTable::new(&with_a_gap).0.first_backend(), 0);
+        assert_eq!(SlotTable::new(&[0; 10]).0.first_backend(), 0);
     }
 
     #[test]

@@ -70,9 +70,12 @@ fn choose(packet: &Packet, service: &ServiceRecord) -> Option<u16> {
     let hash = FlowHash::of(&flow, &tables::hash_key());
     let (bucket, slot) = (hash.bucket(), hash.slot());
     let index = service.split.version_of(bucket);
-    let (table, version) =
-        if index == 0 { (service.tables[0], service.versions[0]) } else { (service.tables[1], service.versions[1]) };
-    let id = tables::backend_of_slot(table, slot)?;
+    let (table, first, version) = if index == 0 {
+        (service.tables[0], service.first_backends[0], service.versions[0])
+    } else {
+        (service.tables[1], service.first_backends[1], service.versions[1])
+    };
+    let id = tables::backend_of_slot(table, first, slot)?;
     tables::note(|explanation| {
         explanation.hash = hash.0;
         explanation.bucket = bucket;

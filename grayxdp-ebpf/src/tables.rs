@@ -11,7 +11,9 @@ use grayxdp_common::{
     hash::HashKey,
     ids::ServiceId,
     reason::Reason,
-    records::{BackendRecord, Control, InterfaceRecord, NextHop, Route, ServiceRecord, SlotTable, TableRef},
+    records::{
+        BackendRecord, Control, InterfaceRecord, NextHop, Route, RouteHeads, ServiceRecord, SlotTable, TableRef,
+    },
 };
 
 /// User space writes single words of such a map.
@@ -35,6 +37,10 @@ static COUNTERS: PerCpuArray<BackendCounters> = PerCpuArray::with_max_entries(1,
 static REASONS: PerCpuArray<ReasonCounters> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "ROUTES")]
 static ROUTES: LpmTrie<u32, Route> = LpmTrie::with_max_entries(1, NO_PREALLOC);
+#[map(name = "ROUTE_HEADS")]
+static ROUTE_HEADS: Array<RouteHeads> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "ROUTE_LEAVES")]
+static ROUTE_LEAVES: Array<Route> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "NEIGHBOURS")]
 static NEIGHBOURS: HashMap<u32, NextHop> = HashMap::with_max_entries(1, 0);
 #[map(name = "INTERFACES")]
@@ -99,8 +105,8 @@ pub(crate) fn service(index: u32) -> Option<&'static ServiceRecord> {
 
 /// The backend id in a slot of a table.
 #[inline(always)]
-pub(crate) fn backend_of_slot(table: TableRef, slot: u16) -> Option<u16> {
-    SLOTS.get(table.index()).map(|slots| slots.backend(slot, table.is_narrow()))
+pub(crate) fn backend_of_slot(table: TableRef, first: u16, slot: u16) -> Option<u16> {
+    SLOTS.get(table.index()).map(|slots| slots.backend(slot, table.is_narrow(), first))
 }
 
 /// A backend.
@@ -139,6 +145,11 @@ pub(crate) fn count_reason(service: ServiceId, reason: Reason) -> u64 {
 /// The route to a client.
 #[inline(always)]
 pub(crate) fn route(address: u32) -> Option<&'static Route> {
+    if let Some(heads) = ROUTE_HEADS.get(0)
+        && let Some(leaf) = heads.0[usize::from(RouteHeads::block(address))].checked_sub(1)
+    {
+        return ROUTE_LEAVES.get(u32::from(leaf));
+    }
     ROUTES.get(Key::new(32, address))
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use aya::{
-    maps::{LpmTrie, Map, MapData},
+    maps::{Array, LpmTrie, Map, MapData},
     programs::ProgramFd,
 };
 use grayxdp::{
@@ -14,7 +14,7 @@ use grayxdp::{
 use grayxdp_common::{
     hash::HashKey,
     maps,
-    records::{Route, RouteKind},
+    records::{BLOCKS, Route, RouteHeads, RouteKind},
 };
 
 use crate::bench::harness;
@@ -60,6 +60,9 @@ impl Subject {
                 routes.remove(&key)?;
             }
         }
+        let data = MapData::from_pin(self.datapath.map_folder().join(maps::ROUTE_HEADS))?;
+        let mut heads: Array<MapData, RouteHeads> = Map::Array(data).try_into()?;
+        heads.set(0, RouteHeads([0; BLOCKS]), 0)?;
         Ok(())
     }
 

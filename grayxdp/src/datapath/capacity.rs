@@ -30,6 +30,8 @@ pub(super) const NEIGHBOURS: u32 = 4_096;
 const INTERFACES: u32 = 64;
 /// Bytes of messages that wait to be read.
 const LOG_BYTES: u32 = 1 << 17;
+/// Different routes that heads can name at a time, and room so that a number comes again late.
+pub(super) const ROUTE_LEAVES: u32 = 4_096;
 
 impl Capacity {
     /// What a set of services needs.
@@ -66,7 +68,7 @@ impl Capacity {
     }
 
     /// Entries of each map.
-    pub(super) fn entries(self) -> [(&'static str, u32); 11] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 13] {
         let spare_tables = (self.versions / 5).max(8);
         [
             (maps::CONTROL, 1),
@@ -80,6 +82,8 @@ impl Capacity {
             (maps::NEIGHBOURS, NEIGHBOURS),
             (maps::INTERFACES, INTERFACES),
             (maps::LOG, LOG_BYTES),
+            (maps::ROUTE_HEADS, 1),
+            (maps::ROUTE_LEAVES, ROUTE_LEAVES),
         ]
     }
 }

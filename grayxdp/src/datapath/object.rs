@@ -81,6 +81,8 @@ fn expected(name: &str) -> Shape {
         maps::REASONS => per_cpu(size_of::<counters::ReasonCounters>()),
         maps::NEIGHBOURS => hash(size_of::<records::NextHop>()),
         maps::INTERFACES => hash(size_of::<records::InterfaceRecord>()),
+        maps::ROUTE_HEADS => array(size_of::<records::RouteHeads>()),
+        maps::ROUTE_LEAVES => array(size_of::<records::Route>()),
         maps::LOG => Shape { kind: RING_BUFFER, key: 0, value: 0, flags: 0 },
         maps::ROUTES => Shape { kind: LPM_TRIE, key: 8, value: size_of::<records::Route>() as u32, flags: NO_PREALLOC },
         other => unreachable!("no map is named {other}"),

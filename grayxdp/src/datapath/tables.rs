@@ -62,6 +62,13 @@ pub(super) enum TablesError {
     Full(&'static str),
 }
 
+/// A slot table in its place.
+#[derive(Clone, Copy)]
+struct Placed {
+    table: TableRef,
+    first_backend: u16,
+}
+
 /// What one switch changes.
 #[derive(Default)]
 struct Staged {
@@ -151,7 +158,7 @@ impl Tables {
     /// Builds a service's tables aside; false where a pool is empty.
     fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> bool {
         let before = self.live.get(&service.id).copied();
-        let mut tables = [TableRef(0); 2];
+        let mut tables = [Placed { table: TableRef(0), first_backend: 0 }; 2];
         for (index, version) in service.versions.iter().enumerate() {
             let old = before.as_ref().and_then(|(_, record)| table_of(record, version.id));
             match self.stage_slots(version, old, staged) {
@@ -179,19 +186,20 @@ impl Tables {
         true
     }
 
-    fn stage_slots(&mut self, version: &WantedVersion, old: Option<TableRef>, staged: &mut Staged) -> Option<TableRef> {
+    fn stage_slots(&mut self, version: &WantedVersion, old: Option<Placed>, staged: &mut Staged) -> Option<Placed> {
         let ids: Vec<u16> = version.slots.iter().take(SLOTS).map(|id| id.0).collect();
         let (table, is_narrow) = SlotTable::new(&ids);
         if let Some(old) = old
-            && old.is_narrow() == is_narrow
-            && self.memory.slots.holds(old.index(), &table)
+            && old.table.is_narrow() == is_narrow
+            && self.memory.slots.holds(old.table.index(), &table)
         {
             return Some(old);
         }
         let index = self.slot_tables.take(&self.grace)?;
         self.memory.slots.write(index, &table);
         staged.fresh_tables.push(index);
-        u16::try_from(index).ok().map(|index| TableRef::new(index, is_narrow))
+        let table_ref = TableRef::new(u16::try_from(index).ok()?, is_narrow);
+        Some(Placed { table: table_ref, first_backend: table.first_backend() })
     }
 
     /// Writes the records of backends; a live one's identity never changes under its id, and the record of one that went
@@ -392,11 +400,12 @@ fn address_filter(entries: &Entries) -> AddressFilter {
     addresses.fold(AddressFilter::default(), |filter, address| filter.with(raw(address)))
 }
 
-fn record_of(service: &WantedService, tables: [TableRef; 2]) -> ServiceRecord {
+fn record_of(service: &WantedService, tables: [Placed; 2]) -> ServiceRecord {
     let version = |index: usize| service.versions.get(index).map_or(VersionId::NONE, |version| version.id);
     ServiceRecord {
         split: service.split,
-        tables,
+        tables: tables.map(|placed| placed.table),
+        first_backends: tables.map(|placed| placed.first_backend),
         versions: [version(0), version(1)],
         service: service.id,
         flags: match service.affinity {
@@ -413,8 +422,9 @@ fn used_tables(record: &ServiceRecord) -> BTreeSet<u32> {
     record.tables.into_iter().map(TableRef::index).collect()
 }
 
-fn table_of(record: &ServiceRecord, version: VersionId) -> Option<TableRef> {
-    record.versions.iter().position(|id| *id == version).map(|index| record.tables[index])
+fn table_of(record: &ServiceRecord, version: VersionId) -> Option<Placed> {
+    let index = record.versions.iter().position(|id| *id == version)?;
+    Some(Placed { table: record.tables[index], first_backend: record.first_backends[index] })
 }
 
 /// All entries of the directory for a set of services.

@@ -15,6 +15,7 @@ use grayxdp_common::{
 
 use super::{
     super::{mapped::Mapped, tables::raw},
+    heads::Heads,
     mirror::{Destination, ReplyPlan},
 };
 use crate::model::kernel::KernelError;
@@ -24,6 +25,7 @@ pub(super) struct ReplyMaps {
     routes: LpmTrie<MapData, u32, Route>,
     neighbours: HashMap<MapData, u32, NextHop>,
     interfaces: HashMap<MapData, u32, InterfaceRecord>,
+    heads: Heads,
     written_routes: BTreeMap<Destination, Route>,
     written_neighbours: BTreeMap<Ipv4Addr, NextHop>,
 }
@@ -40,6 +42,10 @@ impl ReplyMaps {
             routes: Map::LpmTrie(open(names::ROUTES)?).try_into().map_err(wrong)?,
             neighbours: Map::HashMap(open(names::NEIGHBOURS)?).try_into().map_err(wrong)?,
             interfaces: Map::HashMap(open(names::INTERFACES)?).try_into().map_err(wrong)?,
+            heads: Heads::new(
+                super::super::mapped(folder, names::ROUTE_HEADS)?,
+                super::super::mapped(folder, names::ROUTE_LEAVES)?,
+            ),
             written_routes: BTreeMap::new(),
             written_neighbours: BTreeMap::new(),
         };
@@ -65,6 +71,7 @@ impl ReplyMaps {
     ) -> Result<(), MapError> {
         self.write_neighbours(&plan.neighbours)?;
         self.write_routes(&plan.routes)?;
+        self.heads.write(&plan.routes);
         self.write_interfaces(links)?;
         write_control(plan, control);
         Ok(())

@@ -1,6 +1,7 @@
 //! Keeps next hops fresh: a thread mirrors the host's routes and neighbours by netlink and writes what follows for the
 //! data path into its maps. XDP traffic itself never makes the kernel probe a neighbour, so the thread asks for it.
 
+mod heads;
 mod maps;
 mod mirror;
 mod netlink;
