@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{self, diff},
-    daemon::{held, layout::Layout, names::not_found, owner::Owner},
+    config::diff,
+    daemon::{held, layout::Layout, names::not_found, owner::Owner, start::read_config},
     model::{
         Name,
         api::{ApiError, ChangeOptions, Done, RolloutAction},
@@ -22,7 +22,7 @@ impl Owner {
         options: &ChangeOptions,
         actor: &str,
     ) -> Result<Done, ApiError> {
-        let config = self.read_config()?;
+        let config = read_config(&self.config_path).map_err(|error| ApiError::input(error.to_string()))?;
         if let Some(unknown) = reset_weights.iter().find(|name| !config.services.iter().any(|s| s.name == **name)) {
             return Err(not_found("service", unknown, config.services.iter().map(|service| &service.name)));
         }
@@ -65,13 +65,6 @@ impl Owner {
             reason,
         });
         Ok(Done { changes, dry_run: false })
-    }
-
-    fn read_config(&self) -> Result<Config, ApiError> {
-        let path = self.config_path.display();
-        let text = std::fs::read_to_string(&self.config_path)
-            .map_err(|error| ApiError::input(format!("{path}: cannot be read: {error}")))?;
-        config::load_config(&text, &path.to_string()).map_err(|error| ApiError::input(error.to_string()))
     }
 
     /// Running rollouts that the new configuration has no room for: rollout, service, why.

@@ -171,3 +171,20 @@ fn detach_waits_for_rollouts_unless_forced() {
     done(ask(&mut owner, Request::Detach { options: force() }));
     assert!(host.kernel.memory().detached && owner.detached);
 }
+
+#[test]
+fn a_reload_waits_for_no_fifo_and_reads_no_device() {
+    let host = Host::new();
+    let mut owner = host.start();
+    let path = host.config_path();
+    let publishes = host.kernel.memory().publishes;
+    std::fs::remove_file(&path).expect("it was there");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils");
+    assert!(made.success());
+    let error = refused(ask(&mut owner, reload(ChangeOptions::default())));
+    assert!(error.message.ends_with("grayxdp.yaml: cannot be read: it is no regular file; name one"), "{error}");
+    std::fs::remove_file(&path).expect("it was there");
+    std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+    assert!(refused(ask(&mut owner, reload(ChangeOptions::default()))).message.contains("no regular file"));
+    assert_eq!(host.kernel.memory().publishes, publishes);
+}
