@@ -109,7 +109,9 @@ fn read(file: &Path) -> Result<String, CliError> {
     let text = text.map_err(|cause| CliError::Input(format!("{} cannot be read: {cause}", file.display())))?;
     if text.len() as u64 > FILE_BYTES {
         let name = file.display();
-        return Err(CliError::Input(format!("{name} is too long; a configuration or plan has at most {FILE_BYTES} bytes")));
+        return Err(CliError::Input(format!(
+            "{name} is too long; a configuration or plan has at most {FILE_BYTES} bytes"
+        )));
     }
     Ok(text)
 }

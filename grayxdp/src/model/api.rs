@@ -88,6 +88,23 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it may change something.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::WeightsSet { .. }
+            | Self::Reload { .. }
+            | Self::RolloutStart { .. }
+            | Self::RolloutChange { .. }
+            | Self::Detach { .. } => true,
+            Self::Status | Self::Events { .. } | Self::Explain { .. } | Self::RolloutList | Self::RolloutGet { .. } => {
+                false
+            }
+        }
+    }
+}
+
 /// What an operator does to a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
