@@ -51,19 +51,7 @@ impl Owner {
             tracing::info!("reload: {change}");
         }
         let message = if changes.is_empty() { "nothing differs".to_owned() } else { changes.join("; ") };
-        let time = crate::model::time::timestamp(self.clock.now().wall);
-        let (actor, reason) = (actor.to_owned(), options.reason.clone());
-        let kind = "reloaded".to_owned();
-        self.event(crate::model::event::Event {
-            id: 0,
-            time,
-            actor,
-            service: None,
-            rollout: None,
-            kind,
-            message,
-            reason,
-        });
+        self.host_event("reloaded", message, actor, options.reason.clone());
         Ok(Done { changes, dry_run: false })
     }
 

@@ -235,6 +235,9 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
 }
 
+/// [`InterfaceStatus::mode`] of an interface that does not carry the program.
+pub const DETACHED: &str = "detached";
+
 /// One interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -188,3 +188,17 @@ fn a_reload_waits_for_no_fifo_and_reads_no_device() {
     assert!(refused(ask(&mut owner, reload(ChangeOptions::default()))).message.contains("no regular file"));
     assert_eq!(host.kernel.memory().publishes, publishes);
 }
+
+#[test]
+fn an_interface_that_lost_the_program_gets_it_again() {
+    let host = Host::new();
+    let mut owner = host.start();
+    host.kernel.memory().attached = false;
+    let warnings = status(&mut owner).warnings;
+    assert!(warnings.iter().any(|warning| warning.starts_with("nothing is served on lo")), "{warnings:?}");
+    host.second(&mut owner);
+    assert!(host.kernel.memory().attached);
+    assert_eq!(status(&mut owner).warnings, Vec::<String>::new());
+    let kinds = events(&mut owner);
+    assert!(kinds.ends_with(&["interfaceLost".to_owned(), "interfaceMended".to_owned()]), "{kinds:?}");
+}
