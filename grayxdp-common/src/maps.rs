@@ -20,12 +20,14 @@ pub const ROUTES: &str = "ROUTES";
 pub const NEIGHBOURS: &str = "NEIGHBOURS";
 /// Ethernet addresses of the attached interfaces by interface index.
 pub const INTERFACES: &str = "INTERFACES";
+/// Rare messages of the program for the daemon's log; the name is that of the `aya-log` crate.
+pub const LOG: &str = "AYA_LOGS";
 /// What the explaining instance found out about the last packet it was shown.
 pub const EXPLANATION: &str = "EXPLANATION";
 
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 10] =
-    [CONTROL, DIRECTORY, SERVICES, SLOTS, BACKENDS, COUNTERS, REASONS, ROUTES, NEIGHBOURS, INTERFACES];
+pub const PINNED: [&str; 11] =
+    [CONTROL, DIRECTORY, SERVICES, SLOTS, BACKENDS, COUNTERS, REASONS, ROUTES, NEIGHBOURS, INTERFACES, LOG];
 
 /// Name of the XDP program in the object file.
 pub const PROGRAM: &str = "grayxdp";

@@ -8,6 +8,7 @@ mod tables;
 mod way;
 
 use aya_ebpf::{EbpfContext, bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
+use aya_log_ebpf::error;
 use core::ffi::c_void;
 
 use grayxdp_common::{
@@ -48,13 +49,24 @@ fn grayxdp(ctx: XdpContext) -> u32 {
         Outcome::NotOurs => xdp_action::XDP_PASS,
         Outcome::Forwarded(hop) => leave(&arrival, &hop),
         Outcome::Counted(service, reason) => {
-            tables::count_reason(service, reason);
+            let count = tables::count_reason(service, reason);
+            if reason == Reason::Fault {
+                report_fault(&ctx, service, count);
+            }
             match reason.fate() {
                 Fate::Dropped => xdp_action::XDP_DROP,
                 Fate::Passed => xdp_action::XDP_PASS,
                 Fate::Answered => xdp_action::XDP_TX,
             }
         }
+    }
+}
+
+/// Tells the daemon of a fault of its own: the first, second, fourth, eighth …, so that a flood of them is a few lines.
+#[inline(always)]
+fn report_fault(ctx: &XdpContext, service: ServiceId, count: u64) {
+    if count.is_power_of_two() {
+        error!(ctx, "service {}: the tables name what is not there; {} packets dropped on one CPU", service.0, count);
     }
 }
 

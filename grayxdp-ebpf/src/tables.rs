@@ -118,21 +118,22 @@ pub(crate) fn count(id: u16, add: impl FnOnce(&mut BackendCounters)) {
     }
 }
 
-/// Counts what became of a packet of a service.
+/// Counts what became of a packet of a service, and says how often this CPU has seen it.
 #[inline(always)]
-pub(crate) fn count_reason(service: ServiceId, reason: Reason) {
+pub(crate) fn count_reason(service: ServiceId, reason: Reason) -> u64 {
     if explains() {
         note(|explanation| {
             explanation.service = service.0;
             explanation.reason = reason as u32 + 1;
         });
-        return;
+        return 0;
     }
-    if let Some(counters) = REASONS.get_ptr_mut(u32::from(service.0)) {
-        // SAFETY: as for `count`.
-        let counters = unsafe { &mut *counters };
-        counters.0[reason.index() % Reason::ROOM] += 1;
-    }
+    let Some(counters) = REASONS.get_ptr_mut(u32::from(service.0)) else { return 0 };
+    // SAFETY: as for `count`.
+    let counters = unsafe { &mut *counters };
+    let count = &mut counters.0[reason.index() % Reason::ROOM];
+    *count += 1;
+    *count
 }
 
 /// The route to a client.

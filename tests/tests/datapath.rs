@@ -3,18 +3,22 @@
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
+use aya::programs::{TestRun as _, TestRunOptions};
 use grayxdp::{
     datapath::{Capacity, Datapath, Settings},
     model::{
         config::{Affinity, Protocol},
-        kernel::{BackendId, Kernel, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+        kernel::{
+            BackendId, Kernel, Reason, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion,
+        },
     },
 };
 use grayxdp_common::{
     SLOTS,
+    directory::{DirectorySet, EndpointKey},
     hash::{Flow, FlowHash, HashKey},
 };
 
@@ -184,4 +188,58 @@ fn a_pin_of_another_layout_is_refused_and_left_alone() {
     let error = pins.try_open(&two_versions(0), KEY).err().expect("a wrong map is refused");
     assert!(error.contains("CONTROL") && error.contains("not of this layout"), "{error}");
     assert!(control.exists(), "nothing was removed");
+}
+
+/// What the program said, as the `log` crate brings it.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Listener;
+
+impl log::Log for Listener {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        SAID.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_fault_of_the_tables_drops_is_counted_and_is_said_a_few_times() {
+    log::set_logger(&Listener).unwrap();
+    log::set_max_level(log::LevelFilter::Info);
+    let pins = PinDir::new("fault");
+    let wanted = two_versions(0);
+    let mut datapath = pins.open(&wanted);
+    datapath.publish(&wanted).expect("tables are written");
+    let pin = aya::maps::MapData::from_pin(datapath.map_folder().join("DIRECTORY")).unwrap();
+    let mut directory: aya::maps::Array<_, DirectorySet> = aya::maps::Map::Array(pin).try_into().unwrap();
+    let vip = u32::from_ne_bytes(wanted.services[0].vip.octets());
+    let key = EndpointKey::service(vip, 80_u16.to_be(), 6).0;
+    for index in 0..directory.len() {
+        let mut set: DirectorySet = directory.get(&index, 0).unwrap();
+        if let Some(way) = set.keys.iter().position(|seated| *seated == key) {
+            set.values[way] = 1 << 30;
+            directory.set(index, set, 0).unwrap();
+        }
+    }
+    let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([9, 9, 9, 9], vip.to_ne_bytes(), 64);
+    let mut frame = Vec::new();
+    builder.tcp(1_000, 80, 1, 1_000).syn().write(&mut frame, &[]).unwrap();
+    for _ in 0..100 {
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&frame);
+        let verdict = datapath.program().unwrap().test_run(options).unwrap().return_value;
+        assert_eq!(verdict, 1, "dropped");
+    }
+    let counters = datapath.counters().expect("counters are read");
+    assert_eq!(counters.reasons[&(ServiceId::NONE, Reason::Fault)], 100);
+    let said = SAID.lock().unwrap();
+    let about: Vec<_> = said.iter().filter(|line| line.contains("name what is not there")).collect();
+    // Powers of two up to 100, on at most a few CPUs.
+    assert!((7..=20).contains(&about.len()), "{about:?}");
+    drop(datapath);
 }

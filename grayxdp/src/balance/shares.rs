@@ -39,9 +39,12 @@ pub fn split(weights: &[Weight], offset: u16) -> Split {
 }
 
 /// First bucket of a service's second version during a rollout, `0..BUCKETS`: not always the same clients go first.
+///
+/// A function of names alone, so all hosts of a fleet deal alike.
 #[must_use]
-pub fn offset(service: &Name, rollout: u64) -> u16 {
-    (hash(service.as_str().as_bytes(), rollout) >> (u64::BITS - BUCKETS.trailing_zeros())) as u16
+pub fn offset(service: &Name, rollout: Option<&Name>) -> u16 {
+    let seed = rollout.map_or(0, |rollout| hash(rollout.as_str().as_bytes(), 0));
+    (hash(service.as_str().as_bytes(), seed) >> (u64::BITS - BUCKETS.trailing_zeros())) as u16
 }
 
 /// [`apportion`] that refuses a share above zero that would get nothing.
@@ -118,13 +121,14 @@ mod tests {
             let service: Name = service.parse().expect("a name");
             let mut cells = [0_u32; 64];
             for rollout in 0..64_000 {
-                cells[usize::from(offset(&service, rollout)) * 64 / usize::from(BUCKETS)] += 1;
+                let rollout: Name = format!("release-{rollout}").parse().expect("a name");
+                cells[usize::from(offset(&service, Some(&rollout))) * 64 / usize::from(BUCKETS)] += 1;
             }
             // 1,000 expected in each, deviation 31.4: five of them.
             assert!(cells.iter().all(|cell| (843..=1_157).contains(cell)), "{service}: {cells:?}");
         }
         let firsts: std::collections::BTreeSet<u16> =
-            (0..1_000).map(|n| offset(&format!("service-{n}").parse().expect("a name"), 1)).collect();
+            (0..1_000).map(|n| offset(&format!("service-{n}").parse().expect("a name"), None)).collect();
         // 1,000 draws of 16,384: 970 different ones expected.
         assert!(firsts.len() > 940, "{}", firsts.len());
     }

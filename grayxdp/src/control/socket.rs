@@ -29,7 +29,7 @@ pub enum SocketError {
     #[error("{} is there and is no socket: remove it, or set another `control.socket`", .0.display())]
     NotASocket(PathBuf),
     /// The system refused.
-    #[error("the socket {} cannot be made: {cause}", path.display())]
+    #[error("the socket {} cannot be made: {cause}; run as root, or set a `control.socket` that this user may make", path.display())]
     Io {
         /// The socket.
         path: PathBuf,

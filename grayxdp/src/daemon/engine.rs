@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     analysis::History,
     daemon::{
-        held,
+        held::{self, Dealer},
         owner::{Engine, Owner},
     },
     model::{Name, Weight, event::Event, time},
@@ -88,7 +88,7 @@ impl Owner {
         let service = self.layout.service(state.service())?;
         let before = self.layout.services.get(state.service())?;
         let shares = [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)];
-        Some(held::next(before, service, shares.into(), state.number))
+        Some(held::next(before, service, shares.into(), Some(Dealer::of(state))))
     }
 
     fn journal_rollout(&mut self, state: &State, record: Record) -> Input<'static> {

@@ -11,13 +11,14 @@ use crate::{
         config::{Service, Version},
         kernel::Split,
     },
+    rollout::State,
     store::ServiceRecord,
 };
 
 /// What the file wants where the journal knows nothing.
 pub(super) fn initial(service: &Service) -> ServiceRecord {
     let weights = initial_weights(service);
-    let split = split(service, &weights, balance::offset(&service.name, 0));
+    let split = split(service, &weights, balance::offset(&service.name, None));
     ServiceRecord {
         versions: names(service),
         stable: heaviest(service, &weights),
@@ -38,21 +39,38 @@ pub(super) fn weight(record: &ServiceRecord, version: &Name) -> Weight {
     record.weights.get(version).copied().unwrap_or_default()
 }
 
+/// The rollout that wants a change.
+#[derive(Clone, Copy)]
+pub(super) struct Dealer<'a> {
+    pub(super) number: u64,
+    pub(super) name: &'a Name,
+}
+
+impl<'a> Dealer<'a> {
+    /// The rollout of a state.
+    pub(super) fn of(state: &'a State) -> Self {
+        Self { number: state.number, name: state.name() }
+    }
+}
+
 /// The next change: other weights under a new epoch. A new rollout deals the buckets anew, but only while one version
 /// has everything: then nobody is moved by it.
 pub(super) fn next(
     before: &ServiceRecord,
     service: &Service,
     weights: BTreeMap<Name, Weight>,
-    rollout: u64,
+    rollout: Option<Dealer<'_>>,
 ) -> ServiceRecord {
+    let number = rollout.map_or(0, |rollout| rollout.number);
     let settled = before.weights.values().any(|weight| *weight == Weight::FULL);
-    let offset = match settled && rollout != 0 && rollout != before.rollout {
-        true => balance::offset(&service.name, rollout),
-        false => before.split.offset,
+    let offset = match rollout {
+        Some(rollout) if settled && rollout.number != before.rollout => {
+            balance::offset(&service.name, Some(rollout.name))
+        }
+        Some(_) | None => before.split.offset,
     };
     let split = split(service, &weights, offset);
-    ServiceRecord { weights, split, rollout, epoch: before.epoch + 1, ..before.clone() }
+    ServiceRecord { weights, split, rollout: number, epoch: before.epoch + 1, ..before.clone() }
 }
 
 /// The same under another configuration of the service: nobody is moved who need not be. None where a version that has
@@ -164,7 +182,7 @@ mod tests {
     }
 
     fn with(service: &Service, pairs: &[(&str, u16)]) -> ServiceRecord {
-        next(&initial(service), service, weights(pairs), 0)
+        next(&initial(service), service, weights(pairs), None)
     }
 
     #[test]
@@ -180,10 +198,13 @@ mod tests {
     fn buckets_are_dealt_anew_only_while_one_version_has_everything() {
         let service = service(&["v1", "v2"]);
         let first = initial(&service);
-        let five = next(&first, &service, weights(&[("v1", 9_500), ("v2", 500)]), 3);
-        assert_eq!((five.split.offset, five.epoch), (balance::offset(&service.name, 3), 2));
+        let (name, other): (Name, Name) = ("r".parse().expect("a name"), "s".parse().expect("a name"));
+        let five =
+            next(&first, &service, weights(&[("v1", 9_500), ("v2", 500)]), Some(Dealer { number: 3, name: &name }));
+        assert_eq!((five.split.offset, five.epoch), (balance::offset(&service.name, Some(&name)), 2));
         assert_eq!(moved(first.split, five.split), 819);
-        let ten = next(&five, &service, weights(&[("v1", 9_000), ("v2", 1_000)]), 4);
+        let ten =
+            next(&five, &service, weights(&[("v1", 9_000), ("v2", 1_000)]), Some(Dealer { number: 4, name: &other }));
         assert_eq!((ten.split.offset, moved(five.split, ten.split)), (five.split.offset, 819));
     }
 

@@ -14,6 +14,12 @@ use crate::{
     store::{ServiceRecord, StoreError},
 };
 
+/// Whether this network namespace has an interface.
+fn is_here(interface: &str) -> bool {
+    use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+    socket(AddressFamily::INET, SocketType::DGRAM, None).is_ok_and(|socket| name_to_index(socket, interface).is_ok())
+}
+
 impl Owner {
     pub(super) fn reload(
         &mut self,
@@ -22,7 +28,7 @@ impl Owner {
         options: &ChangeOptions,
         actor: &str,
     ) -> Result<Done, ApiError> {
-        let config = read_config(&self.config_path).map_err(|error| ApiError::input(error.to_string()))?;
+        let config = self.read_config()?;
         if let Some(unknown) = reset_weights.iter().find(|name| !config.services.iter().any(|s| s.name == **name)) {
             return Err(not_found("service", unknown, config.services.iter().map(|service| &service.name)));
         }
@@ -53,6 +59,19 @@ impl Owner {
         let message = if changes.is_empty() { "nothing differs".to_owned() } else { changes.join("; ") };
         self.host_event("reloaded", message, actor, options.reason.clone());
         Ok(Done { changes, dry_run: false })
+    }
+
+    fn read_config(&self) -> Result<Config, ApiError> {
+        let config = read_config(&self.config_path).map_err(|error| ApiError::input(error.to_string()))?;
+        let known = &self.layout.config.interfaces;
+        let mut new = config.interfaces.iter().filter(|interface| !known.contains(interface));
+        match new.find(|interface| !is_here(&interface.name)) {
+            Some(missing) => {
+                let path = self.config_path.display();
+                Err(ApiError::input(format!("{path}: no interface `{}` here: see `ip link`", missing.name)))
+            }
+            None => Ok(config),
+        }
     }
 
     /// Running rollouts that the new configuration has no room for: rollout, service, why.
@@ -92,7 +111,7 @@ impl Owner {
                     }
                     let stable = held::heaviest(service, &initial);
                     let versions = service.versions.iter().map(|version| version.name.clone()).collect();
-                    held::next(&ServiceRecord { stable, versions, ..from.clone() }, service, initial, 0)
+                    held::next(&ServiceRecord { stable, versions, ..from.clone() }, service, initial, None)
                 }
             };
             (name.clone(), record)

@@ -16,7 +16,7 @@ use crate::{
     daemon::{
         clock::Clock,
         engine::journaled,
-        held,
+        held::{self, Dealer},
         layout::Layout,
         meter::Meter,
         owner::{Engine, Owner, Problems},
@@ -159,12 +159,13 @@ impl Owner {
     fn settle(&mut self, told: Vec<(Name, Found)>) -> Result<(), StartError> {
         self.layout.publish(self.kernel.as_mut())?;
         let layout = &self.layout;
+        let known: Vec<Name> = self.journal.services()?.into_iter().map(|known| known.name).collect();
+        let new: Vec<Name> = layout.services.keys().filter(|name| !known.contains(name)).cloned().collect();
         let quiet: Vec<_> = layout.services.iter().filter(|(name, _)| self.running(name).is_none()).collect();
         self.journal.transaction(|journal| -> Result<(), StoreError> {
             journal.save_ids(&layout.ids)?;
-            let known = journal.services()?;
-            let gone = known.iter().filter(|known| !layout.services.contains_key(&known.name));
-            gone.map(|gone| &gone.name).try_for_each(|name| journal.forget(name))?;
+            let gone = known.iter().filter(|name| !layout.services.contains_key(name));
+            gone.into_iter().try_for_each(|name| journal.forget(name))?;
             quiet.iter().try_for_each(|(name, record)| journal.adopt(name, record))
         })?;
         for (name, found) in told {
@@ -177,8 +178,19 @@ impl Owner {
             }
         }
         self.fail_the_homeless();
-        self.kernel.attach()?;
+        if let Err(error) = self.kernel.attach() {
+            self.forget(&new);
+            return Err(error.into());
+        }
         Ok(())
+    }
+
+    /// A first start that is refused leaves no weights: those of the file are still the initial ones.
+    fn forget(&mut self, services: &[Name]) {
+        let forgotten = self.journal.transaction(|journal| -> Result<(), StoreError> {
+            services.iter().try_for_each(|service| journal.forget(service))
+        });
+        self.note_journal(forgotten);
     }
 
     /// Rollouts of what the configuration no longer has cannot go on.
@@ -284,7 +296,7 @@ fn restored(record: ServiceRecord, service: &Service, running: Option<&State>) -
         Some(state) if state.restored_weight() < held::weight(&record, state.candidate()) => {
             let weight = state.restored_weight();
             let shares = [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)];
-            held::next(&record, service, shares.into(), state.number)
+            held::next(&record, service, shares.into(), Some(Dealer::of(state)))
         }
         Some(_) | None => record,
     }

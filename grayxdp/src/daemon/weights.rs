@@ -44,7 +44,7 @@ impl Owner {
         if options.dry_run {
             return Ok(Done { changes: vec![change], dry_run: true });
         }
-        let mut next = held::next(&before, &service, weights, 0);
+        let mut next = held::next(&before, &service, weights, None);
         let in_rollout = self.running(name).is_some();
         if let Some((all, _)) = next.weights.iter().find(|(_, weight)| **weight == Weight::FULL).filter(|_| !in_rollout)
         {

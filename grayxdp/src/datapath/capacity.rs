@@ -28,6 +28,8 @@ pub(super) const ROUTES: u32 = 16_384;
 pub(super) const NEIGHBOURS: u32 = 4_096;
 /// Interfaces that can be attached.
 const INTERFACES: u32 = 64;
+/// Bytes of messages that wait to be read.
+const LOG_BYTES: u32 = 1 << 17;
 
 impl Capacity {
     /// What a set of services needs.
@@ -64,7 +66,7 @@ impl Capacity {
     }
 
     /// Entries of each map.
-    pub(super) fn entries(self) -> [(&'static str, u32); 10] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 11] {
         let spare_tables = (self.versions / 5).max(8);
         [
             (maps::CONTROL, 1),
@@ -77,6 +79,7 @@ impl Capacity {
             (maps::ROUTES, ROUTES),
             (maps::NEIGHBOURS, NEIGHBOURS),
             (maps::INTERFACES, INTERFACES),
+            (maps::LOG, LOG_BYTES),
         ]
     }
 }

@@ -23,6 +23,7 @@ use std::{
 };
 
 use aya::{Ebpf, maps::MapData};
+use aya_log::EbpfLogger;
 use grayxdp_common::{hash::HashKey, maps, records::Control};
 
 pub use self::capacity::Capacity;
@@ -75,6 +76,8 @@ struct Loaded {
     explainer: Explainer,
     tables: Arc<Mutex<Tables>>,
     counters: CounterMaps,
+    /// What the program has to say; rare.
+    log: Mutex<EbpfLogger<&'static dyn log::Log>>,
     next_hops: NextHops,
 }
 
@@ -202,7 +205,7 @@ impl Loaded {
     }
 
     fn open_in(folder: PathBuf, settings: &Settings, new_region_log2: Option<u8>) -> Result<Self, KernelError> {
-        let live = object::load(&folder, settings.capacity, &settings.hash_key, Purpose::Live)?;
+        let mut live = object::load(&folder, settings.capacity, &settings.hash_key, Purpose::Live)?;
         let explainer = Explainer::load(&folder, settings.capacity, &settings.hash_key)?;
         let memory = memory(&folder)?;
         let fingerprint = settings.hash_key.fingerprint();
@@ -221,7 +224,9 @@ impl Loaded {
         let tables = Arc::new(Mutex::new(tables));
         let counters = CounterMaps::open(&folder)?;
         let next_hops = NextHops::start(Arc::clone(&tables), &folder)?;
-        Ok(Self { folder, live, explainer, tables, counters, next_hops })
+        let log = EbpfLogger::init(&mut live)
+            .map_err(|error| KernelError(format!("the program's messages cannot be read: {error}")))?;
+        Ok(Self { folder, live, explainer, tables, counters, log: Mutex::new(log), next_hops })
     }
 
     /// Pins the maps where somebody removed their pins: they live on as long as the daemon has them open.
@@ -273,6 +278,7 @@ impl Kernel for Datapath {
     }
 
     fn counters(&self) -> Result<Counters, KernelError> {
+        self.loaded.log.lock().expect("no holder panics").flush();
         let tables = self.loaded.tables();
         self.loaded.counters.read(tables.backend_ids(), tables.service_ids())
     }

@@ -61,6 +61,7 @@ const ARRAY: u32 = 2;
 const HASH: u32 = 1;
 const PER_CPU_ARRAY: u32 = 6;
 const LPM_TRIE: u32 = 11;
+const RING_BUFFER: u32 = 27;
 const MAPPABLE: u32 = 1 << 10;
 const NO_PREALLOC: u32 = 1;
 
@@ -80,6 +81,7 @@ fn expected(name: &str) -> Shape {
         maps::REASONS => per_cpu(size_of::<counters::ReasonCounters>()),
         maps::NEIGHBOURS => hash(size_of::<records::NextHop>()),
         maps::INTERFACES => hash(size_of::<records::InterfaceRecord>()),
+        maps::LOG => Shape { kind: RING_BUFFER, key: 0, value: 0, flags: 0 },
         maps::ROUTES => Shape { kind: LPM_TRIE, key: 8, value: size_of::<records::Route>() as u32, flags: NO_PREALLOC },
         other => unreachable!("no map is named {other}"),
     }

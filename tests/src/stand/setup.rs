@@ -100,7 +100,7 @@ impl Setup {
 pub const PIN_DIR: &str = "/sys/fs/bpf/grayxdp-stand";
 
 /// A canary plan from `v1` to `v2`: weights in percent with the length of the pause after each (`""`: until an
-/// operator resumes), judged by refused connections where `judged`.
+/// operator resumes; `none`: no pause), judged by refused connections where `judged`.
 #[must_use]
 pub fn plan(name: &str, steps: &[(u8, &str)], judged: bool) -> String {
     let mut text = format!(

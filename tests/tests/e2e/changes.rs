@@ -11,7 +11,7 @@ use std::{
 use grayxdp::{lab::Traffic, model::api::Explained};
 use grayxdp_tests::{
     size::Size,
-    stand::{SERVER_PORT, SERVICE, Setup, Stand, ask_flows, eventually, within_five_deviations},
+    stand::{SERVER_PORT, SERVICE, Setup, Stand, ask_flows, assert_one_line, eventually, within_five_deviations},
 };
 
 fn flows(stand: &Stand, count: u16, first_port: u16) -> Vec<SocketAddrV4> {
@@ -181,4 +181,19 @@ fn a_device_that_was_replaced_is_attached_anew_by_the_next_start() {
     let begun = Instant::now();
     eventually("requests", || running.tally().answered(), |answered| *answered > 200);
     assert_eq!(running.stop().failed(), 0, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_reload_for_an_interface_that_is_not_there_changes_nothing() {
+    let stand = Stand::running(Setup { v2_weight: 30, ..Setup::default() });
+    let before = stand.service();
+    let text = stand.configuration();
+    stand.write(
+        "grayxdp.yaml",
+        &text.replace("name: client0", "name: gone0").replace("vip: 192.0.2.10", "vip: 192.0.2.11"),
+    );
+    assert_one_line(&stand.cli(&["reload"]), 2, &["gone0", "ip link"]);
+    assert_eq!(stand.service(), before);
+    stand.write("grayxdp.yaml", &text);
+    let _ = stand.done(&["reload"]);
 }

@@ -216,3 +216,36 @@ fn pins_that_somebody_removes_are_missed_and_made_again() {
     assert_eq!((stand.service().epoch, stand.v2()), (epoch, 30.0));
     assert_eq!(stand.send(200).failed(), 0);
 }
+
+#[test]
+fn a_first_start_that_is_refused_leaves_the_weights_of_the_file_initial() {
+    let mut stand = Stand::new(Setup { v2_weight: 30, ..Setup::default() });
+    let good = stand.configuration();
+    // The interfaces carry another program already, so attaching fails after everything else went well.
+    let taken = stand.config_file();
+    let blocker = stand.write("blocker.yaml", &other_text(&good));
+    let mut other = stand.daemon_command(&blocker).spawn().unwrap();
+    let busy = || stand.lab().balancer().run(|| fs::read_dir("/sys/fs/bpf/grayxdp-other").map_or(0, Iterator::count));
+    grayxdp_tests::stand::eventually("the other daemon is attached", busy, |count| *count > 0);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_one_line(&stand.refused(&mut stand.daemon_command(&taken)), 1, &["client0", "another XDP program"]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    stand.lab().balancer().run(|| {
+        for folder in fs::read_dir("/sys/fs/bpf/grayxdp-other").unwrap() {
+            fs::remove_dir_all(folder.unwrap().path()).unwrap();
+        }
+    });
+    stand.configure(&Setup { v2_weight: 70, ..Setup::default() });
+    stand.start();
+    assert!((stand.v2() - 70.0).abs() < f64::EPSILON, "the refused start's 30 % were never applied");
+    assert_eq!(stand.service().drift, None);
+}
+
+/// A configuration that touches nothing of the first but its interfaces.
+fn other_text(text: &str) -> String {
+    text.replace("grayxdp.sock", "other.sock")
+        .replace(":9477", ":9478")
+        .replace("/state\n", "/state-2\n")
+        .replace("grayxdp-stand\n", "grayxdp-other\n")
+}

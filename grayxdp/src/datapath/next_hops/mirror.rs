@@ -122,14 +122,14 @@ impl Mirror {
     }
 
     fn on_link_neighbours(&self) -> BTreeMap<Ipv4Addr, NextHop> {
-        let on_link = |interface: u32, address: Ipv4Addr| self.longest(address) == Some(Via::Link(interface));
-        let known = self.neighbours.keys().filter(|(interface, address)| on_link(*interface, *address));
+        let lengths: BTreeSet<u8> = self.routes.keys().map(|(_, length)| *length).collect();
+        let longest = |address: Ipv4Addr| {
+            lengths.iter().rev().find_map(|&length| self.routes.get(&(network(address, length), length)).copied())
+        };
+        let known =
+            self.neighbours.keys().filter(|(interface, address)| longest(*address) == Some(Via::Link(*interface)));
         let hops = known.map(|(interface, address)| (*address, self.hop(Via::Link(*interface), *address)));
         hops.filter(|(_, hop)| hop.is_known()).take(capacity::NEIGHBOURS as usize).collect()
-    }
-
-    fn longest(&self, address: Ipv4Addr) -> Option<Via> {
-        (0..=32_u8).rev().find_map(|length| self.routes.get(&(network(address, length), length)).copied())
     }
 
     /// The gateway of the default route, if no other route has one, and what does not go there, if that is little.

@@ -33,6 +33,9 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Rounds of asking for missing neighbours between two of probing known ones.
 const ROUNDS_PER_REFRESH: u32 = 10;
 
+/// How many times [`BURST`] a new neighbour has for its first answer; those that are down take longer.
+const ANSWER_ROUNDS: u32 = 25;
+
 /// What the thread is told.
 enum Order {
     /// Backends or prefixes with direct access changed: read everything, answer when the maps are written.
@@ -138,8 +141,7 @@ impl Watcher {
                 },
                 order = orders.recv() => match order {
                     Some(Order::Refresh(done)) => {
-                        self.read(Scope::Everything).await;
-                        self.ask().await;
+                        self.refresh().await;
                         // Nobody listens when the wait was given up.
                         let _ = done.send(());
                     }
@@ -176,6 +178,19 @@ impl Watcher {
         match result {
             Ok(()) => self.write(),
             Err(error) => tracing::warn!(%error, "the host's routes could not be read; the last known next hops stay"),
+        }
+    }
+
+    /// Reads everything, and gives neighbours that nobody has asked for yet a moment to answer.
+    async fn refresh(&mut self) {
+        self.read(Scope::Everything).await;
+        self.ask().await;
+        for _ in 0..ANSWER_ROUNDS {
+            if self.mirror.needed_neighbours().iter().all(|needed| self.mirror.neighbours.contains_key(needed)) {
+                return;
+            }
+            tokio::time::sleep(BURST).await;
+            self.read(Scope::Neighbours).await;
         }
     }
 
