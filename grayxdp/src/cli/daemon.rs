@@ -33,15 +33,16 @@ pub(super) fn run(config_file: &Path) -> Result<Exit, CliError> {
 
 /// The socket comes first: where another daemon has it, nothing is touched.
 async fn run_until_told(config_file: &Path) -> Result<Exit, CliError> {
-    let config = files::read_config(config_file)?;
+    let reloads = daemon::reload_signal().map_err(failed)?;
     let told = daemon::stop_signal().map_err(failed)?;
+    let config = files::read_config(config_file)?;
     let listeners = Listeners::bind(&config.control.socket, config.http.listen).await.map_err(failed)?;
     let pins_left = Datapath::is_left_in(&config.pin_dir);
     let daemon = daemon::start(config_file, pins_left, open).await.map_err(not_started)?;
     tracing::info!(socket = %config.control.socket.display(), http = %config.http.listen, "the daemon has started");
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(serve(listeners, daemon.handle(), shutdown.clone()));
-    let ended = daemon.run(told).await;
+    let ended = daemon.run(reloads, told).await;
     shutdown.cancel();
     served.await.map_err(failed)?;
     ended.map_err(failed)?;

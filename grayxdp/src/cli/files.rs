@@ -1,7 +1,8 @@
 //! `grayxdp check` and `grayxdp plan lint`: what can be said about files without a daemon.
 
 use std::{
-    fs,
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,9 @@ use crate::{
     config::{check_plan, load_config, load_plan},
     model::{config::Config, plan::Plan},
 };
+
+/// Longest file that is read, in bytes; the daemon reads no longer one either.
+const FILE_BYTES: u64 = 64 << 20;
 
 /// What a file holds.
 enum Content {
@@ -97,7 +101,19 @@ fn report(checked: Vec<Checked>, output: Output) -> Result<Exit, CliError> {
 }
 
 fn read(file: &Path) -> Result<String, CliError> {
-    fs::read_to_string(file).map_err(|cause| CliError::Input(format!("{} cannot be read: {cause}", file.display())))
+    let text = File::open(file).and_then(|opened| {
+        let mut text = String::new();
+        opened.take(FILE_BYTES + 1).read_to_string(&mut text)?;
+        Ok(text)
+    });
+    let text = text.map_err(|cause| CliError::Input(format!("{} cannot be read: {cause}", file.display())))?;
+    if text.len() as u64 > FILE_BYTES {
+        let name = file.display();
+        return Err(CliError::Input(format!(
+            "{name} is too long; a configuration or plan has at most {FILE_BYTES} bytes"
+        )));
+    }
+    Ok(text)
 }
 
 fn content(file: &Path) -> Result<Content, Vec<String>> {
@@ -115,13 +131,16 @@ fn plan(text: &str, file: &Path) -> Result<Content, Vec<String>> {
     Ok(Content::Plan(Box::new(plan)))
 }
 
-/// Only plans have a `kind`. A file that is no YAML is left to the reader of configurations to complain about.
+/// Only plans have a `kind`. Where the parser stumbles over the rest, a line that begins with it tells.
 fn is_plan(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Head {
         kind: Option<String>,
     }
-    serde_saphyr::from_str::<Head>(text).is_ok_and(|head| head.kind.is_some())
+    match serde_saphyr::from_str::<Head>(text) {
+        Ok(head) => head.kind.is_some(),
+        Err(_) => text.lines().any(|line| line.starts_with("kind:")),
+    }
 }
 
 fn summary(content: &Content) -> String {
@@ -145,9 +164,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_with_a_kind_is_a_plan_and_broken_text_is_not() {
+    fn a_file_with_a_kind_is_a_plan_however_broken_the_rest_is() {
         assert!(is_plan("apiVersion: grayxdp.io/v1\nkind: Rollout\nmetadata: {name: a}\n"));
         assert!(!is_plan("interfaces: [{name: eth0}]\n"));
-        assert!(!is_plan("kind: [unclosed\n"));
+        assert!(is_plan("kind: Rollout\nspec: {strategy: {canary: {steps: [{setWeight: .nan}]}}}\n"));
+        assert!(is_plan("{\"kind\": \"Rollout\"}"));
+        assert!(!is_plan("interfaces: [unclosed\n"));
     }
 }

@@ -1,6 +1,8 @@
 //! The way in: requests go to the owner's thread one after the other, answers come back.
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     daemon::owner::Owner,
@@ -10,6 +12,10 @@ use crate::{
 
 /// Requests that may wait for the owner.
 const QUEUE: usize = 64;
+
+/// Questions that may be before the owner at once. A change or a tick waits for no more of them than that, however many
+/// are asked: those who only read cannot keep a rollout from being judged or aborted.
+const QUESTIONS: usize = 4;
 
 /// What the owner is sent.
 pub(super) enum Message {
@@ -24,12 +30,13 @@ pub(super) enum Message {
 #[derive(Clone, Debug)]
 pub struct Handle {
     sender: mpsc::Sender<Message>,
+    questions: Arc<Semaphore>,
 }
 
 /// A channel to an owner.
 pub(super) fn channel() -> (Handle, mpsc::Receiver<Message>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Handle { sender }, receiver)
+    (Handle { sender, questions: Arc::new(Semaphore::new(QUESTIONS)) }, receiver)
 }
 
 impl Handle {
@@ -38,8 +45,9 @@ impl Handle {
     /// # Errors
     /// Whose fault it is, in one line.
     pub async fn request(&self, request: Request, actor: impl Into<String>) -> Result<Response, ApiError> {
-        let (request, actor) = (Box::new(request), actor.into());
-        self.ask(|reply| Message::Request { request, actor, reply }).await?
+        let (changes, request, actor) = (request.changes(), Box::new(request), actor.into());
+        let message = |reply| Message::Request { request, actor, reply };
+        if changes { self.tell(message).await? } else { self.ask(message).await? }
     }
 
     /// Everything that one scrape shows, read from the kernel now.
@@ -58,11 +66,23 @@ impl Handle {
         self.ask(|reply| Message::Ready { reply }).await
     }
 
+    /// Asks something that changes nothing, when it is its turn.
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, ApiError> {
+        let _turn = self.questions.acquire().await.expect("the semaphore is never closed");
+        self.tell(message).await
+    }
+
+    async fn tell<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, ApiError> {
         let ends = || ApiError::failed("the daemon is ending");
         let (reply, answer) = oneshot::channel();
         self.sender.send(message(reply)).await.map_err(|_| ends())?;
         answer.await.map_err(|_| ends())
+    }
+
+    /// How many more messages may wait.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.sender.capacity()
     }
 
     /// A second has passed. A tick that finds the queue full is left out: the owner is at work anyway.

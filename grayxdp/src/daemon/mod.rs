@@ -28,7 +28,7 @@ use std::{
 };
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
 
@@ -112,12 +112,11 @@ impl Daemon {
         self.handle.clone()
     }
 
-    /// Keeps it going: ticks, reloads on SIGHUP. Returns when `shutdown` does, or after `detach`.
+    /// Keeps it going: ticks, reloads when told by `reloads`. Returns when `shutdown` does, or after `detach`.
     ///
     /// # Errors
     /// [`DaemonError`]; the process is to end with it.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let mut hangups = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+    pub async fn run(mut self, mut reloads: Signal, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         tokio::pin!(shutdown);
@@ -125,7 +124,7 @@ impl Daemon {
             tokio::select! {
                 end = &mut self.ended => return end.map_err(|_| DaemonError::OwnerDied),
                 _ = ticks.tick() => self.handle.tick(),
-                _ = hangups.recv() => reload(&self.handle).await,
+                _ = reloads.recv() => reload(&self.handle).await,
                 () = &mut shutdown => {
                     self.handle.stop().await;
                     return self.ended.await.map_err(|_| DaemonError::OwnerDied);
@@ -133,6 +132,15 @@ impl Daemon {
             }
         }
     }
+}
+
+/// SIGHUP. To be asked for before anything else: one that comes earlier ends the process, one that comes while the daemon
+/// starts is a reload afterwards.
+///
+/// # Errors
+/// [`DaemonError::Signals`].
+pub fn reload_signal() -> Result<Signal, DaemonError> {
+    signal(SignalKind::hangup()).map_err(DaemonError::Signals)
 }
 
 /// Resolves at SIGTERM or SIGINT.

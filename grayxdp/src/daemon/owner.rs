@@ -8,7 +8,7 @@ use crate::{
     daemon::{clock::Clock, held, layout::Layout, meter::Meter},
     model::{
         Name,
-        api::{ApiError, ChangeOptions, Done, Request, Response},
+        api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
         config::Service,
         event::Event,
         kernel::{Counters, Kernel, KernelError},
@@ -33,6 +33,7 @@ pub(super) struct Engine {
 pub(super) struct Problems {
     pub(super) journal: Option<String>,
     pub(super) counters: Option<String>,
+    pub(super) interfaces: Option<String>,
 }
 
 /// Holds everything.
@@ -85,6 +86,7 @@ impl Owner {
         if self.detached {
             return;
         }
+        self.mend_interfaces();
         let now = self.clock.now();
         let counted = self.sample(now.monotonic);
         let running = self.engines.values().any(|engine| !engine.state.phase.is_final());
@@ -101,6 +103,37 @@ impl Owner {
                 tracing::warn!("old history stays in the journal: {error}");
             }
         }
+    }
+
+    /// An interface that lost the program gets it again: it was made anew, or somebody removed pins.
+    fn mend_interfaces(&mut self) {
+        let bare = self.bare_interfaces();
+        if bare.is_empty() {
+            self.problems.interfaces = None;
+            return;
+        }
+        let bare = bare.join(", ");
+        if self.problems.interfaces.is_none() {
+            self.host_event(
+                "interfaceLost",
+                format!("{bare} lost the program: nothing is served there"),
+                "daemon",
+                None,
+            );
+        }
+        match self.kernel.mend() {
+            Ok(()) => {
+                self.problems.interfaces = None;
+                self.host_event("interfaceMended", format!("{bare} carries the program again"), "daemon", None);
+            }
+            Err(error) => self.problems.interfaces = Some(error.to_string()),
+        }
+    }
+
+    /// Interfaces that do not carry the program.
+    pub(super) fn bare_interfaces(&self) -> Vec<String> {
+        let interfaces = self.kernel.interfaces().into_iter();
+        interfaces.filter(|interface| interface.mode == DETACHED).map(|interface| interface.name).collect()
     }
 
     /// Reads all counters; false where that fails.
@@ -187,7 +220,10 @@ impl Owner {
     pub(super) fn event(&mut self, event: Event) {
         let whose =
             event.rollout.as_ref().or(event.service.as_ref()).map(|name| format!("{name}: ")).unwrap_or_default();
-        let alarm = matches!(event.kind.as_str(), "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen");
+        let alarm = matches!(
+            event.kind.as_str(),
+            "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen" | "interfaceLost"
+        );
         match alarm {
             true => tracing::error!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
             false => tracing::info!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
@@ -208,6 +244,13 @@ impl Owner {
         let time = time::timestamp(self.clock.now().wall);
         let (actor, kind, service) = (actor.to_owned(), kind.to_owned(), Some(service.clone()));
         self.event(Event { id: 0, time, actor, service, rollout: None, kind, message, reason });
+    }
+
+    /// An event about the host as a whole.
+    pub(super) fn host_event(&mut self, kind: &str, message: String, actor: &str, reason: Option<String>) {
+        let time = time::timestamp(self.clock.now().wall);
+        let (actor, kind) = (actor.to_owned(), kind.to_owned());
+        self.event(Event { id: 0, time, actor, service: None, rollout: None, kind, message, reason });
     }
 
     /// Remembers whether the journal can be written.
@@ -238,19 +281,7 @@ impl Owner {
         }
         self.kernel.detach().map_err(|error| ApiError::failed(error.to_string()))?;
         self.detached = true;
-        let time = time::timestamp(self.clock.now().wall);
-        let (actor, reason, message) =
-            (actor.to_owned(), options.reason.clone(), "detached from all interfaces".to_owned());
-        self.event(Event {
-            id: 0,
-            time,
-            actor,
-            service: None,
-            rollout: None,
-            kind: "detached".to_owned(),
-            message,
-            reason,
-        });
+        self.host_event("detached", "detached from all interfaces".to_owned(), actor, options.reason.clone());
         Ok(Done { changes, dry_run: false })
     }
 }

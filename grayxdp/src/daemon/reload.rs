@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{self, diff},
-    daemon::{held, layout::Layout, names::not_found, owner::Owner},
+    config::diff,
+    daemon::{held, layout::Layout, names::not_found, owner::Owner, start::read_config},
     model::{
         Name,
         api::{ApiError, ChangeOptions, Done, RolloutAction},
@@ -57,32 +57,17 @@ impl Owner {
             tracing::info!("reload: {change}");
         }
         let message = if changes.is_empty() { "nothing differs".to_owned() } else { changes.join("; ") };
-        let time = crate::model::time::timestamp(self.clock.now().wall);
-        let (actor, reason) = (actor.to_owned(), options.reason.clone());
-        let kind = "reloaded".to_owned();
-        self.event(crate::model::event::Event {
-            id: 0,
-            time,
-            actor,
-            service: None,
-            rollout: None,
-            kind,
-            message,
-            reason,
-        });
+        self.host_event("reloaded", message, actor, options.reason.clone());
         Ok(Done { changes, dry_run: false })
     }
 
     fn read_config(&self) -> Result<Config, ApiError> {
-        let path = self.config_path.display();
-        let text = std::fs::read_to_string(&self.config_path)
-            .map_err(|error| ApiError::input(format!("{path}: cannot be read: {error}")))?;
-        let config =
-            config::load_config(&text, &path.to_string()).map_err(|error| ApiError::input(error.to_string()))?;
+        let config = read_config(&self.config_path).map_err(|error| ApiError::input(error.to_string()))?;
         let known = &self.layout.config.interfaces;
         let mut new = config.interfaces.iter().filter(|interface| !known.contains(interface));
         match new.find(|interface| !is_here(&interface.name)) {
             Some(missing) => {
+                let path = self.config_path.display();
                 Err(ApiError::input(format!("{path}: no interface `{}` here: see `ip link`", missing.name)))
             }
             None => Ok(config),

@@ -2,6 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -33,6 +36,8 @@ use crate::{
 const JOURNAL: &str = "journal.db";
 /// Name of the hash key in `stateDir`.
 const HASH_KEY: &str = "hash.key";
+/// Longest configuration file, in bytes: 60,000 backends take a tenth of it.
+const CONFIG_BYTES: u64 = 64 << 20;
 
 /// Why the daemon does not start: one line. The kernel goes on with what it has.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +48,7 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The configuration is wrong.
     #[error(transparent)]
@@ -81,8 +86,24 @@ pub struct Setup<'a> {
 /// # Errors
 /// [`StartError::File`] and [`StartError::Config`].
 pub fn read_config(path: &Path) -> Result<Config, StartError> {
-    let text = std::fs::read_to_string(path).map_err(|source| StartError::File { path: path.to_owned(), source })?;
+    let text = read_file(path).map_err(|source| StartError::File { path: path.to_owned(), source })?;
     Ok(config::load_config(&text, &path.display().to_string())?)
+}
+
+/// Reads a file of ordinary size. The owner reads it, so nothing that could keep it waiting is read: a FIFO, a device.
+fn read_file(path: &Path) -> io::Result<String> {
+    // What else `O_NONBLOCK` does to a regular file is nothing; opening a FIFO would wait for its writer.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is no regular file; name one"));
+    }
+    if found.len() > CONFIG_BYTES {
+        return Err(io::Error::other(format!("it has {} bytes; write at most {CONFIG_BYTES}", found.len())));
+    }
+    let mut text = String::new();
+    file.take(CONFIG_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// What a service is to hold first, and what its engine is told.

@@ -38,6 +38,11 @@ impl Owner {
         if let Some(problem) = &self.problems.counters {
             warnings.push(format!("the counters of the data path cannot be read: {problem}"));
         }
+        let bare = self.bare_interfaces();
+        if !bare.is_empty() {
+            let why = self.problems.interfaces.as_deref().unwrap_or("tried again within a second");
+            warnings.push(format!("nothing is served on {}: the program is not attached: {why}", bare.join(", ")));
+        }
         for state in self.engines.values().map(|engine| &engine.state) {
             let stuck = state.phase == RolloutState::RollingBack || state.phase == RolloutState::Frozen;
             if stuck {

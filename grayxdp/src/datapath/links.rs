@@ -11,7 +11,7 @@ use rtnetlink::{
 
 use super::pins::{self, GENERIC, NATIVE, Pins};
 use crate::model::{
-    api::InterfaceStatus,
+    api::{DETACHED, InterfaceStatus},
     config::{AttachMode, Interface},
     kernel::KernelError,
 };
@@ -60,11 +60,13 @@ impl Links {
         Ok(())
     }
 
-    /// How each interface is attached.
-    pub(super) fn status(&self, interfaces: &[Interface]) -> Vec<InterfaceStatus> {
+    /// How each interface is attached. A link lives by its pin, and on the interface for which it was made.
+    pub(super) fn status(&self, pins: &Pins, interfaces: &[Interface]) -> Vec<InterfaceStatus> {
         let mode = |interface: &Interface| {
-            index_of(&interface.name).ok().and_then(|index| self.attached.get(&index)).copied().unwrap_or("detached")
+            let index = index_of(&interface.name).ok()?;
+            self.attached.get(&index).copied().filter(|mode| pins.link(index, mode).exists())
         };
+        let mode = |interface: &Interface| mode(interface).unwrap_or(DETACHED);
         interfaces
             .iter()
             .map(|interface| InterfaceStatus { name: interface.name.clone(), mode: mode(interface).to_owned() })

@@ -130,6 +130,19 @@ impl Datapath {
         &self.loaded.folder
     }
 
+    fn attach_to(&mut self, interfaces: &[Interface]) -> Result<(), KernelError> {
+        let program = object::program(&mut self.loaded.live)?;
+        self.links.attach(program, &self.pins, interfaces)?;
+        self.unused = None;
+        self.remove_old_maps()?;
+        let announced = self.loaded.tables().announced();
+        for interface in interfaces {
+            let index = links::index_of(&interface.name)?;
+            self.loaded.next_hops.announce(index, announced.clone());
+        }
+        Ok(())
+    }
+
     /// Makes larger maps, publishes into them and moves the links there: counters begin anew.
     fn grow(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
         let before = self.settings.capacity;
@@ -216,6 +229,18 @@ impl Loaded {
         Ok(Self { folder, live, explainer, tables, counters, log: Mutex::new(log), next_hops })
     }
 
+    /// Pins the maps where somebody removed their pins: they live on as long as the daemon has them open.
+    fn pin_again(&mut self) -> Result<(), KernelError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            KernelError(format!("the pin folder {} cannot be made again: {error}", self.folder.display()))
+        };
+        std::fs::create_dir_all(&self.folder).map_err(|error| failed(&error))?;
+        for (name, map) in self.live.maps().filter(|(name, _)| maps::PINNED.contains(name)) {
+            map.pin(self.folder.join(name)).map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
     fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
         let fresh: Vec<BackendId> = {
             let mut tables = self.tables();
@@ -268,20 +293,22 @@ impl Kernel for Datapath {
     }
 
     fn attach(&mut self) -> Result<(), KernelError> {
-        let program = object::program(&mut self.loaded.live)?;
-        self.links.attach(program, &self.pins, &self.settings.interfaces)?;
-        self.unused = None;
-        self.remove_old_maps()?;
-        let announced = self.loaded.tables().announced();
-        for interface in &self.settings.interfaces {
-            let index = links::index_of(&interface.name)?;
-            self.loaded.next_hops.announce(index, announced.clone());
+        let interfaces = self.settings.interfaces.clone();
+        self.attach_to(&interfaces)
+    }
+
+    fn mend(&mut self) -> Result<(), KernelError> {
+        if !self.loaded.folder.exists() {
+            self.loaded.pin_again()?;
         }
-        Ok(())
+        let mut interfaces = self.settings.interfaces.clone();
+        interfaces.retain(|interface| links::index_of(&interface.name).is_ok());
+        self.attach_to(&interfaces)?;
+        self.settings.interfaces.iter().try_for_each(|interface| links::index_of(&interface.name).map(drop))
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {
-        self.links.status(&self.settings.interfaces)
+        self.links.status(&self.pins, &self.settings.interfaces)
     }
 
     fn is_resolved(&self, backend: BackendId) -> bool {

@@ -88,6 +88,23 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it may change something.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::WeightsSet { .. }
+            | Self::Reload { .. }
+            | Self::RolloutStart { .. }
+            | Self::RolloutChange { .. }
+            | Self::Detach { .. } => true,
+            Self::Status | Self::Events { .. } | Self::Explain { .. } | Self::RolloutList | Self::RolloutGet { .. } => {
+                false
+            }
+        }
+    }
+}
+
 /// What an operator does to a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
@@ -217,6 +234,9 @@ pub struct Status {
     /// Services.
     pub services: Vec<ServiceStatus>,
 }
+
+/// [`InterfaceStatus::mode`] of an interface that does not carry the program.
+pub const DETACHED: &str = "detached";
 
 /// One interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -136,7 +136,13 @@ pub trait Kernel: Send {
     /// The first interface that could not be attached.
     fn attach(&mut self) -> Result<(), KernelError>;
 
-    /// The interfaces and how they are attached.
+    /// Attaches again where an interface was made anew, or where somebody removed pins.
+    ///
+    /// # Errors
+    /// The first interface that is not there or could not be attached; the others that are there carry the program.
+    fn mend(&mut self) -> Result<(), KernelError>;
+
+    /// The interfaces and how they are attached now.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
 
     /// Whether packets to a backend have a next hop.

@@ -72,6 +72,12 @@ pub enum StoreError {
         /// In SQLite's words.
         detail: String,
     },
+    /// The file lost its name while it was open: no later start would read what is written.
+    #[error("{}: removed or exchanged while in use, nothing was written; put it back, or restart the daemon", path.display())]
+    Gone {
+        /// The journal.
+        path: PathBuf,
+    },
     /// Anything else that SQLite says.
     #[error(
         "{}: the journal failed ({detail}), nothing was written; look at the disk and the system log",

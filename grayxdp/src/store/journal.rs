@@ -1,6 +1,10 @@
 //! The journal as the daemon holds it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -21,6 +25,8 @@ use crate::{
 pub struct Journal {
     connection: Connection,
     path: PathBuf,
+    /// Device and inode of the file that was opened.
+    file: (u64, u64),
     _lock: Lock,
 }
 
@@ -32,7 +38,17 @@ impl Journal {
     /// the kernel refuses.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = Lock::take(open::directory_of(path))?;
-        Ok(Self { connection: open::open(path)?, path: path.to_owned(), _lock: lock })
+        let connection = open::open(path)?;
+        let file = identity(path).map_err(StoreError::file(path, "look at it"))?;
+        Ok(Self { connection, path: path.to_owned(), file, _lock: lock })
+    }
+
+    /// Refuses to write where no later start would read it: into a file that lost its name, which SQLite goes on to write.
+    fn still_there(&self) -> Result<(), StoreError> {
+        if identity(&self.path).ok() == Some(self.file) {
+            return Ok(());
+        }
+        Err(StoreError::Gone { path: self.path.clone() })
     }
 
     /// Runs reads and writes that belong together: all of them last, or none.
@@ -43,6 +59,7 @@ impl Journal {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.still_there()?;
         let sqlite = |error| StoreError::sqlite(&self.path, &error);
         let inner = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
         let result = work(&Transaction::new(&inner, &self.path))?;
@@ -187,4 +204,8 @@ impl Journal {
     pub(super) const fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }

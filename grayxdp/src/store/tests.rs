@@ -292,3 +292,16 @@ fn a_journal_that_was_only_half_made_is_made_again() {
     fs::write(directory.path().join("journal.db.new"), b"half").expect("written");
     assert!(!open(&path).has_services().expect("readable"));
 }
+
+#[test]
+fn a_journal_that_is_removed_while_in_use_takes_no_writes_until_it_is_back() {
+    let (_directory, path) = temporary();
+    let mut journal = Journal::open(&path).expect("a journal");
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).expect("it is there");
+    let error = journal.adopt(&name("recsys"), &record(7)).expect_err("nobody would read it");
+    assert!(matches!(error, StoreError::Gone { .. }), "{error}");
+    fs::rename(&aside, &path).expect("it is there");
+    journal.adopt(&name("recsys"), &record(7)).expect("it is back");
+    assert_eq!(journal.services().expect("services").len(), 1);
+}

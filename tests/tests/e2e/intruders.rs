@@ -9,7 +9,7 @@ use std::{
 
 use grayxdp_tests::{
     size::grayxdp,
-    stand::{PIN_DIR, Setup, Stand, assert_one_line},
+    stand::{PIN_DIR, Setup, Stand, assert_one_line, eventually},
 };
 
 use crate::old_kernel;
@@ -198,6 +198,23 @@ fn a_kernel_without_links_is_refused_and_nothing_stays_attached() {
     old_kernel::without_links(&mut command);
     assert_one_line(&stand.refused(&mut command), 1, &["kernel", "5.10"]);
     stand.assert_free();
+}
+
+#[test]
+fn pins_that_somebody_removes_are_missed_and_made_again() {
+    let mut stand = Stand::running(Setup { v2_weight: 30, ..Setup::default() });
+    let epoch = stand.service().epoch;
+    stand.lab().balancer().output("rm", ["-rf", PIN_DIR]).unwrap();
+    let events = || stand.done(&["events"]);
+    eventually("the program in place again", events, |events| events.contains("interfaceMended"));
+    assert!(events().contains("interfaceLost"));
+    assert_eq!(stand.send(200).failed(), 0);
+    assert_eq!(stand.status().warnings, Vec::<String>::new());
+    // The next daemon adopts what was pinned again.
+    stand.kill();
+    stand.start();
+    assert_eq!((stand.service().epoch, stand.v2()), (epoch, 30.0));
+    assert_eq!(stand.send(200).failed(), 0);
 }
 
 #[test]

@@ -137,3 +137,15 @@ fn a_daemon_is_ready_again_after_each_start() {
         stand.start();
     }
 }
+
+#[test]
+fn a_reload_that_is_asked_for_during_the_start_does_not_end_the_daemon() {
+    let mut stand = Stand::new(Setup::default());
+    stand.launch();
+    let lock = stand.file("grayxdp.sock.lock");
+    eventually("a claimed socket", || lock.exists(), |exists| *exists);
+    stand.signal(libc::SIGHUP);
+    eventually("an answer", || stand.cli(&["status"]).status.success() || !stand.is_alive(), |ended| *ended);
+    assert!(stand.is_alive(), "the daemon ended: {}", stand.log());
+    assert_eq!(stand.send(20).failed(), 0);
+}

@@ -171,3 +171,34 @@ fn detach_waits_for_rollouts_unless_forced() {
     done(ask(&mut owner, Request::Detach { options: force() }));
     assert!(host.kernel.memory().detached && owner.detached);
 }
+
+#[test]
+fn a_reload_waits_for_no_fifo_and_reads_no_device() {
+    let host = Host::new();
+    let mut owner = host.start();
+    let path = host.config_path();
+    let publishes = host.kernel.memory().publishes;
+    std::fs::remove_file(&path).expect("it was there");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils");
+    assert!(made.success());
+    let error = refused(ask(&mut owner, reload(ChangeOptions::default())));
+    assert!(error.message.ends_with("grayxdp.yaml: cannot be read: it is no regular file; name one"), "{error}");
+    std::fs::remove_file(&path).expect("it was there");
+    std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+    assert!(refused(ask(&mut owner, reload(ChangeOptions::default()))).message.contains("no regular file"));
+    assert_eq!(host.kernel.memory().publishes, publishes);
+}
+
+#[test]
+fn an_interface_that_lost_the_program_gets_it_again() {
+    let host = Host::new();
+    let mut owner = host.start();
+    host.kernel.memory().attached = false;
+    let warnings = status(&mut owner).warnings;
+    assert!(warnings.iter().any(|warning| warning.starts_with("nothing is served on lo")), "{warnings:?}");
+    host.second(&mut owner);
+    assert!(host.kernel.memory().attached);
+    assert_eq!(status(&mut owner).warnings, Vec::<String>::new());
+    let kinds = events(&mut owner);
+    assert!(kinds.ends_with(&["interfaceLost".to_owned(), "interfaceMended".to_owned()]), "{kinds:?}");
+}

@@ -18,7 +18,10 @@ use grayxdp_common::{BUCKETS, explanation::Explanation};
 use super::{Clock, StartError, owner::Owner};
 use crate::model::{
     Name, Weight,
-    api::{ApiError, ChangeOptions, Done, InterfaceStatus, Request, Response, RolloutAction, RolloutStatus, Status},
+    api::{
+        ApiError, ChangeOptions, DETACHED, Done, InterfaceStatus, Request, Response, RolloutAction, RolloutStatus,
+        Status,
+    },
     config::Protocol,
     kernel::{BackendCounters, BackendId, Counters, Kernel, KernelError, Published, VersionId, Wanted, Way},
     plan::Plan,
@@ -138,8 +141,13 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn mend(&mut self) -> Result<(), KernelError> {
+        self.attach()
+    }
+
     fn interfaces(&self) -> Vec<InterfaceStatus> {
-        vec![InterfaceStatus { name: "lo".to_owned(), mode: "generic".to_owned() }]
+        let mode = if self.memory().attached { "generic" } else { DETACHED };
+        vec![InterfaceStatus { name: "lo".to_owned(), mode: mode.to_owned() }]
     }
 
     fn is_resolved(&self, _: BackendId) -> bool {

@@ -1,7 +1,7 @@
 //! The thread around the owner, and who watches over it.
 
 use super::*;
-use crate::daemon::{Daemon, DaemonError, start_with_clock};
+use crate::daemon::{Daemon, DaemonError, handle, reload_signal, start_with_clock};
 
 async fn daemon(host: &Host) -> Daemon {
     let kernel = host.kernel.clone();
@@ -16,7 +16,7 @@ async fn a_stopped_daemon_leaves_the_kernel_forwarding() {
     let handle = daemon.handle();
     handle.ready().await.expect("ready");
     assert!(handle.metrics_view().await.is_ok());
-    daemon.run(async {}).await.expect("an ordinary end");
+    daemon.run(reload_signal().expect("signals"), async {}).await.expect("an ordinary end");
     assert!(host.kernel.memory().attached);
     assert!(!host.kernel.memory().detached);
     let error = handle.request(Request::Status, "uid 0 (root)").await.expect_err("it has ended");
@@ -28,7 +28,7 @@ async fn detach_answers_and_ends_the_daemon() {
     let host = Host::new();
     let daemon = daemon(&host).await;
     let handle = daemon.handle();
-    let running = tokio::spawn(daemon.run(std::future::pending()));
+    let running = tokio::spawn(daemon.run(reload_signal().expect("signals"), std::future::pending()));
     handle.request(Request::Detach { options: ChangeOptions::default() }, "uid 0 (root)").await.expect("done");
     running.await.expect("no panic").expect("an ordinary end");
     assert!(host.kernel.memory().detached);
@@ -39,7 +39,7 @@ async fn an_owner_that_dies_ends_the_daemon_with_one_line() {
     let host = Host::new();
     let daemon = daemon(&host).await;
     host.kernel.memory().panics = true;
-    let end = daemon.run(std::future::pending()).await;
+    let end = daemon.run(reload_signal().expect("signals"), std::future::pending()).await;
     let Err(error @ DaemonError::OwnerDied) = end else { panic!("it went on") };
     assert!(!error.to_string().contains('\n'));
 }
@@ -65,4 +65,24 @@ async fn a_start_that_fails_says_why_in_one_line() {
     let start = start_with_clock(host.config_path(), clock, false, move |_| Ok(Box::new(kernel))).await;
     let error = start.expect_err("a refusal").to_string();
     assert!(error.contains("grayxdp.yaml") && !error.contains('\n'), "{error}");
+}
+
+#[tokio::test]
+async fn however_many_ask_changes_and_ticks_find_room() {
+    // The owner is at work, and takes nothing.
+    let (handle, messages) = handle::channel();
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        let (status, scrape) = (handle.clone(), handle.clone());
+        asked.spawn(async move { status.request(Request::Status, "a").await.map(drop) });
+        asked.spawn(async move { scrape.metrics_view().await.map(drop) });
+    }
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!((32..64).contains(&handle.room()), "{} places are left", handle.room());
+    drop(messages);
+    while let Some(ended) = asked.join_next().await {
+        ended.expect("no panic").expect_err("nobody answers any more");
+    }
 }
