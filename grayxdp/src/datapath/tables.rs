@@ -4,11 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem::offset_of,
     net::Ipv4Addr,
+    sync::Arc,
 };
 
 use grayxdp_common::{
     SLOTS,
-    directory::{DirectorySet, EndpointKey, Entry, Place},
+    directory::{DirectorySet, EndpointKey, Entry, Place, WAYS},
     records::{AddressFilter, BackendRecord, Control, NextHop, ServiceRecord, SlotTable, TableRef},
 };
 
@@ -43,6 +44,8 @@ pub(super) struct Tables {
     live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
     /// Live backends.
     backends: BTreeMap<BackendId, Ipv4Addr>,
+    /// What the slot tables of the live versions were made of, as far as this process made them.
+    sources: HashMap<VersionId, Arc<[BackendId]>>,
     regions: Pool,
     records: Pool,
     slot_tables: Pool,
@@ -91,6 +94,7 @@ impl Tables {
             entries,
             live,
             backends,
+            sources: HashMap::new(),
             region,
             grace,
             memory,
@@ -177,6 +181,9 @@ impl Tables {
     }
 
     fn stage_slots(&mut self, version: &WantedVersion, old: Option<TableRef>, staged: &mut Staged) -> Option<TableRef> {
+        if old.is_some() && self.sources.get(&version.id).is_some_and(|source| Arc::ptr_eq(source, &version.slots)) {
+            return old;
+        }
         let ids: Vec<u16> = version.slots.iter().take(SLOTS).map(|id| id.0).collect();
         let (table, is_narrow) = SlotTable::new(&ids);
         if let Some(old) = old
@@ -204,6 +211,7 @@ impl Tables {
 
     /// Switches to the staged services and leaves the others as they are.
     fn switch_partly(&mut self, staged: &mut Staged, wanted: &Wanted) {
+        self.sources.clear();
         let done = std::mem::take(staged);
         let mut live = self.live.clone();
         live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
@@ -225,9 +233,11 @@ impl Tables {
         let backends =
             versions.flat_map(|version| &version.backends).map(|backend| (backend.id, backend.address)).collect();
         self.exchange(entries, staged.live, backends);
+        let versions = wanted.services.iter().flat_map(|service| &service.versions);
+        self.sources = versions.map(|version| (version.id, Arc::clone(&version.slots))).collect();
     }
 
-    /// Writes a new directory and makes it the live one, then retires what only the old one named.
+    /// Makes these entries the live ones, then retires what only the old ones named.
     fn exchange(
         &mut self,
         entries: Entries,
@@ -237,6 +247,12 @@ impl Tables {
         self.backends = backends;
         if entries == self.entries && self.region.is_some() {
             self.live = live;
+            return;
+        }
+        if self.exchange_one(&entries) {
+            let old = std::mem::replace(&mut self.live, live);
+            self.entries = entries;
+            self.retire(None, &old);
             return;
         }
         let region = loop {
@@ -256,6 +272,20 @@ impl Tables {
         let old = std::mem::replace(&mut self.live, live);
         self.entries = entries;
         self.retire(old_region, &old);
+    }
+
+    /// Where a single value differs, as after a change of one service's weights, writes it into the live directory.
+    fn exchange_one(&self, entries: &Entries) -> bool {
+        if self.region.is_none() || !entries.keys().eq(self.entries.keys()) {
+            return false;
+        }
+        let mut changed = entries.iter().zip(self.entries.values()).filter(|((_, value), old)| value != old);
+        let (Some(((key, value), _)), None) = (changed.next(), changed.next()) else { return false };
+        let index = self.memory.control.read(0).directory.set_of(*key);
+        let set = self.memory.directory.read(index);
+        let Some(way) = (0..WAYS).find(|&way| set.keys[way] == key.0) else { return false };
+        self.memory.directory.store(index, offset_of!(DirectorySet, values) + way * size_of::<u64>(), *value);
+        true
     }
 
     /// The one write that switches. The filter holds old and new addresses while packets may meet either directory.
