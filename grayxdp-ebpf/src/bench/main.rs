@@ -55,7 +55,7 @@ fn yardstick(ctx: XdpContext) -> u32 {
 #[xdp]
 fn send(ctx: XdpContext) -> u32 {
     match prepare(&ctx) {
-        Some(_) => xdp_action::XDP_TX,
+        Some(setup) => ends::send(&ctx, setup),
         None => xdp_action::XDP_ABORTED,
     }
 }

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use aya::maps::{Array, MapData, MapError};
 use grayxdp_common::{
     SLOTS,
     directory::{DirectorySet, EndpointKey, Entry, Place, WAYS},
@@ -23,12 +24,12 @@ use crate::model::{
     kernel::{BackendId, Published, ServiceId, VersionId, Wanted, WantedService, WantedVersion},
 };
 
-/// The map memory of one set of tables.
+/// The maps of one set of tables. Slot tables are written while no packet can meet them and are too large to be kept mapped.
 pub(super) struct Memory {
     pub(super) control: Mapped<Control>,
     pub(super) directory: Mapped<DirectorySet>,
     pub(super) services: Mapped<ServiceRecord>,
-    pub(super) slots: Mapped<SlotTable>,
+    pub(super) slots: Array<MapData, SlotTable>,
     pub(super) backends: Mapped<BackendRecord>,
 }
 
@@ -56,11 +57,14 @@ pub(super) struct Tables {
 }
 
 /// What did not fit; nothing was changed by the attempt.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum TablesError {
     /// More than the maps have room for.
     #[error("the kernel's tables have no room for {0}")]
     Full(&'static str),
+    /// A slot table could not be read or written.
+    #[error("the kernel refuses access to a slot table: {0}")]
+    Refused(#[from] MapError),
 }
 
 /// What one switch changes.
@@ -107,18 +111,25 @@ impl Tables {
     pub(super) fn publish(&mut self, wanted: &Wanted) -> Result<(), TablesError> {
         self.check_room(wanted)?;
         let mut staged = Staged::default();
+        let all = self.stage_all(wanted, &mut staged);
+        match all {
+            Ok(()) => self.switch(staged, wanted),
+            Err(_) => self.give_back(&staged),
+        }
+        all
+    }
+
+    fn stage_all(&mut self, wanted: &Wanted, staged: &mut Staged) -> Result<(), TablesError> {
         for service in &wanted.services {
-            if !self.stage(service, &mut staged) {
+            if !self.stage(service, staged)? {
                 // All spare places are taken: switch to what stands so far, and go on when readers have left the old.
-                self.switch_partly(&mut staged, wanted);
+                self.switch_partly(staged, wanted);
                 self.grace.wait();
-                if !self.stage(service, &mut staged) {
-                    self.give_back(&staged);
+                if !self.stage(service, staged)? {
                     return Err(TablesError::Full("another slot table"));
                 }
             }
         }
-        self.switch(staged, wanted);
         Ok(())
     }
 
@@ -150,14 +161,14 @@ impl Tables {
     }
 
     /// Builds a service's tables aside; false where a pool is empty.
-    fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> bool {
+    fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> Result<bool, TablesError> {
         let before = self.live.get(&service.id).copied();
         let mut tables = [TableRef(0); 2];
         for (index, version) in service.versions.iter().enumerate() {
             let old = before.as_ref().and_then(|(_, record)| table_of(record, version.id));
-            match self.stage_slots(version, old, staged) {
+            match self.stage_slots(version, old, staged)? {
                 Some(table) => tables[index] = table,
-                None => return false,
+                None => return Ok(false),
             }
         }
         if service.versions.len() < 2 {
@@ -171,31 +182,37 @@ impl Tables {
             && old == record
         {
             staged.live.insert(service.id, (index, old));
-            return true;
+            return Ok(true);
         }
-        let Some(index) = self.records.take(&self.grace) else { return false };
+        let Some(index) = self.records.take(&self.grace) else { return Ok(false) };
         self.memory.services.write(index, &record);
         staged.fresh_records.push(index);
         staged.live.insert(service.id, (index, record));
-        true
+        Ok(true)
     }
 
-    fn stage_slots(&mut self, version: &WantedVersion, old: Option<TableRef>, staged: &mut Staged) -> Option<TableRef> {
+    /// Builds a version's slot table aside, or takes the live one if it is the same; none where the pool is empty.
+    fn stage_slots(
+        &mut self,
+        version: &WantedVersion,
+        old: Option<TableRef>,
+        staged: &mut Staged,
+    ) -> Result<Option<TableRef>, TablesError> {
         if old.is_some() && self.sources.get(&version.id).is_some_and(|source| Arc::ptr_eq(source, &version.slots)) {
-            return old;
+            return Ok(old);
         }
         let ids: Vec<u16> = version.slots.iter().take(SLOTS).map(|id| id.0).collect();
         let (table, is_narrow) = SlotTable::new(&ids);
         if let Some(old) = old
             && old.is_narrow() == is_narrow
-            && self.memory.slots.holds(old.index(), &table)
+            && self.memory.slots.get(&old.index(), 0)? == table
         {
-            return Some(old);
+            return Ok(Some(old));
         }
-        let index = self.slot_tables.take(&self.grace)?;
-        self.memory.slots.write(index, &table);
+        let Some(index) = self.slot_tables.take(&self.grace) else { return Ok(None) };
         staged.fresh_tables.push(index);
-        u16::try_from(index).ok().map(|index| TableRef::new(index, is_narrow))
+        self.memory.slots.set(index, table, 0)?;
+        Ok(u16::try_from(index).ok().map(|index| TableRef::new(index, is_narrow)))
     }
 
     /// Writes the records of backends that are not live yet; a live one's identity never changes under its id.
@@ -213,6 +230,12 @@ impl Tables {
     fn switch_partly(&mut self, staged: &mut Staged, wanted: &Wanted) {
         self.sources.clear();
         let done = std::mem::take(staged);
+        // A service that got a table for one version and none for the other begins again.
+        let named: BTreeSet<u32> = done.live.values().flat_map(|(_, record)| used_tables(record)).collect();
+        done.fresh_tables
+            .iter()
+            .filter(|table| !named.contains(table))
+            .for_each(|&table| self.slot_tables.give_back(table));
         let mut live = self.live.clone();
         live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
         staged.live = done.live;

@@ -23,10 +23,10 @@ use crate::{
     subject::KEY,
 };
 
-/// Maps that grow with the versions; the others grow with backends, CPUs and routes.
-const OF_VERSIONS: [&str; 3] = [maps::SLOTS, maps::SERVICES, maps::DIRECTORY];
+/// The tables that lead from an endpoint to a backend's number; the other maps are of backends, counters and routes.
+const OF_TABLES: [&str; 3] = [maps::SLOTS, maps::SERVICES, maps::DIRECTORY];
 
-/// Divides the tables of a configuration by its versions.
+/// Divides the tables of a configuration by the versions that they have room for, and by those that there are.
 pub(super) fn figures(shape: Shape) -> Result<Vec<Figure>> {
     host::host(&[])?.run(|| figures_here(shape))
 }
@@ -49,15 +49,16 @@ fn figures_here(shape: Shape) -> Result<Vec<Figure>> {
         let sizes = names.iter().map(|name| map_kib(&datapath.map_folder().join(name)));
         Ok(sizes.collect::<Result<Vec<_>>>()?.iter().sum())
     };
-    let of_versions = kib(&OF_VERSIONS)?;
+    let tables = kib(&OF_TABLES)?;
     let with_room = f64::from(capacity.with_room().versions);
     let path = |what: &str| format!("kernel memory, 100 services of 6 backends: {what}");
+    let mark = Mark::AtMost(40.0);
     Ok(vec![
         Figure::once(path("all maps"), kib(&maps::PINNED)? / 1_024.0, "MiB"),
-        Figure::once(path("tables, by versions that there is room for"), of_versions / with_room, "KiB")
-            .with_mark(Mark::AtMost(40.0)),
-        Figure::once(path("tables, by versions configured"), of_versions / f64::from(capacity.versions), "KiB")
-            .with_mark(Mark::AtMost(40.0)),
+        Figure::once(path("slot tables by versions with room"), kib(&[maps::SLOTS])? / with_room, "KiB")
+            .with_mark(mark),
+        Figure::once(path("tables by versions configured"), tables / f64::from(capacity.versions), "KiB")
+            .with_mark(mark),
     ])
 }
 
