@@ -2,6 +2,9 @@
 //! ids, the flow hash, checksum arithmetic and the reasons for which a packet is dropped or passed up.
 #![no_std]
 
+#[cfg(feature = "user")]
+extern crate std;
+
 pub mod checksum;
 pub mod counters;
 pub mod directory;

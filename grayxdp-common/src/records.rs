@@ -284,13 +284,17 @@ impl SlotTable {
     #[must_use]
     pub fn new(ids: &[u16]) -> (Self, bool) {
         let mut table = Self { backends: [0; NARROW_BACKENDS], slots: [0; SLOT_TABLE_LEN] };
-        let mut distinct = ids.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
+        let mut is_used = std::vec![false; ids.iter().max().map_or(0, |&greatest| usize::from(greatest) + 1)];
+        ids.iter().for_each(|&id| is_used[usize::from(id)] = true);
+        let distinct: std::vec::Vec<usize> = (0..is_used.len()).filter(|&id| is_used[id]).collect();
         let is_narrow = distinct.len() <= NARROW_BACKENDS;
         if is_narrow {
-            table.backends[..distinct.len()].copy_from_slice(&distinct);
-            let local = |id: &u16| distinct.binary_search(id).expect("every id is among the distinct ones") as u8;
+            let mut locals = std::vec![0_u8; is_used.len()];
+            for (local, &id) in distinct.iter().enumerate() {
+                locals[id] = local as u8;
+                table.backends[local] = id as u16;
+            }
+            let local = |id: &u16| locals[usize::from(*id)];
             for (word, pair) in table.slots.iter_mut().zip(ids.chunks(2)) {
                 *word = u16::from_ne_bytes([local(&pair[0]), pair.get(1).map_or(0, local)]);
             }

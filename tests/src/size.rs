@@ -35,15 +35,16 @@ impl Size {
     }
 }
 
-/// The `grayxdp` binary of the same profile as the running test.
+/// The `grayxdp` binary of the same profile as the running test or benchmark.
 ///
 /// # Panics
 /// When it was not built: `cargo xtask test` does so.
 #[must_use]
 pub fn grayxdp() -> PathBuf {
-    let test = std::env::current_exe().expect("a process has a program");
-    let folder = test.ancestors().nth(2).expect("tests lie in deps/ of their profile's folder");
-    let binary = folder.join("grayxdp");
+    let program = std::env::current_exe().expect("a process has a program");
+    // Tests lie in deps/ of their profile's folder, the benchmark in the folder itself.
+    let mut folders = program.ancestors().skip(1).filter(|folder| !folder.ends_with("deps"));
+    let binary = folders.next().expect("a program lies in a folder").join("grayxdp");
     assert!(binary.exists(), "{} is missing: `cargo build -p grayxdp`, or `cargo xtask test`", binary.display());
     binary
 }

@@ -156,6 +156,50 @@ fn a_hundred_changes_in_a_row_all_arrive_and_leave_no_place_behind() {
 }
 
 #[test]
+fn a_weight_change_of_one_service_is_followed_and_the_others_stay() {
+    let pins = PinDir::new("weights");
+    let mut wanted = two_versions(0);
+    wanted.services.push(service(2, 819, vec![version(3, &[6]), version(4, &[7, 8])]));
+    let mut datapath = pins.open(&wanted);
+    for threshold in [0, 8_192, 0, 16_384, 100] {
+        wanted.services[0].split.threshold = threshold;
+        wanted.services[0].epoch += 1;
+        datapath.publish(&wanted).expect("tables are written");
+        let published = datapath.published().expect("tables are read");
+        let found: Vec<_> = published.iter().map(|service| (service.split, service.epoch)).collect();
+        let expected: Vec<_> = wanted.services.iter().map(|service| (service.split, service.epoch)).collect();
+        assert_eq!(found, expected);
+        let vip = SocketAddrV4::new(wanted.services[0].vip, 80);
+        for client in clients(50) {
+            let way = datapath.explain(client, vip, Protocol::Tcp).expect("the program runs");
+            assert_eq!(BackendId(way.explanation.backend), reference(&wanted, client).1, "{client} at {threshold}");
+        }
+    }
+}
+
+#[test]
+fn more_new_slot_tables_than_are_spare_are_written_again_and_again() {
+    let pins = PinDir::new("spare");
+    let pair = |id: u16, other: u16| vec![version(id * 2, &[id, other]), version(id * 2 + 1, &[id + 100, other])];
+    let all = |other: u16| Wanted {
+        services: (1..12)
+            .map(|id| service(id, 100, pair(id, other)))
+            .chain([service(12, 100, vec![version(24, &[12, other])])])
+            .collect(),
+        direct_access: Vec::new(),
+    };
+    let mut datapath = pins.open(&all(50));
+    for round in 0..40 {
+        datapath.publish(&all(50 + round % 2)).expect("tables are written");
+    }
+    let vip = SocketAddrV4::new(Ipv4Addr::new(192, 0, 0, 12), 80);
+    for client in clients(50) {
+        let way = datapath.explain(client, vip, Protocol::Tcp).expect("the program runs");
+        assert!([12, 51].contains(&way.explanation.backend), "{:?}", way.explanation);
+    }
+}
+
+#[test]
 fn tables_grow_when_a_reload_needs_more_and_shrink_to_what_is_configured() {
     let pins = PinDir::new("grow");
     let mut datapath = pins.open(&two_versions(0));

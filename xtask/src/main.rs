@@ -55,9 +55,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measures the path of a packet.
+    /// Measures what packets cost, packets a second in the lab, and the daemon.
     Bench {
-        /// For the benchmark, as `--json`.
+        /// For the benchmark, as `--only lab` or `--json`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -78,6 +78,8 @@ pub(crate) enum Purpose {
     Build,
     /// To compile, lint and test.
     Test,
+    /// To compile and measure.
+    Bench,
 }
 
 fn main() -> ExitCode {
@@ -104,7 +106,8 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test { arguments } => return test::test(&arguments),
         Command::Long { duration, arguments } => return test::long(duration, &arguments),
         Command::Bench { arguments } => {
-            setup::setup(Purpose::Test)?;
+            setup::setup(Purpose::Bench)?;
+            run(cargo().args(["build", "--quiet", "--package", "grayxdp", "--release"]))?;
             run(cargo()
                 .args(["run", "--quiet", "--package", "grayxdp-tests", "--release", "--bin", "bench", "--"])
                 .args(arguments))?;

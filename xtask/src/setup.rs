@@ -25,6 +25,8 @@ const FOR_TEST: [(&str, &str); 6] = [
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
 ];
+/// What the benchmark compares with.
+const FOR_BENCH: [(&str, &str); 1] = [("nft", "nftables")];
 /// Debian's compiler for the kernel's machine, and the library that the linker is built with.
 const DEBIAN_TOOLCHAIN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const LLVM: &str = "llvm-22-dev";
@@ -38,6 +40,7 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     let tools: Vec<_> = match purpose {
         Purpose::Build => FOR_BUILD.to_vec(),
         Purpose::Test => FOR_BUILD.into_iter().chain(FOR_TEST).collect(),
+        Purpose::Bench => FOR_BUILD.into_iter().chain(FOR_TEST).chain(FOR_BENCH).collect(),
     };
     let missing: Vec<_> = tools.into_iter().filter(|(program, _)| on_path(program).is_none()).collect();
     if !missing.is_empty() {
@@ -50,7 +53,7 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     let toolchain = xdp::find_toolchain().map_err(|error| anyhow::anyhow!("{error}"))?;
     println!("the XDP program is compiled by {}", described(&toolchain));
     match purpose {
-        Purpose::Build => Ok(()),
+        Purpose::Build | Purpose::Bench => Ok(()),
         Purpose::Test => install_components(),
     }
 }

@@ -14,6 +14,11 @@ pub const NAT: &str = "NAT";
 /// Name of the yardstick's per-CPU packet counter.
 pub const NAT_PACKETS: &str = "NAT_PACKETS";
 
+/// Name of the array of one interface index: where the plain redirect sends packets.
+pub const EGRESS: &str = "EGRESS";
+/// Name of the per-CPU array of one count: TCP packets that reached the sink.
+pub const SUNK: &str = "SUNK";
+
 /// Room for [`Target`]s; a power of two.
 pub const TARGETS_LEN: u32 = 64;
 

@@ -1,8 +1,9 @@
 #![no_std]
 #![no_main]
-//! The benchmark's own programs: the wrapper that prepares a packet and calls what is measured, and what it is
-//! measured against.
+//! The benchmark's own programs: the wrapper that prepares a packet and calls what is measured, what it is measured
+//! against, and the ends of the lab.
 
+mod ends;
 pub mod layout;
 mod yardstick;
 
@@ -50,23 +51,54 @@ fn yardstick(ctx: XdpContext) -> u32 {
     yardstick::forward(&ctx)
 }
 
+/// Sends prepared packets out of the interface that they seem to come in by: the lab's generator.
+#[xdp]
+fn send(ctx: XdpContext) -> u32 {
+    match prepare(&ctx) {
+        Some(setup) => ends::send(&ctx, setup),
+        None => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Sends every packet out of one interface: the least that forwards between interfaces.
+#[xdp]
+fn redirect(_ctx: XdpContext) -> u32 {
+    ends::redirect()
+}
+
+/// Counts TCP packets and drops all.
+#[xdp]
+fn sink(ctx: XdpContext) -> u32 {
+    ends::sink(&ctx)
+}
+
 /// Prepares the packet and calls the program in slot `SLOT`; `XDP_ABORTED` where there is none.
 #[inline(always)]
 fn prepare_and_call<const SLOT: u32>(ctx: &XdpContext) -> u32 {
-    let Some(setup) = SETUP.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    let Some(setup) = prepare(ctx) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: the program array holds XDP programs only.
+    unsafe { PROGRAMS.tail_call(ctx, SLOT) };
+    setup.fell_through += 1;
+    xdp_action::XDP_ABORTED
+}
+
+/// Writes the next flow's headers into the packet, whatever was there.
+#[inline(always)]
+fn prepare(ctx: &XdpContext) -> Option<&'static mut Setup> {
+    let setup = SETUP.get_ptr_mut(0)?;
     // SAFETY: the map's value lives as long as the program, and test runs are one at a time.
     let setup = unsafe { &mut *setup };
-    let Some((addresses, ports)) = next_flow(setup) else { return xdp_action::XDP_ABORTED };
+    let (addresses, ports) = next_flow(setup)?;
     // The mask keeps the compiler from subtracting a number from a packet pointer, which the verifier refuses.
     let length = (ctx.data_end() - ctx.data()) & 0xffff;
     let excess = length as i64 - setup.frame_len as i64;
     // SAFETY: the context is the program's own.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, excess as i32) } != 0 {
-        return xdp_action::XDP_ABORTED;
+        return None;
     }
     let (start, end) = (ctx.data(), ctx.data_end());
     if start + HEADERS_LEN > end {
-        return xdp_action::XDP_ABORTED;
+        return None;
     }
     let (front, back) = (&setup.front, &setup.back);
     let words = [(0, front[0]), (8, front[1]), (18, back[0]), (26, back[1] | addresses), (34, back[2] | ports)];
@@ -78,10 +110,8 @@ fn prepare_and_call<const SLOT: u32>(ctx: &XdpContext) -> u32 {
         ((start + 42) as *mut u64).write_unaligned(back[3]);
         ((start + 50) as *mut u64).write_unaligned(back[4]);
         ((start + 16) as *mut u16).write_unaligned(setup.total_length);
-        PROGRAMS.tail_call(ctx, SLOT);
     }
-    setup.fell_through += 1;
-    xdp_action::XDP_ABORTED
+    Some(setup)
 }
 
 /// Steps to the next packet's flow and returns what it adds to the words of addresses and of ports.

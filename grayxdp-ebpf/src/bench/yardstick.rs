@@ -93,13 +93,13 @@ pub(crate) fn forward(ctx: &XdpContext) -> u32 {
 
 /// The one's complement sum, unfolded, that replacing four bytes adds.
 #[inline(always)]
-fn replaced32(old: u32, new: u32) -> u32 {
+pub(crate) fn replaced32(old: u32, new: u32) -> u32 {
     (!old & 0xffff) + (!old >> 16) + (new & 0xffff) + (new >> 16)
 }
 
 /// A checksum after its words changed by an unfolded one's complement sum (RFC 1624, equation 3).
 #[inline(always)]
-fn add(checksum: u16, sum: u32) -> u16 {
+pub(crate) fn add(checksum: u16, sum: u32) -> u16 {
     let sum = u32::from(!checksum) + sum;
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum + (sum >> 16)) as u16)

@@ -218,21 +218,12 @@ impl Owner {
 
     /// Logs and journals an event. A journal that cannot be written is shown as a warning; the log has the event anyway.
     pub(super) fn event(&mut self, event: Event) {
-        let whose =
-            event.rollout.as_ref().or(event.service.as_ref()).map(|name| format!("{name}: ")).unwrap_or_default();
-        let alarm = matches!(
-            event.kind.as_str(),
-            "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen" | "interfaceLost"
-        );
-        match alarm {
-            true => tracing::error!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
-            false => tracing::info!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
-        }
+        log(&event);
         let written = self.journal.append_event(&event);
         self.note_journal(written.map(drop));
     }
 
-    /// An event about a service.
+    /// Logs and journals an event about a service.
     pub(super) fn service_event(
         &mut self,
         service: &Name,
@@ -241,9 +232,21 @@ impl Owner {
         actor: &str,
         reason: Option<String>,
     ) {
+        self.event(self.event_of(service, kind, message, actor, reason));
+    }
+
+    /// An event about a service, of now.
+    pub(super) fn event_of(
+        &self,
+        service: &Name,
+        kind: &str,
+        message: String,
+        actor: &str,
+        reason: Option<String>,
+    ) -> Event {
         let time = time::timestamp(self.clock.now().wall);
         let (actor, kind, service) = (actor.to_owned(), kind.to_owned(), Some(service.clone()));
-        self.event(Event { id: 0, time, actor, service, rollout: None, kind, message, reason });
+        Event { id: 0, time, actor, service, rollout: None, kind, message, reason }
     }
 
     /// An event about the host as a whole.
@@ -283,6 +286,19 @@ impl Owner {
         self.detached = true;
         self.host_event("detached", "detached from all interfaces".to_owned(), actor, options.reason.clone());
         Ok(Done { changes, dry_run: false })
+    }
+}
+
+/// Writes an event to the log.
+pub(super) fn log(event: &Event) {
+    let whose = event.rollout.as_ref().or(event.service.as_ref()).map(|name| format!("{name}: ")).unwrap_or_default();
+    let alarm = matches!(
+        event.kind.as_str(),
+        "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen" | "interfaceLost"
+    );
+    match alarm {
+        true => tracing::error!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
+        false => tracing::info!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
     }
 }
 

@@ -6,15 +6,16 @@ use crate::{
     daemon::{
         held,
         names::not_found,
-        owner::{Owner, check_epoch},
+        owner::{Owner, check_epoch, log},
     },
     model::{
         Name, Weight,
         api::{ApiError, ChangeOptions, Done},
         config::Service,
+        event::Event,
     },
     rollout::Input,
-    store::ServiceRecord,
+    store::{ServiceRecord, StoreError},
 };
 
 impl Owner {
@@ -50,8 +51,8 @@ impl Owner {
         {
             next.stable = all.clone();
         }
-        self.apply(&service, next.clone())?;
-        self.service_event(name, "weightsApplied", change.clone(), actor, options.reason.clone());
+        let applied = self.event_of(name, "weightsApplied", change.clone(), actor, options.reason.clone());
+        self.apply(&service, next.clone(), applied)?;
         let mut changes = vec![change];
         if in_rollout {
             let kernel = self.in_kernel(name, &next);
@@ -60,8 +61,8 @@ impl Owner {
         Ok(Done { changes, dry_run: false })
     }
 
-    /// Durable intent, kernel, read back, durable end.
-    pub(super) fn apply(&mut self, service: &Service, next: ServiceRecord) -> Result<(), ApiError> {
+    /// Durable intent, kernel, read back, durable end together with the event that tells of it.
+    fn apply(&mut self, service: &Service, next: ServiceRecord, event: Event) -> Result<(), ApiError> {
         let (name, epoch) = (&service.name, next.epoch);
         let unchanged = |what: &str| ApiError::failed(format!("nothing was changed: {what}"));
         self.journal.begin_intent(name, &next).map_err(|error| unchanged(&error.to_string()))?;
@@ -71,7 +72,11 @@ impl Owner {
             return Err(unchanged(&error.to_string()));
         }
         // The kernel has it: a journal that fails now is a warning, and the next start finds the intent fulfilled.
-        let applied = self.journal.mark_applied(name, epoch);
+        log(&event);
+        let applied = self.journal.transaction(|journal| -> Result<(), StoreError> {
+            journal.mark_applied(name, epoch)?;
+            journal.append_event(&event).map(drop)
+        });
         self.note_journal(applied);
         Ok(())
     }

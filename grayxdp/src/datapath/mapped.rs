@@ -82,11 +82,6 @@ impl<T: Pod> Mapped<T> {
         }
     }
 
-    /// Whether an element equals a value.
-    pub(super) fn holds(&self, index: u32, value: &T) -> bool {
-        as_words(value).enumerate().all(|(number, word)| self.word(index, number).load(Ordering::Acquire) == word)
-    }
-
     /// Writes one word of an element at once, after everything written before it.
     pub(super) fn store(&self, index: u32, byte_offset: usize, word: u64) {
         assert!(byte_offset.is_multiple_of(8));

@@ -22,9 +22,16 @@ use std::{
     time::Duration,
 };
 
-use aya::{Ebpf, maps::MapData};
+use aya::{
+    Ebpf,
+    maps::{Array, Map, MapData},
+};
 use aya_log::EbpfLogger;
-use grayxdp_common::{hash::HashKey, maps, records::Control};
+use grayxdp_common::{
+    hash::HashKey,
+    maps,
+    records::{Control, SlotTable},
+};
 
 pub use self::capacity::Capacity;
 use self::{
@@ -352,9 +359,15 @@ fn memory(folder: &Path) -> Result<Memory, KernelError> {
         control: mapped(folder, maps::CONTROL)?,
         directory: mapped(folder, maps::DIRECTORY)?,
         services: mapped(folder, maps::SERVICES)?,
-        slots: mapped(folder, maps::SLOTS)?,
+        slots: slots(folder)?,
         backends: mapped(folder, maps::BACKENDS)?,
     })
+}
+
+fn slots(folder: &Path) -> Result<Array<MapData, SlotTable>, KernelError> {
+    let data = MapData::from_pin(folder.join(maps::SLOTS));
+    let slots = data.and_then(|data| Map::Array(data).try_into());
+    slots.map_err(|error| KernelError(format!("the map {} cannot be read: {error}", maps::SLOTS)))
 }
 
 fn mapped<T: aya::Pod>(folder: &Path, name: &str) -> Result<Mapped<T>, KernelError> {

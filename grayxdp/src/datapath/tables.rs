@@ -4,11 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem::offset_of,
     net::Ipv4Addr,
+    sync::Arc,
 };
 
+use aya::maps::{Array, MapData, MapError};
 use grayxdp_common::{
     SLOTS,
-    directory::{DirectorySet, EndpointKey, Entry, Place},
+    directory::{DirectorySet, EndpointKey, Entry, Place, WAYS},
     records::{AddressFilter, BackendRecord, Control, NextHop, ServiceRecord, SlotTable, TableRef},
 };
 
@@ -22,12 +24,12 @@ use crate::model::{
     kernel::{BackendId, Published, ServiceId, VersionId, Wanted, WantedService, WantedVersion},
 };
 
-/// The map memory of one set of tables.
+/// The maps of one set of tables. Slot tables are written while no packet can meet them and are too large to be kept mapped.
 pub(super) struct Memory {
     pub(super) control: Mapped<Control>,
     pub(super) directory: Mapped<DirectorySet>,
     pub(super) services: Mapped<ServiceRecord>,
-    pub(super) slots: Mapped<SlotTable>,
+    pub(super) slots: Array<MapData, SlotTable>,
     pub(super) backends: Mapped<BackendRecord>,
 }
 
@@ -45,6 +47,8 @@ pub(super) struct Tables {
     backends: BTreeMap<BackendId, Ipv4Addr>,
     /// Backends that went, and the grace period that lets their ids come again.
     leaving: BTreeMap<BackendId, u64>,
+    /// What the slot tables of the live versions were made of, as far as this process made them.
+    sources: HashMap<VersionId, Arc<[BackendId]>>,
     regions: Pool,
     records: Pool,
     slot_tables: Pool,
@@ -55,11 +59,14 @@ pub(super) struct Tables {
 }
 
 /// What did not fit; nothing was changed by the attempt.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum TablesError {
     /// More than the maps have room for.
     #[error("the kernel's tables have no room for {0}")]
     Full(&'static str),
+    /// A slot table could not be read or written.
+    #[error("the kernel refuses access to a slot table: {0}")]
+    Refused(#[from] MapError),
 }
 
 /// A slot table in its place.
@@ -101,6 +108,7 @@ impl Tables {
             live,
             backends,
             leaving: BTreeMap::new(),
+            sources: HashMap::new(),
             region,
             grace,
             memory,
@@ -113,18 +121,25 @@ impl Tables {
     pub(super) fn publish(&mut self, wanted: &Wanted) -> Result<(), TablesError> {
         self.check_room(wanted)?;
         let mut staged = Staged::default();
+        let all = self.stage_all(wanted, &mut staged);
+        match all {
+            Ok(()) => self.switch(staged, wanted),
+            Err(_) => self.give_back(&staged),
+        }
+        all
+    }
+
+    fn stage_all(&mut self, wanted: &Wanted, staged: &mut Staged) -> Result<(), TablesError> {
         for service in &wanted.services {
-            if !self.stage(service, &mut staged) {
+            if !self.stage(service, staged)? {
                 // All spare places are taken: switch to what stands so far, and go on when readers have left the old.
-                self.switch_partly(&mut staged, wanted);
+                self.switch_partly(staged, wanted);
                 self.grace.wait();
-                if !self.stage(service, &mut staged) {
-                    self.give_back(&staged);
+                if !self.stage(service, staged)? {
                     return Err(TablesError::Full("another slot table"));
                 }
             }
         }
-        self.switch(staged, wanted);
         Ok(())
     }
 
@@ -156,14 +171,14 @@ impl Tables {
     }
 
     /// Builds a service's tables aside; false where a pool is empty.
-    fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> bool {
+    fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> Result<bool, TablesError> {
         let before = self.live.get(&service.id).copied();
         let mut tables = [Placed { table: TableRef(0), first_backend: 0 }; 2];
         for (index, version) in service.versions.iter().enumerate() {
             let old = before.as_ref().and_then(|(_, record)| table_of(record, version.id));
-            match self.stage_slots(version, old, staged) {
+            match self.stage_slots(version, old, staged)? {
                 Some(table) => tables[index] = table,
-                None => return false,
+                None => return Ok(false),
             }
         }
         if service.versions.len() < 2 {
@@ -177,29 +192,39 @@ impl Tables {
             && old == record
         {
             staged.live.insert(service.id, (index, old));
-            return true;
+            return Ok(true);
         }
-        let Some(index) = self.records.take(&self.grace) else { return false };
+        let Some(index) = self.records.take(&self.grace) else { return Ok(false) };
         self.memory.services.write(index, &record);
         staged.fresh_records.push(index);
         staged.live.insert(service.id, (index, record));
-        true
+        Ok(true)
     }
 
-    fn stage_slots(&mut self, version: &WantedVersion, old: Option<Placed>, staged: &mut Staged) -> Option<Placed> {
+    /// Builds a version's slot table aside, or takes the live one if it is the same; none where the pool is empty.
+    fn stage_slots(
+        &mut self,
+        version: &WantedVersion,
+        old: Option<Placed>,
+        staged: &mut Staged,
+    ) -> Result<Option<Placed>, TablesError> {
+        if old.is_some() && self.sources.get(&version.id).is_some_and(|source| Arc::ptr_eq(source, &version.slots)) {
+            return Ok(old);
+        }
         let ids: Vec<u16> = version.slots.iter().take(SLOTS).map(|id| id.0).collect();
         let (table, is_narrow) = SlotTable::new(&ids);
         if let Some(old) = old
             && old.table.is_narrow() == is_narrow
-            && self.memory.slots.holds(old.table.index(), &table)
+            && self.memory.slots.get(&old.table.index(), 0)? == table
         {
-            return Some(old);
+            return Ok(Some(old));
         }
-        let index = self.slot_tables.take(&self.grace)?;
-        self.memory.slots.write(index, &table);
+        let Some(index) = self.slot_tables.take(&self.grace) else { return Ok(None) };
         staged.fresh_tables.push(index);
-        let table_ref = TableRef::new(u16::try_from(index).ok()?, is_narrow);
-        Some(Placed { table: table_ref, first_backend: table.first_backend() })
+        self.memory.slots.set(index, table, 0)?;
+        let first_backend = table.first_backend();
+        let placed = |index| Placed { table: TableRef::new(index, is_narrow), first_backend };
+        Ok(u16::try_from(index).ok().map(placed))
     }
 
     /// Writes the records of backends; a live one's identity never changes under its id, and the record of one that went
@@ -220,7 +245,14 @@ impl Tables {
 
     /// Switches to the staged services and leaves the others as they are.
     fn switch_partly(&mut self, staged: &mut Staged, wanted: &Wanted) {
+        self.sources.clear();
         let done = std::mem::take(staged);
+        // A service that got a table for one version and none for the other begins again.
+        let named: BTreeSet<u32> = done.live.values().flat_map(|(_, record)| used_tables(record)).collect();
+        done.fresh_tables
+            .iter()
+            .filter(|table| !named.contains(table))
+            .for_each(|&table| self.slot_tables.give_back(table));
         let mut live = self.live.clone();
         live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
         staged.live = done.live;
@@ -241,9 +273,11 @@ impl Tables {
         let backends =
             versions.flat_map(|version| &version.backends).map(|backend| (backend.id, backend.address)).collect();
         self.exchange(entries, staged.live, backends);
+        let versions = wanted.services.iter().flat_map(|service| &service.versions);
+        self.sources = versions.map(|version| (version.id, Arc::clone(&version.slots))).collect();
     }
 
-    /// Writes a new directory and makes it the live one, then retires what only the old one named.
+    /// Makes these entries the live ones, then retires what only the old ones named.
     fn exchange(
         &mut self,
         entries: Entries,
@@ -255,6 +289,18 @@ impl Tables {
             self.live = live;
             return;
         }
+        let old_region = if self.exchange_one(&entries) { None } else { self.exchange_directory(&entries) };
+        let old = std::mem::replace(&mut self.live, live);
+        self.entries = entries;
+        let ticket = self.retire(old_region, &old);
+        let ended = self.grace.ended();
+        self.leaving.retain(|_, ticket| *ticket > ended);
+        let gone = old_backends.into_keys().filter(|id| !self.backends.contains_key(id));
+        self.leaving.extend(gone.map(|id| (id, ticket)));
+    }
+
+    /// Writes a new directory, makes it the live one, and says where the old one lies.
+    fn exchange_directory(&mut self, entries: &Entries) -> Option<u32> {
         let region = loop {
             match self.regions.take(&self.grace) {
                 Some(region) => break region,
@@ -267,15 +313,22 @@ impl Tables {
         for (index, set) in sets.iter().enumerate() {
             self.memory.directory.write(place.base() + index as u32, set);
         }
-        self.go_live(place, address_filter(&entries));
-        let old_region = self.region.replace(region);
-        let old = std::mem::replace(&mut self.live, live);
-        self.entries = entries;
-        let ticket = self.retire(old_region, &old);
-        let ended = self.grace.ended();
-        self.leaving.retain(|_, ticket| *ticket > ended);
-        let gone = old_backends.into_keys().filter(|id| !self.backends.contains_key(id));
-        self.leaving.extend(gone.map(|id| (id, ticket)));
+        self.go_live(place, address_filter(entries));
+        self.region.replace(region)
+    }
+
+    /// Where a single value differs, as after a change of one service's weights, writes it into the live directory.
+    fn exchange_one(&self, entries: &Entries) -> bool {
+        if self.region.is_none() || !entries.keys().eq(self.entries.keys()) {
+            return false;
+        }
+        let mut changed = entries.iter().zip(self.entries.values()).filter(|((_, value), old)| value != old);
+        let (Some(((key, value), _)), None) = (changed.next(), changed.next()) else { return false };
+        let index = self.memory.control.read(0).directory.set_of(*key);
+        let set = self.memory.directory.read(index);
+        let Some(way) = (0..WAYS).find(|&way| set.keys[way] == key.0) else { return false };
+        self.memory.directory.store(index, offset_of!(DirectorySet, values) + way * size_of::<u64>(), *value);
+        true
     }
 
     /// The one write that switches. The filter holds old and new addresses while packets may meet either directory.

@@ -66,7 +66,9 @@ pub struct Lab {
     balancer: Namespace,
     backends: Vec<Namespace>,
     _switch: Option<Namespace>,
-    _far_ends: Vec<Pass>,
+    _switch_ends: Vec<Pass>,
+    _client_end: Option<Pass>,
+    backend_ends: Vec<Pass>,
 }
 
 impl LabBuilder {
@@ -106,7 +108,16 @@ impl LabBuilder {
         }
         // A request for a neighbour names the interface's address, not the packet's source.
         client.sysctl("net/ipv4/conf/all/arp_announce", "2")?;
-        let mut lab = Lab { arms: self.arms, client, balancer, backends, _switch: None, _far_ends: Vec::new() };
+        let mut lab = Lab {
+            arms: self.arms,
+            client,
+            balancer,
+            backends,
+            _switch: None,
+            _switch_ends: Vec::new(),
+            _client_end: None,
+            backend_ends: Vec::new(),
+        };
         match self.arms {
             Arms::Two => lab.connect_directly()?,
             Arms::One => lab.connect_by_switch()?,
@@ -172,6 +183,24 @@ impl Lab {
         far_mac(0)
     }
 
+    /// The load balancer's MAC address on the client's side.
+    #[must_use]
+    pub fn balancer_mac(&self) -> [u8; 6] {
+        near_mac(0)
+    }
+
+    /// The interface of the client and of each backend.
+    #[must_use]
+    pub fn far_interface(&self) -> &'static str {
+        FAR
+    }
+
+    /// Takes the dummy programs off the backends' interfaces: what is redirected to them still arrives, what is sent back
+    /// by a switch no more, and other programs can be attached there.
+    pub fn clear_backends(&mut self) {
+        self.backend_ends.clear();
+    }
+
     /// The load balancer's interfaces, the client's side first.
     #[must_use]
     pub fn interfaces(&self) -> Vec<String> {
@@ -231,7 +260,7 @@ impl Lab {
         switch.ip(&lines)?;
         for port in &names {
             offload(&switch, port)?;
-            self._far_ends.push(Pass::attach(&switch, port)?);
+            self._switch_ends.push(Pass::attach(&switch, port)?);
         }
         self._switch = Some(switch);
         self.balancer.ip(&[
@@ -264,7 +293,9 @@ impl Lab {
             offload(end, FAR)?;
             far_ends.push(Pass::attach(end, FAR)?);
         }
-        self._far_ends.extend(far_ends);
+        let mut far_ends = far_ends.into_iter();
+        self._client_end = far_ends.next();
+        self.backend_ends = far_ends.collect();
         Ok(())
     }
 }

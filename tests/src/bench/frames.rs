@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Bytes of a measured frame.
-const FRAME_LEN: usize = 64;
+pub const FRAME_LEN: usize = 64;
 /// Where the addresses are.
 const ADDRESSES: usize = 26;
 /// Where the ports are.

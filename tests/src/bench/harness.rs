@@ -32,7 +32,7 @@ const _: () = assert!(mem::size_of::<Setup>() == 192 && mem::size_of::<Target>()
 const _: () = assert!(mem::size_of::<NatKey>() == 8 && mem::size_of::<NatBackend>() == 20);
 
 /// The benchmark's object file.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GRAYXDP_BENCH_OBJECT"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GRAYXDP_BENCH_OBJECT"));
 
 /// Runs before the timed ones of a measurement.
 const WARM_UP_RUNS: u32 = 100_000;
@@ -177,11 +177,7 @@ impl Harness {
 /// # Errors
 /// If the kernel refuses to run it.
 pub fn test_run(program: &Xdp, frame: &[u8], interface: u32, output: &mut [u8], runs: u32) -> Result<(u32, usize)> {
-    let length = u32::try_from(frame.len())?;
-    let mut context = [0; 24];
-    for (field, value) in context.chunks_exact_mut(4).zip([0, length, 0, interface, 0, 0]) {
-        field.copy_from_slice(&value.to_ne_bytes());
-    }
+    let context = context(u32::try_from(frame.len())?, interface);
     let options = TestRunOptions {
         data_in: Some(frame),
         data_out: Some(output),
@@ -191,6 +187,15 @@ pub fn test_run(program: &Xdp, frame: &[u8], interface: u32, output: &mut [u8], 
     };
     let result = program.test_run(options).context("the kernel refused the test run")?;
     Ok((result.return_value, result.data_size_out as usize))
+}
+
+/// The context of a frame of a length that seems to come in by an interface: the six fields of `struct xdp_md`.
+pub(super) fn context(length: u32, interface: u32) -> [u8; 24] {
+    let mut context = [0; 24];
+    for (field, value) in context.chunks_exact_mut(4).zip([0, length, 0, interface, 0, 0]) {
+        field.copy_from_slice(&value.to_ne_bytes());
+    }
+    context
 }
 
 /// Keeps this thread on one CPU, so that per-CPU caches and counters are the same for all cases.

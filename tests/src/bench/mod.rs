@@ -1,11 +1,15 @@
-//! What one packet costs: nanoseconds of each path of the program, as a ratio to the yardstick of the same run.
+//! What grayxdp costs. Each path of the program in nanoseconds, as a ratio to the yardstick of the same run (`cases`,
+//! measured by `run`); packets a second between namespaces (`throughput`); the daemon (`user_space`).
 
 pub mod case;
 pub mod cases;
+pub mod figure;
 pub mod frames;
 pub mod harness;
 #[path = "../../../grayxdp-ebpf/src/bench/layout.rs"]
 pub mod layout;
 pub mod report;
 pub mod run;
+pub mod throughput;
+pub mod user_space;
 pub mod worlds;

@@ -1,43 +1,103 @@
-//! Measures what one packet costs on each path of the program.
+//! Measures what grayxdp costs: packets, the lab, user space.
+
+use std::thread;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use grayxdp_tests::bench::{
-    cases,
+    cases, figure,
     harness::{self, Harness},
-    report,
+    report::{self, Row},
     run::{self, Effort},
+    throughput, user_space,
 };
+use serde_json::Value;
 
-/// Measures what one packet costs on each path of the program; needs root.
+/// Measures what grayxdp costs; needs root.
 ///
-/// The exit status is 0 also where a mark is missed; it is 1 where a program took another path than intended.
+/// The exit status is 0 also where a mark is missed; it is 1 where something else was measured than intended.
 #[derive(Parser)]
 struct Options {
+    /// Measure only this.
+    #[arg(long, value_enum)]
+    only: Option<Section>,
     /// Print an array of objects.
     #[arg(long)]
     json: bool,
-    /// Rounds; the median is shown.
+    /// Rounds of the packet path; the median is shown.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
-    /// Timed packets of each case in a round.
+    /// Timed packets of each case of the packet path in a round.
     #[arg(long, default_value_t = 1_000_000)]
     runs: u32,
-    /// The CPU to run on.
+    /// Rounds of the lab; the median is shown.
+    #[arg(long, default_value_t = 5)]
+    lab_rounds: usize,
+    /// The CPU that packets are sent and forwarded on.
     #[arg(long, default_value_t = 1)]
     cpu: usize,
 }
 
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Nanoseconds of each path of the program.
+    Packets,
+    /// Packets a second between namespaces, against nftables and a plain redirect.
+    Lab,
+    /// The daemon: at rest, changes, reloads, memory.
+    UserSpace,
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
-    harness::pin_thread(options.cpu)?;
-    let mut harness = Harness::new(&cases::nat())?;
-    let cases = cases::all(&mut harness)?;
-    let rows = run::measure(&mut harness, &cases, Effort { rounds: options.rounds, runs: options.runs })?;
+    let mut objects = Vec::new();
+    for section in Section::value_variants() {
+        if options.only.is_none_or(|only| only == *section) {
+            objects.extend(measure(*section, &options)?);
+        }
+    }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-    } else {
-        print!("{}", report::table(&rows));
+        println!("{}", serde_json::to_string_pretty(&objects)?);
     }
     Ok(())
+}
+
+/// Measures a part, prints it as a table unless objects are asked for, and gives its objects.
+fn measure(section: Section, options: &Options) -> Result<Vec<Value>> {
+    let (table, objects) = match section {
+        Section::Packets => {
+            let rows = on_own_cpu(options.cpu, || packets(options))?;
+            (report::table(&rows), serde_json::to_value(&rows)?)
+        }
+        Section::Lab => {
+            let figures = on_own_cpu(options.cpu, || throughput::figures(options.lab_rounds))?;
+            (figure::table(&figures), serde_json::to_value(&figures)?)
+        }
+        Section::UserSpace => {
+            let figures = user_space::figures()?;
+            (figure::table(&figures), serde_json::to_value(&figures)?)
+        }
+    };
+    if !options.json {
+        println!("{table}");
+    }
+    Ok(serde_json::from_value(objects)?)
+}
+
+fn packets(options: &Options) -> Result<Vec<Row>> {
+    let mut harness = Harness::new(&cases::nat())?;
+    let cases = cases::all(&mut harness)?;
+    run::measure(&mut harness, &cases, Effort { rounds: options.rounds, runs: options.runs })
+}
+
+/// Runs a closure on a thread that is kept on one CPU; the threads and programs that it starts are kept there too.
+fn on_own_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let pinned = scope.spawn(|| {
+            harness::pin_thread(cpu)?;
+            work()
+        });
+        pinned.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

@@ -1,0 +1,321 @@
+//! Packets a second between namespaces: from a client through the load balancer's namespace into the backends, counted
+//! where they end. All of it runs on one core, the generator included, so a figure is the cost of the whole way.
+//!
+//! The generator is `BPF_PROG_TEST_RUN` with live frames: a program writes each packet's headers anew and sends it out
+//! of the client's interface.
+
+use std::{
+    ffi::CString,
+    net::SocketAddrV4,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use aya::{
+    Ebpf, TestRun, TestRunAttrs, TestRunOptions,
+    maps::{Array, PerCpuArray},
+    programs::{Xdp, XdpMode},
+};
+use grayxdp::{
+    datapath::{Capacity, Datapath, Settings},
+    lab::Lab,
+    model::{
+        config::{Affinity, AttachMode, Interface, Protocol},
+        kernel::{BackendId, Kernel as _, ServiceId, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+    },
+};
+use grayxdp_common::SLOTS;
+
+use crate::{
+    bench::{
+        figure::{Figure, Mark},
+        frames::{Client, FRAME_LEN, Flows, feed},
+        harness::{self, Feed},
+        layout::{self, Setup, Target},
+        worlds,
+    },
+    packet::{Flags, Packet},
+    subject::KEY,
+};
+
+/// Flows of a measurement.
+const FLOWS: Flows = Flows { count: 4_096, hold: 1, port_bits: 9, address_bits: 0 };
+/// Port of the virtual service.
+const VIP_PORT: u16 = 80;
+/// Port of the backends.
+const PORT: u16 = 8_080;
+/// Two versions of one backend each.
+const BACKENDS: u16 = 2;
+/// Packets sent before the timed ones.
+const WARM_UP: u32 = 100_000;
+/// Frames that the generator makes at a time.
+const BATCH: u32 = 64;
+/// Time in which packets still under way arrive.
+const ARRIVAL: Duration = Duration::from_millis(50);
+
+/// The part of all packets that must arrive: where the sender outruns a forwarder, a figure says little.
+const LEAST: f64 = 0.9;
+
+/// What forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The program under test, `nat`, at 90:10.
+    Grayxdp,
+    /// Destination NAT of the kernel, at 90:10.
+    Nftables,
+    /// The kernel without any NAT: packets are for a backend already.
+    Forwarding,
+    /// `bpf_redirect` and nothing else.
+    Redirect,
+}
+
+/// Where packets end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sink {
+    /// In the backend's kernel, as socket buffers.
+    SocketBuffer,
+    /// In a program that drops them.
+    Xdp,
+}
+
+struct Case {
+    path: &'static str,
+    way: Way,
+    sink: Sink,
+    /// Timed packets.
+    packets: u32,
+}
+
+#[rustfmt::skip]
+const CASES: [Case; 5] = [
+    Case { path: "nat, into socket buffers", way: Way::Grayxdp, sink: Sink::SocketBuffer, packets: 2_000_000 },
+    Case { path: "nftables DNAT, into socket buffers", way: Way::Nftables, sink: Sink::SocketBuffer, packets: 1_000_000 },
+    Case { path: "kernel forwarding, into socket buffers", way: Way::Forwarding, sink: Sink::SocketBuffer, packets: 1_000_000 },
+    Case { path: "nat, into an XDP sink", way: Way::Grayxdp, sink: Sink::Xdp, packets: 10_000_000 },
+    Case { path: "plain redirect, into an XDP sink", way: Way::Redirect, sink: Sink::Xdp, packets: 10_000_000 },
+];
+
+/// What is compared: cases by index, and the least ratio.
+const RATIOS: [(&str, usize, usize, f64); 2] =
+    [("nat ÷ nftables DNAT, into socket buffers", 0, 1, 2.0), ("nat ÷ plain redirect, into an XDP sink", 3, 4, 0.8)];
+
+/// Measures all cases in turn, `rounds` times, each in namespaces made anew.
+///
+/// # Errors
+/// No rights, no `nft`, or packets that do not arrive.
+pub fn figures(rounds: usize) -> Result<Vec<Figure>> {
+    ensure!(rounds > 0, "a median needs a round");
+    let mut runs: [Vec<f64>; CASES.len()] = Default::default();
+    for _ in 0..rounds {
+        for (case, runs) in CASES.iter().zip(&mut runs) {
+            runs.push(measure(case).with_context(|| case.path)?);
+        }
+    }
+    let rates = CASES.iter().zip(&runs).map(|(case, mpps)| Figure::median(case.path, mpps, "Mpps"));
+    let ratios = RATIOS.iter().map(|(path, case, other, least)| {
+        let ratios: Vec<_> = runs[*case].iter().zip(&runs[*other]).map(|(one, other)| one / other).collect();
+        Figure::median(*path, &ratios, "×").with_mark(Mark::AtLeast(*least))
+    });
+    Ok(rates.chain(ratios).collect())
+}
+
+/// Packets a second at the sink, in millions.
+fn measure(case: &Case) -> Result<f64> {
+    let mut lab = Lab::builder().backends(usize::from(BACKENDS)).build()?;
+    lab.ping()?;
+    lab.clear_backends();
+    let mut ends = Ends::load()?;
+    match case.sink {
+        Sink::SocketBuffer => sink_socket_buffers(&lab)?,
+        Sink::Xdp => ends.attach_sinks(&lab)?,
+    }
+    let _datapath = match case.way {
+        Way::Grayxdp => Some(attached(&lab)?),
+        Way::Nftables => {
+            nftables(&lab)?;
+            None
+        }
+        Way::Forwarding => {
+            receive_frames(&lab)?;
+            None
+        }
+        Way::Redirect => {
+            ends.attach_redirect(&lab)?;
+            None
+        }
+    };
+    let target = match case.way {
+        Way::Grayxdp | Way::Nftables | Way::Redirect => SocketAddrV4::new(lab.vip(), VIP_PORT),
+        Way::Forwarding => SocketAddrV4::new(lab.backend_address(0), PORT),
+    };
+    let packet = Packet::tcp(SocketAddrV4::new(lab.sources().at(0), 32_768), target, Flags::ACK);
+    let packet = Packet { macs: (lab.client_mac(), lab.balancer_mac()), ..packet };
+    let count = |ends: &Ends| match case.sink {
+        Sink::SocketBuffer => socket_buffers(&lab),
+        Sink::Xdp => ends.sunk(),
+    };
+    ends.feed(&feed(&packet, Client::Source, FLOWS, &[target]))?;
+    ends.send(&lab, &packet, WARM_UP)?;
+    thread::sleep(ARRIVAL);
+    let before = count(&ends)?;
+    let time = ends.send(&lab, &packet, case.packets)?;
+    thread::sleep(ARRIVAL);
+    let arrived = (count(&ends)? - before) as f64;
+    ensure!(arrived >= LEAST * f64::from(case.packets), "only {arrived} of {} packets arrived", case.packets);
+    Ok(arrived / time.as_secs_f64() / 1e6)
+}
+
+/// The benchmark's own programs: generator, redirect, sink.
+struct Ends {
+    ebpf: Ebpf,
+}
+
+impl Ends {
+    fn load() -> Result<Self> {
+        let mut ebpf = Ebpf::load(harness::OBJECT).context("the benchmark's object could not be loaded")?;
+        for name in ["send", "redirect", "sink"] {
+            let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
+            program.load().context(name)?;
+        }
+        Ok(Self { ebpf })
+    }
+
+    fn attach_sinks(&mut self, lab: &Lab) -> Result<()> {
+        let program: &mut Xdp = self.ebpf.program_mut("sink").context("sink")?.try_into()?;
+        for backend in 0..usize::from(BACKENDS) {
+            lab.backend(backend).run(|| program.attach(lab.far_interface(), XdpMode::Driver).map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// Sends all that comes from the client to the first backend.
+    fn attach_redirect(&mut self, lab: &Lab) -> Result<()> {
+        let interfaces = lab.interfaces();
+        let mut egress: Array<_, u32> = self.ebpf.map_mut(layout::EGRESS).context(layout::EGRESS)?.try_into()?;
+        egress.set(0, lab.balancer().run(|| index_of(&interfaces[1]))?, 0)?;
+        let program: &mut Xdp = self.ebpf.program_mut("redirect").context("redirect")?.try_into()?;
+        lab.balancer().run(|| program.attach(&interfaces[0], XdpMode::Driver).map(drop))?;
+        Ok(())
+    }
+
+    fn feed(&mut self, feed: &Feed) -> Result<()> {
+        let mut targets: Array<_, Target> = self.ebpf.map_mut(layout::TARGETS).context(layout::TARGETS)?.try_into()?;
+        targets.set(0, feed.targets[0], 0)?;
+        let mut setup: Array<_, Setup> = self.ebpf.map_mut(layout::SETUP).context(layout::SETUP)?.try_into()?;
+        Ok(setup.set(0, feed.setup, 0)?)
+    }
+
+    /// Sends packets from the client, and how long that took.
+    fn send(&self, lab: &Lab, packet: &Packet, packets: u32) -> Result<Duration> {
+        let program: &Xdp = self.ebpf.program("send").context("send")?.try_into()?;
+        lab.client().run(|| {
+            let mut frame = packet.bytes();
+            frame.resize(FRAME_LEN, 0);
+            let context = harness::context(u32::try_from(frame.len())?, index_of(lab.far_interface())?);
+            let options = TestRunOptions {
+                data_in: Some(&frame),
+                ctx_in: Some(&context),
+                repeat: packets,
+                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                ..TestRunOptions::default()
+            };
+            let start = Instant::now();
+            program.test_run(options).context("the kernel refused to send live frames")?;
+            Ok(start.elapsed())
+        })
+    }
+
+    fn sunk(&self) -> Result<u64> {
+        let counter: PerCpuArray<_, u64> = self.ebpf.map(layout::SUNK).context(layout::SUNK)?.try_into()?;
+        Ok(counter.get(&0, 0)?.iter().sum())
+    }
+}
+
+/// Counts and drops what reaches a backend's kernel with the address and port that a rewrite gives it.
+fn sink_socket_buffers(lab: &Lab) -> Result<()> {
+    for backend in 0..usize::from(BACKENDS) {
+        let rules = format!(
+            "table ip sink {{ chain in {{ type filter hook prerouting priority -400; \
+             ip daddr {} tcp dport {PORT} counter drop; }}; }}",
+            lab.backend_address(backend)
+        );
+        lab.backend(backend).output("nft", [&rules])?;
+    }
+    Ok(())
+}
+
+/// Packets that the backends' kernels counted.
+fn socket_buffers(lab: &Lab) -> Result<u64> {
+    let counted = (0..usize::from(BACKENDS)).map(|backend| -> Result<u64> {
+        let rules = lab.backend(backend).output("nft", ["list", "ruleset"])?;
+        let number = rules.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        Ok(number.context("the sink has no counter")?.parse()?)
+    });
+    counted.sum()
+}
+
+/// The program under test on the load balancer.
+fn attached(lab: &Lab) -> Result<Datapath> {
+    let version = |number: u16| {
+        let address = lab.backend_address(usize::from(number) - 1);
+        let backend = WantedBackend { id: BackendId(number), address, port: PORT };
+        let slots = Arc::from(vec![backend.id; SLOTS]);
+        WantedVersion { id: VersionId(number), backends: vec![backend], slots }
+    };
+    let service = WantedService {
+        id: ServiceId(1),
+        vip: lab.vip(),
+        port: VIP_PORT,
+        protocol: Protocol::Tcp,
+        affinity: Affinity::Flow,
+        announce: false,
+        versions: (1..=BACKENDS).map(version).collect(),
+        split: worlds::TENTH,
+        epoch: 1,
+        rollout: 0,
+    };
+    let wanted = Wanted { services: vec![service], direct_access: Vec::new() };
+    let interface = |name: String| Interface { name, mode: AttachMode::Native };
+    let settings = Settings {
+        pin_dir: "/sys/fs/bpf/grayxdp".into(),
+        interfaces: lab.interfaces().into_iter().map(interface).collect(),
+        hash_key: KEY,
+        capacity: Capacity::of(&wanted).with_room(),
+    };
+    lab.balancer().run(|| {
+        let mut datapath = Datapath::open(settings)?;
+        datapath.publish(&wanted)?;
+        datapath.attach()?;
+        Ok(datapath)
+    })
+}
+
+/// The same split by nftables. Its connection tracking is told not to mind that no connection was ever opened.
+fn nftables(lab: &Lab) -> Result<()> {
+    let ends = (0..10).map(|part| format!("{part} : {} . {PORT}", lab.backend_address(usize::from(part == 9))));
+    let rules = format!(
+        "table ip nat {{ chain pre {{ type nat hook prerouting priority dstnat; ip daddr {} meta l4proto tcp \
+         th dport {VIP_PORT} dnat to jhash ip saddr . th sport mod 10 map {{ {} }}; }}; }}",
+        lab.vip(),
+        ends.collect::<Vec<_>>().join(", ")
+    );
+    lab.balancer().output("nft", [&rules])?;
+    lab.balancer().sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1")?;
+    receive_frames(lab)
+}
+
+/// Lets the load balancer's kernel take frames from the generator where no program of its own does.
+fn receive_frames(lab: &Lab) -> Result<()> {
+    lab.balancer().output("ethtool", ["-K", &lab.interfaces()[0], "gro", "on"])?;
+    Ok(())
+}
+
+fn index_of(interface: &str) -> Result<u32> {
+    let name = CString::new(interface)?;
+    // SAFETY: the name is a C string that lives through the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    ensure!(index != 0, "there is no interface {interface}");
+    Ok(index)
+}
