@@ -1,0 +1,122 @@
+//! What a directory is made from, and reading back what the live one leads to. No state of its own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use grayxdp_common::{
+    directory::{DirectorySet, EndpointKey, Entry, Place},
+    records::{AddressFilter, BackendRecord, ServiceRecord, TableRef},
+};
+
+use super::{super::mapped::Mapped, Placed};
+use crate::model::{
+    config::Affinity,
+    kernel::{BackendId, ServiceId, VersionId, Wanted, WantedService},
+};
+
+/// What a directory is made from.
+pub(super) type Entries = BTreeMap<EndpointKey, u64>;
+
+/// An address as it lies in a packet.
+pub(in crate::datapath) fn raw(address: Ipv4Addr) -> u32 {
+    u32::from_ne_bytes(address.octets())
+}
+
+/// The virtual address that a key stands for, if it stands for one.
+pub(super) fn virtual_address(key: EndpointKey) -> Option<Ipv4Addr> {
+    let address = (key.0 >> 32) as u32;
+    (key == EndpointKey::address(address)).then(|| Ipv4Addr::from(address.to_ne_bytes()))
+}
+
+pub(super) fn address_filter(entries: &Entries) -> AddressFilter {
+    let addresses = entries.keys().filter_map(|key| virtual_address(*key));
+    addresses.fold(AddressFilter::default(), |filter, address| filter.with(raw(address)))
+}
+
+pub(super) fn record_of(service: &WantedService, tables: [Placed; 2]) -> ServiceRecord {
+    let version = |index: usize| service.versions.get(index).map_or(VersionId::NONE, |version| version.id);
+    ServiceRecord {
+        split: service.split,
+        tables: tables.map(|placed| placed.table),
+        first_backends: tables.map(|placed| placed.first_backend),
+        versions: [version(0), version(1)],
+        service: service.id,
+        flags: match service.affinity {
+            Affinity::Flow => 0,
+            Affinity::Client => ServiceRecord::FLAG_CLIENT_AFFINITY,
+        },
+        epoch: service.epoch,
+        rollout: service.rollout,
+        ..ServiceRecord::EMPTY
+    }
+}
+
+pub(super) fn used_tables(record: &ServiceRecord) -> BTreeSet<u32> {
+    record.tables.into_iter().map(TableRef::index).collect()
+}
+
+pub(super) fn table_of(record: &ServiceRecord, version: VersionId) -> Option<Placed> {
+    let index = record.versions.iter().position(|id| *id == version)?;
+    Some(Placed { table: record.tables[index], first_backend: record.first_backends[index] })
+}
+
+/// All entries of the directory for a set of services.
+pub(super) fn wanted_entries(
+    wanted: &Wanted,
+    local: &BTreeSet<Ipv4Addr>,
+    record: impl Fn(ServiceId) -> u32,
+) -> Entries {
+    let mut entries = Entries::new();
+    for service in &wanted.services {
+        let (address, protocol) = (raw(service.vip), service.protocol.number());
+        let key = EndpointKey::service(address, service.port.to_be(), protocol);
+        entries.insert(key, Entry::service(record(service.id)).0);
+        let flags = if local.contains(&service.vip) { Entry::LOCAL_ADDRESS } else { 0 }
+            | if service.announce { Entry::ANNOUNCE } else { 0 };
+        let of_address = entries.entry(EndpointKey::address(address)).or_insert(Entry::address(service.id, 0).0);
+        *of_address |= flags;
+        for backend in service.versions.iter().flat_map(|version| &version.backends) {
+            let key = EndpointKey::backend(raw(backend.address), backend.port.to_be(), protocol);
+            entries.insert(key, u64::from(backend.id.0));
+        }
+    }
+    entries
+}
+
+pub(super) fn read_directory(directory: &Mapped<DirectorySet>, place: Place) -> Entries {
+    if place == Place::default() {
+        return Entries::new();
+    }
+    let sets = place.base()..(place.base() + (1 << place.sets_log2())).min(directory.len());
+    sets.map(|index| directory.read(index))
+        .flat_map(|set| set.keys.into_iter().zip(set.values))
+        .filter(|(key, _)| *key != 0)
+        .map(|(key, value)| (EndpointKey(key), value))
+        .collect()
+}
+
+/// Whether a key is a backend's endpoint.
+pub(super) const fn is_backend(key: EndpointKey) -> bool {
+    key.0 & 2 != 0
+}
+
+pub(super) fn read_services(
+    services: &Mapped<ServiceRecord>,
+    entries: &Entries,
+) -> BTreeMap<ServiceId, (u32, ServiceRecord)> {
+    let of_services = entries.iter().filter(|(key, _)| !is_backend(**key) && virtual_address(**key).is_none());
+    let indices = of_services.map(|(_, value)| Entry(*value).index()).filter(|index| *index < services.len());
+    indices
+        .map(|index| (index, services.read(index)))
+        .map(|(index, record)| (record.service, (index, record)))
+        .collect()
+}
+
+pub(super) fn read_backends(backends: &Mapped<BackendRecord>, entries: &Entries) -> BTreeMap<BackendId, Ipv4Addr> {
+    let ids = entries.iter().filter(|(key, _)| is_backend(**key)).map(|(_, value)| *value as u16);
+    ids.filter(|id| u32::from(*id) < backends.len())
+        .map(|id| (BackendId(id), Ipv4Addr::from(backends.read(u32::from(id)).address.to_ne_bytes())))
+        .collect()
+}
