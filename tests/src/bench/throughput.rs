@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use aya::{
     Ebpf, TestRun, TestRunAttrs, TestRunOptions,
     maps::{Array, PerCpuArray},
@@ -55,8 +55,11 @@ const BATCH: u32 = 64;
 /// Time in which packets still under way arrive.
 const ARRIVAL: Duration = Duration::from_millis(50);
 
-/// The part of all packets that must arrive: where the sender outruns a forwarder, a figure says little.
-const LEAST: f64 = 0.9;
+/// The part of all packets that must arrive. All works on one core, so packets are lost only where another program takes
+/// it in between and the sender goes on before the forwarder does.
+const LEAST: f64 = 0.95;
+/// How often a measurement in which more were lost is done again.
+const ATTEMPTS: usize = 8;
 
 /// What forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,16 +93,18 @@ struct Case {
 
 #[rustfmt::skip]
 const CASES: [Case; 5] = [
-    Case { path: "nat, into socket buffers", way: Way::Grayxdp, sink: Sink::SocketBuffer, packets: 2_000_000 },
-    Case { path: "nftables DNAT, into socket buffers", way: Way::Nftables, sink: Sink::SocketBuffer, packets: 1_000_000 },
+    Case { path: "nat at 90:10, into socket buffers", way: Way::Grayxdp, sink: Sink::SocketBuffer, packets: 2_000_000 },
+    Case { path: "nftables DNAT at 90:10, into socket buffers", way: Way::Nftables, sink: Sink::SocketBuffer, packets: 1_000_000 },
     Case { path: "kernel forwarding, into socket buffers", way: Way::Forwarding, sink: Sink::SocketBuffer, packets: 1_000_000 },
-    Case { path: "nat, into an XDP sink", way: Way::Grayxdp, sink: Sink::Xdp, packets: 10_000_000 },
+    Case { path: "nat at 90:10, into XDP sinks", way: Way::Grayxdp, sink: Sink::Xdp, packets: 10_000_000 },
     Case { path: "plain redirect, into an XDP sink", way: Way::Redirect, sink: Sink::Xdp, packets: 10_000_000 },
 ];
 
 /// What is compared: cases by index, and the least ratio.
-const RATIOS: [(&str, usize, usize, f64); 2] =
-    [("nat ÷ nftables DNAT, into socket buffers", 0, 1, 2.0), ("nat ÷ plain redirect, into an XDP sink", 3, 4, 0.8)];
+const RATIOS: [(&str, usize, usize, f64); 2] = [
+    ("nat ÷ nftables DNAT, both at 90:10, into socket buffers", 0, 1, 2.0),
+    ("nat ÷ plain redirect, into an XDP sink", 3, 4, 0.8),
+];
 
 /// Measures all cases in turn, `rounds` times, each in namespaces made anew.
 ///
@@ -110,7 +115,7 @@ pub fn figures(rounds: usize) -> Result<Vec<Figure>> {
     let mut runs: [Vec<f64>; CASES.len()] = Default::default();
     for _ in 0..rounds {
         for (case, runs) in CASES.iter().zip(&mut runs) {
-            runs.push(measure(case).with_context(|| case.path)?);
+            runs.push(measure_undisturbed(case).with_context(|| case.path)?);
         }
     }
     let rates = CASES.iter().zip(&runs).map(|(case, mpps)| Figure::median(case.path, mpps, "Mpps"));
@@ -122,7 +127,18 @@ pub fn figures(rounds: usize) -> Result<Vec<Figure>> {
 }
 
 /// Packets a second at the sink, in millions.
-fn measure(case: &Case) -> Result<f64> {
+fn measure_undisturbed(case: &Case) -> Result<f64> {
+    for _ in 0..ATTEMPTS {
+        let (mpps, arrived) = measure(case)?;
+        if arrived >= LEAST {
+            return Ok(mpps);
+        }
+    }
+    bail!("packets were lost {ATTEMPTS} times in a row: measure again when this machine does nothing else")
+}
+
+/// The same, and the part of all packets that arrived.
+fn measure(case: &Case) -> Result<(f64, f64)> {
     let mut lab = Lab::builder().backends(usize::from(BACKENDS)).build()?;
     lab.ping()?;
     lab.clear_backends();
@@ -163,8 +179,7 @@ fn measure(case: &Case) -> Result<f64> {
     let time = ends.send(&lab, &packet, case.packets)?;
     thread::sleep(ARRIVAL);
     let arrived = (count(&ends)? - before) as f64;
-    ensure!(arrived >= LEAST * f64::from(case.packets), "only {arrived} of {} packets arrived", case.packets);
-    Ok(arrived / time.as_secs_f64() / 1e6)
+    Ok((arrived / time.as_secs_f64() / 1e6, arrived / f64::from(case.packets)))
 }
 
 /// The benchmark's own programs: generator, redirect, sink.
