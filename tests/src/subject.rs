@@ -3,19 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use aya::{
-    maps::{Array, LpmTrie, Map, MapData},
-    programs::ProgramFd,
-};
+use aya::programs::ProgramFd;
 use grayxdp::{
     datapath::{Capacity, Datapath, Settings},
     model::kernel::{Counters, Kernel as _, Wanted},
 };
-use grayxdp_common::{
-    hash::HashKey,
-    maps,
-    records::{BLOCKS, Route, RouteHeads, RouteKind},
-};
+use grayxdp_common::hash::HashKey;
 
 use crate::bench::harness;
 
@@ -44,26 +37,6 @@ impl Subject {
         let mut datapath = Datapath::open(settings)?;
         datapath.publish(wanted)?;
         Ok(Self { datapath })
-    }
-
-    /// Takes all routes that lead somewhere out of the mirror, as on a host with more of them than are mirrored: replies
-    /// go by the kernel's own tables.
-    ///
-    /// # Errors
-    /// If the map cannot be opened or written.
-    pub fn forget_routes(&mut self) -> Result<()> {
-        let data = MapData::from_pin(self.datapath.map_folder().join(maps::ROUTES))?;
-        let mut routes: LpmTrie<MapData, u32, Route> = Map::LpmTrie(data).try_into()?;
-        let all: Vec<_> = routes.iter().collect::<Result<_, _>>()?;
-        for (key, route) in all {
-            if route.kind != RouteKind::Untouched as u32 {
-                routes.remove(&key)?;
-            }
-        }
-        let data = MapData::from_pin(self.datapath.map_folder().join(maps::ROUTE_HEADS))?;
-        let mut heads: Array<MapData, RouteHeads> = Map::Array(data).try_into()?;
-        heads.set(0, RouteHeads([0; BLOCKS]), 0)?;
-        Ok(())
     }
 
     /// What one packet becomes that comes in by an interface: verdict and bytes.

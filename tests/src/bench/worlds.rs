@@ -66,7 +66,7 @@ impl World {
     /// # Errors
     /// If the host cannot be made or the kernel refuses the program.
     pub fn one_service(harness: &mut Harness) -> Result<Self> {
-        Self::new(harness, one_service(), &[], host::GATEWAY, |_| Ok(()))
+        Self::new(harness, one_service(), &[], host::GATEWAY)
     }
 
     /// [`MANY`] services, two versions each, of which the second owns some buckets.
@@ -76,7 +76,7 @@ impl World {
     pub fn many_services(harness: &mut Harness, split: Split) -> Result<Self> {
         let like = |n| WantedService { split, ..service(n, n, Protocol::Tcp) };
         let services = (0..MANY).map(like).collect();
-        Self::new(harness, services, &[], host::GATEWAY, |_| Ok(()))
+        Self::new(harness, services, &[], host::GATEWAY)
     }
 
     /// One service; clients in a hundred networks that have routes of their own.
@@ -87,7 +87,7 @@ impl World {
         let [first, second, ..] = FIRST_OF_HUNDRED.octets();
         let routes = (0..100).map(|n| format!("route add {first}.{}.0.0/16 via {SECOND_GATEWAY}", second + n));
         let lines: Vec<_> = routes.chain([host::neighbour(host::NEAR, SECOND_GATEWAY)]).collect();
-        Self::new(harness, one_service(), &lines, SECOND_GATEWAY, |_| Ok(()))
+        Self::new(harness, one_service(), &lines, SECOND_GATEWAY)
     }
 
     /// One service; only the kernel knows how replies go.
@@ -95,21 +95,15 @@ impl World {
     /// # Errors
     /// As above.
     pub fn routes_of_the_kernel(harness: &mut Harness) -> Result<Self> {
-        // Routes that differ from the default route, so that the gateway is no constant.
-        let lines: Vec<_> = (0..10)
-            .map(|n| format!("route add 10.{}.0.0/16 via {SECOND_GATEWAY}", 200 + n))
-            .chain([host::neighbour(host::NEAR, SECOND_GATEWAY)])
-            .collect();
-        Self::new(harness, one_service(), &lines, host::GATEWAY, Subject::forget_routes)
+        // A next-hop object, which only the kernel follows.
+        let lines = [
+            format!("nexthop add id 7 via {} dev {}", host::GATEWAY, host::name(host::NEAR)),
+            "route replace default nhid 7".to_owned(),
+        ];
+        Self::new(harness, one_service(), &lines, host::GATEWAY)
     }
 
-    fn new(
-        harness: &mut Harness,
-        services: Vec<WantedService>,
-        more: &[String],
-        gateway: Ipv4Addr,
-        finish: impl FnOnce(&mut Subject) -> Result<()> + Send,
-    ) -> Result<Self> {
+    fn new(harness: &mut Harness, services: Vec<WantedService>, more: &[String], gateway: Ipv4Addr) -> Result<Self> {
         let versions = services.iter().flat_map(|service| &service.versions);
         let backends: Vec<u16> = versions.flat_map(|version| &version.backends).map(|backend| backend.id.0).collect();
         let neighbours = backends.iter().map(|&id| host::neighbour(host::NEAR, *backend(id).ip()));
@@ -118,7 +112,6 @@ impl World {
         let wanted = Wanted { services, direct_access: Vec::new() };
         let (subject, program) = host.run(|| -> Result<_> {
             let mut subject = Subject::open(&wanted)?;
-            finish(&mut subject)?;
             let program = subject.program()?;
             Ok((subject, program))
         })?;
