@@ -3,7 +3,7 @@
 use grayxdp_common::{
     counters::BackendCounters,
     directory::Entry,
-    explanation::Step,
+    explanation::{Step, Turn},
     hash::FlowHash,
     ids::ServiceId,
     reason::Reason,
@@ -79,10 +79,11 @@ fn choose(packet: &Packet, service: &ServiceRecord) -> Option<u16> {
     tables::note(|explanation| {
         explanation.hash = hash.0;
         explanation.bucket = bucket;
-        explanation.version_index = index as u32;
+        explanation.turns |= Turn::Split.bit();
+        (explanation.current_place, explanation.home_place) = (index as u8, index as u8);
+        (explanation.current_backend, explanation.home_backend) = (id, id);
         explanation.version = version.0;
         explanation.slot = slot;
-        explanation.table = table.index() as u16;
         explanation.backend = id;
     });
     (id != 0).then_some(id)

@@ -2,18 +2,22 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 use grayxdp_common::{
+    cells::{BucketTable, DetailRecord, PrefixKey, PrefixValue, SegmentClass, SlotStates, Stamps},
     counters::{BackendCounters, ReasonCounters},
     directory::{DirectorySet, EndpointKey, Place},
+    exceptions::ExceptionSet,
     explanation::Explanation,
+    guard::Guard,
     hash::HashKey,
     ids::ServiceId,
     reason::Reason,
     records::{
         BackendRecord, Control, InterfaceRecord, NextHop, Route, RouteHeads, ServiceRecord, SlotTable, TableRef,
     },
+    signals::{ExceptionCounters, FlowSample, Mark, Signals},
 };
 
 /// User space writes single words of such a map.
@@ -45,6 +49,32 @@ static ROUTE_LEAVES: Array<Route> = Array::with_max_entries(1, MAPPABLE);
 static NEIGHBOURS: HashMap<u32, NextHop> = HashMap::with_max_entries(1, 0);
 #[map(name = "INTERFACES")]
 static INTERFACES: HashMap<u32, InterfaceRecord> = HashMap::with_max_entries(1, 0);
+#[map(name = "BUCKETS")]
+static BUCKETS: Array<BucketTable> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "SLOT_STATES")]
+static SLOT_STATES: Array<SlotStates> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "STAMPS")]
+static STAMPS: Array<Stamps> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "DETAILS")]
+static DETAILS: Array<DetailRecord> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "PREFIXES")]
+static PREFIXES: LpmTrie<PrefixKey, PrefixValue> = LpmTrie::with_max_entries(1, NO_PREALLOC);
+#[map(name = "CLASSES")]
+static CLASSES: Array<SegmentClass> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "GUARDS")]
+static GUARDS: Array<Guard> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "EVENTS")]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1, 0);
+#[map(name = "EXCEPTIONS")]
+static EXCEPTIONS: Array<ExceptionSet> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "EXCEPTION_COUNTERS")]
+static EXCEPTION_COUNTERS: PerCpuArray<ExceptionCounters> = PerCpuArray::with_max_entries(1, 0);
+#[map(name = "MARKS")]
+static MARKS: Array<Mark> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "FLOWS")]
+static FLOWS: Array<FlowSample> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "SIGNALS")]
+static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "EXPLANATION")]
 static EXPLANATION: Array<Explanation> = Array::with_max_entries(1, 0);
 
@@ -54,6 +84,18 @@ static HASH_KEY: HashKey = HashKey([0; 4]);
 /// 1 in the instance that explains: it counts nothing and writes down what it does.
 #[unsafe(no_mangle)]
 static EXPLAINS: u32 = 0;
+/// Log₂ of the sets of the exception table.
+#[unsafe(no_mangle)]
+static EXCEPTION_SETS_LOG2: u32 = 0;
+/// Log₂ of the places for marks.
+#[unsafe(no_mangle)]
+static MARKS_LOG2: u32 = 0;
+/// Log₂ of the places for sampled flows.
+#[unsafe(no_mangle)]
+static FLOWS_LOG2: u32 = 0;
+/// CPUs that the signals have room for.
+#[unsafe(no_mangle)]
+static CPUS: u32 = 1;
 
 /// Reads a constant that user space sets when it loads the program; the verifier knows its value.
 #[inline(always)]

@@ -10,7 +10,10 @@ use crate::{
     model::{
         Name,
         config::{Config, Service, Version},
-        kernel::{BackendId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+        kernel::{
+            BackendId, BackendState, ExistingFlows, Split, VersionId, Wanted, WantedBackend, WantedBuckets,
+            WantedService, WantedSlots, WantedVersion,
+        },
     },
 };
 
@@ -67,28 +70,34 @@ impl Pools {
             WantedService {
                 id: ids.service(&service.name).expect("every configured service was given a number"),
                 vip: service.vip,
-                port: service.port,
+                ports: vec![service.port],
                 protocol: service.protocol,
                 affinity: service.affinity,
                 announce: service.announce,
-                versions: service.versions.iter().map(|version| self.version(ids, service, version)).collect(),
-                split,
+                versions: (0..)
+                    .zip(&service.versions)
+                    .map(|(place, version)| self.version(ids, service, place, version))
+                    .collect(),
+                buckets: WantedBuckets::Split(split),
                 epoch,
                 rollout,
+                ..WantedService::default()
             }
         });
         Wanted { services: services.collect(), direct_access }
     }
 
-    fn version(&self, ids: &IdTable, service: &Service, version: &Version) -> WantedVersion {
+    fn version(&self, ids: &IdTable, service: &Service, place: u8, version: &Version) -> WantedVersion {
         let id = version_id(ids, service, version);
         let pool = self.pools.get(&id).expect("the pools were built of this configuration");
         let backends = pool.backends.iter().map(|&SlotBackend { id, address, port, weight: _ }| WantedBackend {
             id,
             address,
             port,
+            state: BackendState::Up,
         });
-        WantedVersion { id, backends: backends.collect(), slots: Arc::clone(&pool.slots) }
+        let slots = WantedSlots::settled(Arc::clone(&pool.slots));
+        WantedVersion { id, place, backends: backends.collect(), slots, existing: ExistingFlows::Stay, failover: None }
     }
 }
 

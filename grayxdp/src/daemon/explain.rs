@@ -12,7 +12,7 @@ use crate::{
     model::{
         api::{ApiError, Explained},
         config::Protocol,
-        kernel::{BackendId, Reason, ServiceId, VersionId},
+        kernel::{BackendId, Question, Reason, ServiceId, VersionId},
     },
 };
 
@@ -23,7 +23,7 @@ impl Owner {
         destination: SocketAddrV4,
         protocol: Protocol,
     ) -> Result<Explained, ApiError> {
-        let way = self.kernel.explain(source, destination, protocol);
+        let way = self.kernel.explain(source, destination, protocol, Question::First { dscp: 0 });
         let way = way.map_err(|error| ApiError::failed(error.to_string()))?;
         let seen: Explanation = way.explanation;
         let ids = &self.layout.ids;

@@ -8,7 +8,7 @@ use crate::{
     model::{
         Name,
         config::{Config, Service},
-        kernel::{Kernel, KernelError, Published, VersionId, Wanted},
+        kernel::{Kernel, KernelError, Published, VersionId, Wanted, WantedBuckets},
     },
     store::ServiceRecord,
 };
@@ -66,8 +66,8 @@ impl Layout {
         };
         Some(Published {
             id: self.ids.service(&service.name)?,
-            versions: [id(0)?, id(1).unwrap_or(VersionId::NONE)],
-            split: record.split,
+            versions: vec![id(0)?, id(1).unwrap_or(VersionId::NONE)],
+            buckets: WantedBuckets::Split(record.split),
             epoch: record.epoch,
             rollout: record.rollout,
         })
@@ -82,7 +82,7 @@ impl Layout {
         let published = kernel.published()?;
         for service in &self.config.services {
             let expected = self.expected(service);
-            let found = expected.and_then(|expected| published.iter().find(|found| found.id == expected.id));
+            let found = expected.as_ref().and_then(|expected| published.iter().find(|found| found.id == expected.id));
             if found != expected.as_ref() {
                 let name = &service.name;
                 let message =

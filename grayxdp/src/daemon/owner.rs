@@ -181,7 +181,8 @@ impl Owner {
                 continue;
             }
             let record = &self.layout.services[&name];
-            let record = held::from_kernel(record, &service, found.split, found.epoch, found.rollout);
+            let record =
+                held::from_kernel(record, &service, found.split().unwrap_or_default(), found.epoch, found.rollout);
             let kernel = self.in_kernel(&name, &record);
             self.layout.services.insert(name.clone(), record);
             self.drive(&name, |_| Input::ForeignWeights { kernel, by: "somebody else".to_owned() });

@@ -258,7 +258,7 @@ fn reconcile(
     let record = layout.services[&service.name].clone();
     let found = layout.expected(service).and_then(|expected| {
         let found = published.iter().find(|found| found.id == expected.id)?;
-        Some((oriented(found, &expected)?, *found))
+        Some((oriented(found, &expected)?, found.clone()))
     });
     let Some((split, found)) = found else {
         return Found { record: restored(record, service, running), event: None, kept: false };
@@ -266,7 +266,7 @@ fn reconcile(
     let in_kernel = held::from_kernel(&record, service, split, found.epoch, found.rollout);
     let said = held::said(service, &in_kernel.weights);
     let intent = known.and_then(|known| known.intent.as_ref());
-    let fulfilled = intent.filter(|intent| (intent.split, intent.epoch) == (found.split, found.epoch));
+    let fulfilled = intent.filter(|intent| (intent.split, intent.epoch) == (split, found.epoch));
     let same = (record.split, record.epoch, record.rollout) == (split, found.epoch, found.rollout);
     if running.is_some() {
         Found { record: if same { record } else { in_kernel }, event: None, kept: true }
@@ -304,10 +304,10 @@ fn restored(record: ServiceRecord, service: &Service, running: Option<&State>) -
 
 /// The kernel's split in the order of the file; none where it is about other versions.
 fn oriented(found: &Published, expected: &Published) -> Option<Split> {
-    let [first, second] = found.versions;
-    let Split { offset, threshold } = found.split;
+    let &[first, second] = found.versions.as_slice() else { return None };
+    let Split { offset, threshold } = found.split()?;
     if expected.versions == [first, second] {
-        Some(found.split)
+        Some(Split { offset, threshold })
     } else if expected.versions == [second, first] {
         Some(Split { offset: (offset + threshold) % BUCKETS, threshold: BUCKETS - threshold })
     } else {

@@ -14,6 +14,22 @@ pub struct Capacity {
     pub versions: u32,
     /// Highest backend id.
     pub backends: u32,
+    /// Bucket tables, slot-state tables and stamps of what is unsettled at a time, of each.
+    pub cells: u32,
+    /// Source prefixes of all segments, twice: a changed set is built beside the live one.
+    pub prefixes: u32,
+    /// Classes of segments.
+    pub classes: u32,
+    /// Places for signals: versions × segments.
+    pub signals: u32,
+    /// Possible CPUs.
+    pub cpus: u32,
+    /// Log₂ of the sets of the exception table.
+    pub exception_sets_log2: u32,
+    /// Log₂ of the places for marks.
+    pub marks_log2: u32,
+    /// Log₂ of the places for sampled flows.
+    pub flows_log2: u32,
 }
 
 /// Directories that can be built before one must wait for a grace period: a small one costs little.
@@ -28,6 +44,8 @@ pub(super) const ROUTES: u32 = 16_384;
 pub(super) const NEIGHBOURS: u32 = 4_096;
 /// Interfaces that can be attached.
 const INTERFACES: u32 = 64;
+/// Bytes of events that wait to be read.
+const EVENT_BYTES: u32 = 1 << 14;
 /// Bytes of messages that wait to be read.
 const LOG_BYTES: u32 = 1 << 17;
 /// Different routes that heads can name at a time, and room so that a number comes again late.
@@ -44,6 +62,14 @@ impl Capacity {
             services: wanted.services.iter().map(|service| u32::from(service.id.0)).max().unwrap_or(0),
             versions: versions.count() as u32,
             backends: backend.unwrap_or(0),
+            cells: 0,
+            prefixes: 0,
+            classes: 0,
+            signals: wanted.services.iter().map(|service| service.versions.len() as u32).sum(),
+            cpus: aya::util::nr_cpus().unwrap_or(1) as u32,
+            exception_sets_log2: 0,
+            marks_log2: 0,
+            flows_log2: 0,
         }
     }
 
@@ -55,6 +81,14 @@ impl Capacity {
             services: room(self.services, 30),
             versions: room(self.versions, 24),
             backends: room(self.backends, 120),
+            cells: room(self.cells, 16),
+            prefixes: room(self.prefixes * 2, 1_024),
+            classes: room(self.classes, 16),
+            signals: room(self.signals, 32),
+            cpus: self.cpus,
+            exception_sets_log2: self.exception_sets_log2.max(14),
+            marks_log2: self.marks_log2.max(16),
+            flows_log2: self.flows_log2.max(14),
         }
     }
 
@@ -68,7 +102,7 @@ impl Capacity {
     }
 
     /// Entries of each map.
-    pub(super) fn entries(self) -> [(&'static str, u32); 13] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 26] {
         let spare_tables = (self.versions / 5).max(8);
         [
             (maps::CONTROL, 1),
@@ -84,6 +118,19 @@ impl Capacity {
             (maps::LOG, LOG_BYTES),
             (maps::ROUTE_HEADS, 1),
             (maps::ROUTE_LEAVES, ROUTE_LEAVES),
+            (maps::BUCKETS, self.cells + 1),
+            (maps::SLOT_STATES, self.cells + 1),
+            (maps::STAMPS, self.cells + 1),
+            (maps::DETAILS, self.services * 2 + 32),
+            (maps::PREFIXES, self.prefixes),
+            (maps::CLASSES, self.classes),
+            (maps::GUARDS, self.services + 1),
+            (maps::EVENTS, EVENT_BYTES),
+            (maps::EXCEPTIONS, 1 << self.exception_sets_log2),
+            (maps::EXCEPTION_COUNTERS, self.services + 1),
+            (maps::MARKS, 1 << self.marks_log2),
+            (maps::FLOWS, 1 << self.flows_log2),
+            (maps::SIGNALS, self.signals * 2 * self.cpus),
         ]
     }
 }
@@ -94,7 +141,12 @@ mod tests {
 
     #[test]
     fn a_thousand_services_fit_and_memory_per_version_stays_under_forty_kibibytes() {
-        let capacity = Capacity { services: 1_000, versions: 2_000, backends: 10_000 };
+        let capacity = Capacity {
+            services: 1_000,
+            versions: 2_000,
+            backends: 10_000,
+            ..Capacity::of(&Wanted::default()).with_room()
+        };
         let entries: std::collections::BTreeMap<_, _> = capacity.entries().into_iter().collect();
         assert!(entries[maps::SLOTS] * 33_280 / 2_000 <= 40 * 1_024, "bytes of slot tables a version");
         assert!(capacity.region_log2() <= 24);

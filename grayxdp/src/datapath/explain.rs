@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, MapData, MapError},
     programs::{TestRun as _, TestRunOptions},
 };
-use etherparse::PacketBuilder;
+use etherparse::{IpDscp, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use grayxdp_common::{explanation::Explanation, hash::HashKey, maps, reason::Reason};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::model::{
     config::Protocol,
-    kernel::{KernelError, Way},
+    kernel::{KernelError, Question, Way},
 };
 
 /// Room for a packet that comes back.
@@ -39,8 +39,9 @@ impl Explainer {
         source: SocketAddrV4,
         destination: SocketAddrV4,
         protocol: Protocol,
+        question: Question,
     ) -> Result<Way, KernelError> {
-        let frame = frame(source, destination, protocol);
+        let frame = frame(source, destination, protocol, question);
         self.explanation()?.set(0, Explanation::default(), 0).map_err(|e| failed(&e))?;
         let mut out = [0; FRAME_ROOM];
         let mut options = TestRunOptions::new();
@@ -59,11 +60,23 @@ impl Explainer {
     }
 }
 
-fn frame(source: SocketAddrV4, destination: SocketAddrV4, protocol: Protocol) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.ip().octets(), destination.ip().octets(), 64);
+fn frame(source: SocketAddrV4, destination: SocketAddrV4, protocol: Protocol, question: Question) -> Vec<u8> {
+    let mut ip = Ipv4Header::new(0, 64, IpNumber(protocol.number()), source.ip().octets(), destination.ip().octets())
+        .expect("no payload is not too long");
+    if let Question::First { dscp } = question {
+        ip.dscp = IpDscp::try_new(dscp & 63).expect("six bits");
+    }
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ip(IpHeaders::Ipv4(ip, Ipv4Extensions::default()));
     let mut frame = Vec::with_capacity(FRAME_ROOM);
     let written = match protocol {
-        Protocol::Tcp => builder.tcp(source.port(), destination.port(), 1, 64_240).syn().write(&mut frame, &[]),
+        Protocol::Tcp => {
+            let segment = builder.tcp(source.port(), destination.port(), 1, 64_240);
+            match question {
+                Question::First { .. } => segment.syn(),
+                Question::Later => segment.ack(1),
+            }
+            .write(&mut frame, &[])
+        }
         Protocol::Udp => builder.udp(source.port(), destination.port()).write(&mut frame, &[]),
     };
     written.expect("a vector takes all bytes, and no field is out of range");

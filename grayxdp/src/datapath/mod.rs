@@ -14,6 +14,7 @@ mod pins;
 mod tables;
 
 use std::{
+    collections::BTreeMap,
     mem::offset_of,
     net::SocketAddrV4,
     os::fd::AsFd as _,
@@ -47,7 +48,10 @@ use self::{
 use crate::model::{
     api::InterfaceStatus,
     config::{Interface, Protocol},
-    kernel::{BackendId, Counters, Kernel, KernelError, Published, Wanted, Way},
+    kernel::{
+        BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published, Question,
+        ServiceId, SignalKey, Signals, Wanted, Way,
+    },
 };
 
 /// How long a start or a reload waits for next hops before packets go by the kernel.
@@ -295,8 +299,33 @@ impl Kernel for Datapath {
         source: SocketAddrV4,
         destination: SocketAddrV4,
         protocol: Protocol,
+        question: Question,
     ) -> Result<Way, KernelError> {
-        self.loaded.explainer.explain(source, destination, protocol)
+        self.loaded.explainer.explain(source, destination, protocol, question)
+    }
+
+    fn observe(&mut self, _now: Duration) -> Result<Observed, KernelError> {
+        Ok(Observed::default())
+    }
+
+    fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError> {
+        Ok(Vec::new())
+    }
+
+    fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
+        Ok(BTreeMap::new())
+    }
+
+    fn guards(&self) -> Vec<GuardStatus> {
+        Vec::new()
+    }
+
+    fn renew_lease(&mut self, _service: ServiceId, _until: Duration) {}
+
+    fn clear_latch(&mut self, _service: ServiceId, _latch: Latch) {}
+
+    fn on_event(&mut self, _wake: Box<dyn Fn() + Send>) -> Result<(), KernelError> {
+        Ok(())
     }
 
     fn attach(&mut self) -> Result<(), KernelError> {

@@ -7,7 +7,7 @@ use aya::{
     maps::{MapError, MapInfo},
     programs::{ProgramError, Xdp},
 };
-use grayxdp_common::{hash::HashKey, maps, records};
+use grayxdp_common::{cells, exceptions, guard, hash::HashKey, maps, records, signals};
 
 use super::Capacity;
 use crate::model::kernel::KernelError;
@@ -84,6 +84,21 @@ fn expected(name: &str) -> Shape {
         maps::ROUTE_HEADS => array(size_of::<records::RouteHeads>()),
         maps::ROUTE_LEAVES => array(size_of::<records::Route>()),
         maps::LOG => Shape { kind: RING_BUFFER, key: 0, value: 0, flags: 0 },
+        maps::BUCKETS => array(size_of::<cells::BucketTable>()),
+        maps::SLOT_STATES => array(size_of::<cells::SlotStates>()),
+        maps::STAMPS => array(size_of::<cells::Stamps>()),
+        maps::DETAILS => array(size_of::<cells::DetailRecord>()),
+        maps::CLASSES => array(size_of::<cells::SegmentClass>()),
+        maps::GUARDS => array(size_of::<guard::Guard>()),
+        maps::EXCEPTIONS => array(size_of::<exceptions::ExceptionSet>()),
+        maps::EXCEPTION_COUNTERS => per_cpu(size_of::<signals::ExceptionCounters>()),
+        maps::MARKS => array(size_of::<signals::Mark>()),
+        maps::FLOWS => array(size_of::<signals::FlowSample>()),
+        maps::SIGNALS => array(size_of::<signals::Signals>()),
+        maps::EVENTS => Shape { kind: RING_BUFFER, key: 0, value: 0, flags: 0 },
+        maps::PREFIXES => {
+            Shape { kind: LPM_TRIE, key: 12, value: size_of::<cells::PrefixValue>() as u32, flags: NO_PREALLOC }
+        }
         maps::ROUTES => Shape { kind: LPM_TRIE, key: 8, value: size_of::<records::Route>() as u32, flags: NO_PREALLOC },
         other => unreachable!("no map is named {other}"),
     }

@@ -7,13 +7,13 @@ use std::{
 
 use grayxdp_common::{
     directory::{DirectorySet, EndpointKey, Entry, Place},
-    records::{AddressFilter, BackendRecord, ServiceRecord, TableRef},
+    records::{AddressFilter, BackendRecord, ServiceRecord, Split, TableRef},
 };
 
 use super::{super::mapped::Mapped, Placed};
 use crate::model::{
     config::Affinity,
-    kernel::{BackendId, ServiceId, VersionId, Wanted, WantedService},
+    kernel::{BackendId, ServiceId, VersionId, Wanted, WantedBuckets, WantedService},
 };
 
 /// What a directory is made from.
@@ -38,7 +38,7 @@ pub(super) fn address_filter(entries: &Entries) -> AddressFilter {
 pub(super) fn record_of(service: &WantedService, tables: [Placed; 2]) -> ServiceRecord {
     let version = |index: usize| service.versions.get(index).map_or(VersionId::NONE, |version| version.id);
     ServiceRecord {
-        split: service.split,
+        split: split_of(service),
         tables: tables.map(|placed| placed.table),
         first_backends: tables.map(|placed| placed.first_backend),
         versions: [version(0), version(1)],
@@ -50,6 +50,14 @@ pub(super) fn record_of(service: &WantedService, tables: [Placed; 2]) -> Service
         epoch: service.epoch,
         rollout: service.rollout,
         ..ServiceRecord::EMPTY
+    }
+}
+
+/// The split of a service that arithmetic decides.
+fn split_of(service: &WantedService) -> Split {
+    match &service.buckets {
+        WantedBuckets::Split(split) => *split,
+        WantedBuckets::Cells(_) => Split::default(),
     }
 }
 
@@ -71,8 +79,10 @@ pub(super) fn wanted_entries(
     let mut entries = Entries::new();
     for service in &wanted.services {
         let (address, protocol) = (raw(service.vip), service.protocol.number());
-        let key = EndpointKey::service(address, service.port.to_be(), protocol);
-        entries.insert(key, Entry::service(record(service.id)).0);
+        for (class, port) in (0..).zip(&service.ports) {
+            let key = EndpointKey::service(address, port.to_be(), protocol);
+            entries.insert(key, Entry::service(record(service.id)).with_port_class(class).0);
+        }
         let flags = if local.contains(&service.vip) { Entry::LOCAL_ADDRESS } else { 0 }
             | if service.announce { Entry::ANNOUNCE } else { 0 };
         let of_address = entries.entry(EndpointKey::address(address)).or_insert(Entry::address(service.id, 0).0);

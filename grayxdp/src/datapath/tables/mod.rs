@@ -26,7 +26,9 @@ use super::{
     grace::{Grace, Pool},
     mapped::Mapped,
 };
-use crate::model::kernel::{BackendId, Published, ServiceId, VersionId, Wanted, WantedService, WantedVersion};
+use crate::model::kernel::{
+    BackendId, Published, ServiceId, VersionId, Wanted, WantedBuckets, WantedService, WantedVersion,
+};
 
 /// The maps of one set of tables. Slot tables are written while no packet can meet them and are too large to be kept mapped.
 pub(super) struct Memory {
@@ -209,10 +211,12 @@ impl Tables {
         old: Option<Placed>,
         staged: &mut Staged,
     ) -> Result<Option<Placed>, TablesError> {
-        if old.is_some() && self.sources.get(&version.id).is_some_and(|source| Arc::ptr_eq(source, &version.slots)) {
+        if old.is_some()
+            && self.sources.get(&version.id).is_some_and(|source| Arc::ptr_eq(source, &version.slots.current))
+        {
             return Ok(old);
         }
-        let ids: Vec<u16> = version.slots.iter().take(SLOTS).map(|id| id.0).collect();
+        let ids: Vec<u16> = version.slots.current.iter().take(SLOTS).map(|id| id.0).collect();
         let (table, is_narrow) = SlotTable::new(&ids);
         if let Some(old) = old
             && old.table.is_narrow() == is_narrow
@@ -235,7 +239,7 @@ impl Tables {
             self.grace.wait();
             self.leaving.clear();
         }
-        let virtual_end = (raw(service.vip), service.port.to_be());
+        let virtual_end = (raw(service.vip), service.ports.first().copied().unwrap_or(0).to_be());
         for backend in &version.backends {
             let end = (raw(backend.address), backend.port.to_be());
             let next_hop = self.hops.get(&backend.address).copied().unwrap_or(NextHop::UNKNOWN);
@@ -275,7 +279,7 @@ impl Tables {
             versions.flat_map(|version| &version.backends).map(|backend| (backend.id, backend.address)).collect();
         self.exchange(entries, staged.live, backends);
         let versions = wanted.services.iter().flat_map(|service| &service.versions);
-        self.sources = versions.map(|version| (version.id, Arc::clone(&version.slots))).collect();
+        self.sources = versions.map(|version| (version.id, Arc::clone(&version.slots.current))).collect();
     }
 
     /// Makes these entries the live ones, then retires what only the old ones named.
@@ -367,8 +371,8 @@ impl Tables {
         live.into_values()
             .map(|(_, record)| Published {
                 id: record.service,
-                versions: record.versions,
-                split: record.split,
+                versions: record.versions.to_vec(),
+                buckets: WantedBuckets::Split(record.split),
                 epoch: record.epoch,
                 rollout: record.rollout,
             })

@@ -1,0 +1,357 @@
+//! What is measured: marks of handshakes, samples of flows, and the counts and distributions that they lead to.
+//!
+//! Marks and samples lie in direct-mapped tables that may lose anything; a place is taken if it is free or lapsed.
+
+use crate::map_value;
+
+/// A mark without an answer lapses after this: a connect timeout.
+pub const CONNECT_TIMEOUT_NS: u64 = 3_000_000_000;
+
+/// A handshake that is measured. It is written by SYN, SYN-ACK and RST only.
+///
+/// `head`: identity of the flow (32 bits) | epoch (12) | parity-independent place of its [`Signals`] (16) | state (4).
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// Who and for which counts; 0: free. See [`MarkHead`].
+    pub head: u64,
+    /// Monotonic nanoseconds of the first SYN (52 bits, 52 days) | cell of the client (8) | SYN repeats seen, saturating (4).
+    pub tail: u64,
+}
+
+map_value!(Mark, size 16);
+
+/// First word of a [`Mark`].
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MarkHead(pub u64);
+
+impl MarkHead {
+    /// A SYN went out, nothing came back.
+    pub const WAITING: u64 = 1;
+    /// A SYN-ACK came back.
+    pub const OPENED: u64 = 2;
+    /// A RST came back.
+    pub const REFUSED: u64 = 3;
+
+    /// A mark.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(identity: u32, epoch: u64, signals: u16, state: u64) -> Self {
+        Self(((identity as u64) << 32) | ((epoch & 0xfff) << 20) | ((signals as u64) << 4) | state)
+    }
+
+    /// Identity of the flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn identity(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Low twelve bits of the SYN's epoch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn epoch(self) -> u64 {
+        self.0 >> 20 & 0xfff
+    }
+
+    /// Place of the signals: see [`Signals`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn signals(self) -> u16 {
+        (self.0 >> 4) as u16
+    }
+
+    /// What came back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(self) -> u64 {
+        self.0 & 15
+    }
+
+    /// The same with another state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_state(self, state: u64) -> Self {
+        Self((self.0 & !15) | state)
+    }
+}
+
+/// Second word of a [`Mark`].
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MarkTail(pub u64);
+
+impl MarkTail {
+    const TIME: u64 = (1 << 52) - 1;
+
+    /// Of a first SYN.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(now_ns: u64, cell: u8) -> Self {
+        Self((now_ns & Self::TIME) | ((cell as u64) << 52))
+    }
+
+    /// Nanoseconds since the first SYN.
+    #[inline(always)]
+    #[must_use]
+    pub const fn age_ns(self, now_ns: u64) -> u64 {
+        now_ns.wrapping_sub(self.0) & Self::TIME
+    }
+
+    /// Cell of the client.
+    #[inline(always)]
+    #[must_use]
+    pub const fn cell(self) -> u8 {
+        (self.0 >> 52) as u8
+    }
+}
+
+/// A flow that is followed from its SYN on (UDP: from its first datagram) to its end or for `flowHorizon`.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FlowSample {
+    /// Identity of the flow (never 0); 0: free.
+    pub identity: u64,
+    /// Monotonic nanoseconds of the first packet.
+    pub start_ns: u64,
+    /// Monotonic nanoseconds of the client's first payload (UDP: of the first datagram); 0: none yet.
+    pub asked_ns: u64,
+    /// Full epoch of the first packet.
+    pub epoch: u64,
+    /// Bytes of payload to the backend (low half) and from it (high half), each saturating.
+    pub bytes: u64,
+    /// Highest sequence number sent by the client (low half) and by the backend (high half).
+    pub highest: u64,
+    /// Place of the signals (low 16 bits), backend (16), `FLAG_…` bits (16), retransmits (16, saturating).
+    pub state: u64,
+    /// Tick ([`crate::exceptions::TICK_SHIFT`]) at which its horizon ends (low half); room.
+    pub until: u64,
+}
+
+map_value!(FlowSample, size 64);
+
+impl FlowSample {
+    /// The handshake ended well.
+    pub const FLAG_OPEN: u64 = 1 << 32;
+    /// The first byte was seen and counted.
+    pub const FLAG_ANSWERED: u64 = 1 << 33;
+    /// FIN of the client.
+    pub const FLAG_FIN_FORWARD: u64 = 1 << 34;
+    /// FIN of the backend.
+    pub const FLAG_FIN_REVERSE: u64 = 1 << 35;
+    /// A zero window was seen and counted.
+    pub const FLAG_ZERO_WINDOW: u64 = 1 << 36;
+    /// A retransmit was seen and counted.
+    pub const FLAG_RETRANSMIT: u64 = 1 << 37;
+    /// The highest sequence number of the client is known.
+    pub const FLAG_SEQ_FORWARD: u64 = 1 << 38;
+    /// The highest sequence number of the backend is known.
+    pub const FLAG_SEQ_REVERSE: u64 = 1 << 39;
+    /// A UDP flow.
+    pub const FLAG_UDP: u64 = 1 << 40;
+    /// First of the 16 bits that count retransmits.
+    pub const RETRANSMITS_SHIFT: u32 = 48;
+}
+
+/// Cells of a [`Histogram`].
+pub const HISTOGRAM_CELLS: usize = 224;
+
+/// Powers of two of the least value that a histogram tells from smaller ones.
+const LEAST: u32 = 10;
+
+/// A log-linear histogram: eight cells to each power of two, from 2^10 (1 µs) to 2^38 (275 s); a cell's middle is off by
+/// at most 6.25 %. What is smaller is in the first cell, what is greater in the last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Histogram(pub [u32; HISTOGRAM_CELLS]);
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self([0; HISTOGRAM_CELLS])
+    }
+}
+
+impl Histogram {
+    /// The cell of a value.
+    #[inline(always)]
+    #[must_use]
+    pub const fn cell(value: u64) -> usize {
+        if value < 1 << LEAST {
+            return 0;
+        }
+        let power = log2(value);
+        let part = (value >> (power - 3)) as usize & 7;
+        let cell = (power - LEAST) as usize * 8 + part;
+        if cell < HISTOGRAM_CELLS { cell } else { HISTOGRAM_CELLS - 1 }
+    }
+
+    /// Least value of a cell but the first, which begins at 0; for `HISTOGRAM_CELLS` the end of the last.
+    #[must_use]
+    pub const fn lower(cell: usize) -> u64 {
+        if cell == 0 { 0 } else { (8 + cell as u64 % 8) << (cell as u32 / 8 + LEAST - 3) }
+    }
+}
+
+/// Position of the highest bit, without an instruction that the kernel's machine lacks.
+#[inline(always)]
+const fn log2(value: u64) -> u32 {
+    let mut value = value;
+    let mut power = 0;
+    if value >> 32 != 0 {
+        value >>= 32;
+        power += 32;
+    }
+    if value >> 16 != 0 {
+        value >>= 16;
+        power += 16;
+    }
+    if value >> 8 != 0 {
+        value >>= 8;
+        power += 8;
+    }
+    if value >> 4 != 0 {
+        value >>= 4;
+        power += 4;
+    }
+    if value >> 2 != 0 {
+        value >>= 2;
+        power += 2;
+    }
+    power + (value >> 1) as u32
+}
+
+/// Cells of clients: a hash of the client's address.
+pub const CLIENT_CELLS: usize = 256;
+
+/// The cell of a client, as its address lies in a packet.
+#[inline(always)]
+#[must_use]
+pub const fn client_cell(address: u32) -> u8 {
+    ((address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+}
+
+/// A count for each cell of clients.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellCounts(pub [u32; CLIENT_CELLS]);
+
+impl Default for CellCounts {
+    fn default() -> Self {
+        Self([0; CLIENT_CELLS])
+    }
+}
+
+/// Shift that brings a number of bytes into the range of a [`Histogram`]: from 64 bytes to 17 GB.
+pub const BYTES_SHIFT: u32 = 4;
+
+/// What is judged of one version in one segment, in epochs of one parity, on one CPU.
+///
+/// It lies at `((place × 2) + parity) × CPUs + CPU`, where `place` = base of the service + version place × segments +
+/// segment, and `parity` = epoch modulo 2. The daemon clears a parity before an epoch begins to use it again.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Signals {
+    /// Measured handshakes that began.
+    pub attempts: u64,
+    /// … that a SYN-ACK answered.
+    pub opened: u64,
+    /// … that a RST answered.
+    pub refused: u64,
+    /// … that nothing answered within [`CONNECT_TIMEOUT_NS`].
+    pub timeouts: u64,
+    /// … whose SYN was repeated before any answer.
+    pub syn_retransmits: u64,
+    /// SYNs that found no place for a mark, and deferred ones: not measured, not judged.
+    pub unmarked: u64,
+    /// Flows that began to be followed (for UDP: attempts).
+    pub flows: u64,
+    /// Followed flows that ended: FIN of both sides, RST, horizon.
+    pub ended: u64,
+    /// Followed flows that a RST of the client ended.
+    pub reset_by_client: u64,
+    /// Followed flows that a RST of the backend ended.
+    pub reset_by_backend: u64,
+    /// Segments of followed flows with payload.
+    pub segments: u64,
+    /// … of them repeated.
+    pub retransmits: u64,
+    /// Followed flows with a zero window.
+    pub zero_window: u64,
+    /// Followed flows without a place in the sample table, or pushed out of it before their end.
+    pub lost: u64,
+    /// UDP: followed flows that no datagram answered within [`CONNECT_TIMEOUT_NS`], and those that an ICMP error answered.
+    pub unanswered: u64,
+    /// Room for what comes later.
+    pub reserved: u64,
+    /// From SYN to SYN-ACK, in nanoseconds.
+    pub connect: Histogram,
+    /// From the client's first payload (UDP: first datagram) to the backend's, in nanoseconds. A server that speaks first
+    /// is timed from the SYN-ACK.
+    pub first_byte: Histogram,
+    /// Ages of followed flows that were lost or ended before their first byte, in nanoseconds: censored values of
+    /// `first_byte`.
+    pub first_byte_censored: Histogram,
+    /// Payload of ended followed flows in both directions, in bytes × 2^[`BYTES_SHIFT`].
+    pub bytes: Histogram,
+    /// Measured handshakes by [`client_cell`].
+    pub cell_attempts: CellCounts,
+    /// … of them failed: refused, timed out, or with a repeated SYN.
+    pub cell_failures: CellCounts,
+}
+
+map_value!(Signals, size 5_760);
+
+/// What the exception table had to do, on one CPU, for one service.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ExceptionCounters {
+    /// Half-open entries made.
+    pub half_open: u64,
+    /// Half-open entries completed.
+    pub completed: u64,
+    /// Pins made.
+    pub pinned: u64,
+    /// Pins that found no place.
+    pub pins_refused: u64,
+    /// SYNs that found no place for their half-open entry and went where their flow's later packets go.
+    pub choice_deferred: u64,
+    /// Flows that went to another version because their version's pool was empty.
+    pub failovers: u64,
+    /// Packets that their entry sent elsewhere than the default.
+    pub diverted: u64,
+    /// Room for what comes later.
+    pub reserved: u64,
+}
+
+map_value!(ExceptionCounters, size 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_lies_in_its_cell_and_no_middle_is_off_by_more_than_a_sixteenth() {
+        let mut value = 1_024_u64;
+        while value < 1 << 38 {
+            for near in [value - 1, value, value + value / 17] {
+                let cell = Histogram::cell(near);
+                let (low, high) = (Histogram::lower(cell), Histogram::lower(cell + 1));
+                assert!((low..high).contains(&near), "{near} is in cell {cell}: {low}..{high}");
+                let middle = (low + high) as f64 / 2.0;
+                assert!(cell == 0 || (near as f64 - middle).abs() <= near as f64 * 0.0625);
+            }
+            value += value / 9;
+        }
+        assert_eq!((Histogram::cell(0), Histogram::cell(u64::MAX)), (0, HISTOGRAM_CELLS - 1));
+    }
+
+    #[test]
+    fn marks_give_back_what_they_were_made_of() {
+        let head = MarkHead::new(0xdead_beef, 0x1_2345, 0xfedc, MarkHead::WAITING);
+        assert_eq!((head.identity(), head.epoch(), head.signals(), head.state()), (0xdead_beef, 0x345, 0xfedc, 1));
+        assert_eq!(head.with_state(MarkHead::REFUSED).state(), 3);
+        let tail = MarkTail::new((7 << 52) | 1_000, 200);
+        assert_eq!((tail.cell(), tail.age_ns((7 << 52) | 1_500)), (200, 500));
+    }
+}
