@@ -189,7 +189,8 @@ pub(super) mod tests {
 
     /// Index of the version of each bucket.
     fn owners(wanted: &Wanted) -> Vec<usize> {
-        (0..BUCKETS).map(|bucket| wanted.services[0].split.version_of(bucket)).collect()
+        let WantedBuckets::Split(split) = wanted.services[0].buckets else { panic!("no split") };
+        (0..BUCKETS).map(|bucket| split.version_of(bucket)).collect()
     }
 
     fn assigned(config: &Config) -> IdTable {
@@ -205,12 +206,12 @@ pub(super) mod tests {
         let wanted = wanted(&config, &assigned(&config), &|_| applied);
         assert_eq!(wanted.direct_access, [(Ipv4Addr::new(10, 9, 0, 0), 16)]);
         let service = &wanted.services[1];
-        assert_eq!((service.split, service.epoch, service.rollout), (applied.split, 7, 3));
-        assert_eq!((service.port, service.versions.len()), (81, 2));
+        assert_eq!((&service.buckets, service.epoch, service.rollout), (&WantedBuckets::Split(applied.split), 7, 3));
+        assert_eq!((service.ports.as_slice(), service.versions.len()), ([81].as_slice(), 2));
         let ends: Vec<_> = service.versions[1].backends.iter().map(|end| (end.id.0, end.address, end.port)).collect();
         // A backend without a port has the service's.
         assert_eq!(ends, [(7, Ipv4Addr::new(10, 1, 2, 1), 81), (8, Ipv4Addr::new(10, 1, 2, 2), 8_080)]);
-        assert!(service.versions[1].slots.iter().all(|id| [7, 8].contains(&id.0)));
+        assert!(service.versions[1].slots.current.iter().all(|id| [7, 8].contains(&id.0)));
     }
 
     #[test]
