@@ -70,7 +70,7 @@ impl Pools {
             WantedService {
                 id: ids.service(&service.name).expect("every configured service was given a number"),
                 vip: service.vip,
-                ports: vec![service.port],
+                ports: service.virtual_ports().to_vec(),
                 protocol: service.protocol,
                 affinity: service.affinity,
                 announce: service.announce,
@@ -137,7 +137,7 @@ pub(super) mod tests {
         balance::shares::split,
         model::{
             Weight,
-            config::{Affinity, Backend, Control, Forwarding, Http, Interface, Protocol},
+            config::{Backend, Control, Http, Interface},
         },
     };
 
@@ -159,15 +159,8 @@ pub(super) mod tests {
                 .collect(),
         };
         let service = |(index, text): (usize, &&str)| Service {
-            name: name(text),
-            vip: Ipv4Addr::new(192, 0, 2, 10),
-            port: 80 + index as u16,
-            protocol: Protocol::Tcp,
-            forwarding: Forwarding::Nat,
-            affinity: Affinity::Flow,
-            announce: false,
             versions: vec![pool(index, 1), pool(index, 2)],
-            weights: BTreeMap::new(),
+            ..Service::new(name(text), Ipv4Addr::new(192, 0, 2, 10), 80 + index as u16)
         };
         Config {
             interfaces: vec![Interface { name: "eth0".into(), mode: Default::default() }],
@@ -178,6 +171,7 @@ pub(super) mod tests {
             hash_key_file: None,
             direct_access: vec!["10.9.0.0/16".to_owned().try_into().expect("a prefix")],
             history_retention: std::time::Duration::from_secs(86_400),
+            exceptions: 1_000_000,
             services: services.iter().enumerate().map(service).collect(),
         }
     }
