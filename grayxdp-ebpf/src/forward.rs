@@ -134,25 +134,28 @@ fn choose_in_detail(
     if let Some(id) = detail::settled(detail, kind, hash.bucket(), hash.slot()) {
         return u32::from(id);
     }
-    let mut question = Question {
+    let Some(scratch) = tables::scratch() else { return REFUSED | Reason::Fault as u32 };
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    let question = unsafe { &mut (*scratch).question };
+    *question = Question {
         flow: whole(packet, service, hash),
-        detail: service.detail,
-        kind: kind as u32,
+        detail: u64::from(service.detail),
+        kind: kind as u64,
         flags: if is_quic { detail::QUIC } else { 0 },
         sequence: 0,
         acknowledged: 0,
-        source: packet.ip.source,
-        service: u32::from(service.service.0),
-        bucket: u32::from(hash.bucket()),
-        slot: u32::from(hash.slot()),
-        port_class: u32::from(entry.port_class()),
-        dscp: u32::from(packet.ip.header.read::<u8>(1) >> 2),
+        source: u64::from(packet.ip.source),
+        service: u64::from(service.service.0),
+        bucket: u64::from(hash.bucket()),
+        slot: u64::from(hash.slot()),
+        port_class: u64::from(entry.port_class()),
+        dscp: u64::from(packet.ip.header.read::<u8>(1) >> 2),
         segment: 0,
         backend: 0,
     };
     if let Checksum::Tcp(header) = checksum {
-        question.sequence = u32::from_be(header.read(offset_of!(TcpHdr, seq)));
-        question.acknowledged = u32::from_be(header.read(offset_of!(TcpHdr, ack_seq)));
+        question.sequence = u64::from(u32::from_be(header.read(offset_of!(TcpHdr, seq))));
+        question.acknowledged = u64::from(u32::from_be(header.read(offset_of!(TcpHdr, ack_seq))));
         let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
         if packet.ip.total_len() > length {
             question.flags |= detail::PAYLOAD;
@@ -161,8 +164,8 @@ fn choose_in_detail(
             question.flags |= detail::FIN;
         }
     }
-    match detail::resolve(&mut question) {
-        0 => question.backend,
+    match detail::resolve(kind) {
+        0 => question.backend as u32,
         reason => REFUSED | (reason - 1),
     }
 }
