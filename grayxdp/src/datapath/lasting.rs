@@ -39,7 +39,8 @@ pub(super) fn keep(from: &Path, to: &Path, need: Capacity) -> Result<Vec<&'stati
         let data = opened(from, name)?;
         let held = data.info().map_err(|error| unreadable_map(name, &error))?.max_entries();
         if held >= entries || OF_FLOWS.contains(&name) {
-            data.pin(to.join(name)).map_err(|error| KernelError(format!("the map {name} cannot be pinned: {error}")))?;
+            data.pin(to.join(name))
+                .map_err(|error| KernelError(format!("the map {name} cannot be pinned: {error}")))?;
         } else {
             too_small.push(name);
         }

@@ -8,7 +8,7 @@ use grayxdp_common::records::{BackendRecord, NextHop};
 use super::{Memory, Tables, entries::raw, live::Live};
 use crate::model::{
     config::Affinity,
-    kernel::{BackendId, BackendState, ServiceId, WantedBackend, WantedService, WantedVersion},
+    kernel::{BackendId, BackendState, ExistingFlows, ServiceId, WantedBackend, WantedService, WantedVersion},
 };
 
 /// The word of flags, sample rate and guard.
@@ -55,6 +55,9 @@ fn manner(service: &WantedService, version: &WantedVersion, backend: &WantedBack
         (is(guard.map(|guard| guard.stable)), BackendRecord::FLAG_STABLE),
         (guard.is_some_and(|guard| guard.no_stable), BackendRecord::FLAG_NO_STABLE),
         (service.measures, BackendRecord::FLAG_MEASURES),
+        (version.existing == ExistingFlows::Reset, BackendRecord::FLAG_ENDS),
+        (version.existing == ExistingFlows::Move, BackendRecord::FLAG_MOVES),
+        (service.quic, BackendRecord::FLAG_QUIC),
     ];
     let index = live.detail.map_or(0, |detail| detail.guard);
     Manner { flags: state, sample_rate: service.sample_rate, guard: guard.map_or(0, |_| index) }
@@ -75,7 +78,8 @@ impl Tables {
         for version in &service.versions {
             for backend in &version.backends {
                 let end = (raw(backend.address), backend.port.to_be());
-                let identity = BackendRecord::new(service.id, version.id, virtual_end, end);
+                let place = version.place;
+                let identity = BackendRecord { place, ..BackendRecord::new(service.id, version.id, virtual_end, end) };
                 let manner = manner(service, version, backend, live);
                 let index = u32::from(backend.id.0);
                 if !self.backends.contains_key(&backend.id) {

@@ -3,7 +3,6 @@
 use grayxdp_common::{
     BUCKETS, SLOTS,
     cells::{PORTS, SEGMENTS, VERSIONS},
-
 };
 
 use super::{super::directory, Memory, Tables, TablesError, entries::wanted_entries, segments::has_doubles};
@@ -50,9 +49,7 @@ fn check_buckets(service: &WantedService) -> Result<(), &'static str> {
     match &service.buckets {
         WantedBuckets::Split(_) => {
             let is_plain = |version: &WantedVersion| {
-                version.slots.states.is_none()
-                    && version.existing == ExistingFlows::Stay
-                    && version.failover.is_none()
+                version.slots.states.is_none() && version.existing == ExistingFlows::Stay && version.failover.is_none()
             };
             if service.versions.iter().all(is_plain)
                 && service.segments.is_none()

@@ -136,7 +136,13 @@ pub(super) fn published(memory: &Memory, live: &Live) -> Result<Published, Table
         }
     };
     let Live { record, .. } = live;
-    Ok(Published { id: record.service, versions: live.versions(), buckets, epoch: record.epoch, rollout: record.rollout })
+    Ok(Published {
+        id: record.service,
+        versions: live.versions(),
+        buckets,
+        epoch: record.epoch,
+        rollout: record.rollout,
+    })
 }
 
 /// The slots of a service's versions that are not settled.
@@ -172,4 +178,3 @@ pub(super) fn slots(memory: &Memory, table: TableRef) -> Result<Arc<[BackendId]>
     let slots: SlotTable = memory.slots.get(&table.index(), 0)?;
     Ok((0..SLOTS as u16).map(|slot| BackendId(slots.backend(slot, table.is_narrow(), 0))).collect())
 }
-

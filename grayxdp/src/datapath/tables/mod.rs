@@ -28,7 +28,6 @@ mod segments;
 mod staging;
 mod stamps;
 
-pub(super) use self::{check::check, entries::raw, live::Live};
 use self::{
     backends::EpochChange,
     entries::{Entries, address_filter, read_backends, read_directory, virtual_address, wanted_entries},
@@ -37,6 +36,7 @@ use self::{
     segments::LeavingSet,
     staging::Stage,
 };
+pub(super) use self::{check::check, entries::raw, live::Live};
 use super::{
     directory,
     mapped::{Mappable, Mapped},
@@ -345,12 +345,7 @@ impl Tables {
     }
 
     /// Retires what only the old records name.
-    fn retire(
-        &mut self,
-        region: Option<u32>,
-        old: &BTreeMap<ServiceId, Live>,
-        services: &[&WantedService],
-    ) -> u64 {
+    fn retire(&mut self, region: Option<u32>, old: &BTreeMap<ServiceId, Live>, services: &[&WantedService]) -> u64 {
         let changed = |(id, live): &(&ServiceId, &Live)| self.live.get(id) != Some(live);
         let mut gone: Places = old.iter().filter(changed).flat_map(|(_, live)| live.places()).collect();
         let inherited = self.inherited.iter().filter(|(id, _)| services.iter().any(|service| service.id == **id));

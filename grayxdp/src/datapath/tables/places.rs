@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{super::grace::{Grace, Pool}, TablesError};
+use super::{
+    super::grace::{Grace, Pool},
+    TablesError,
+};
 
 /// A map whose places are taken and given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -96,7 +96,9 @@ impl Stage<'_> {
             let value =
                 PrefixValue { current: prefix.current, home: prefix.home, state: prefix.state.0, ..Default::default() };
             let inserted = self.memory.prefixes.insert(&key(set, prefix.length, prefix.address), value, 0);
-            inserted.map_err(|error| if is_full(&error) { TablesError::Full("more source prefixes") } else { error.into() })?;
+            inserted.map_err(
+                |error| if is_full(&error) { TablesError::Full("more source prefixes") } else { error.into() },
+            )?;
         }
         Ok(set)
     }

@@ -17,8 +17,8 @@ use super::{
 use crate::model::{
     config::Affinity,
     kernel::{
-        BackendId, Bucket, ExistingFlows, LeaseEnd, SlotState, Split, VersionId, WantedBuckets, WantedGuard,
-        WantedService, WantedVersion,
+        BackendId, Bucket, LeaseEnd, SlotState, Split, VersionId, WantedBuckets, WantedGuard, WantedService,
+        WantedVersion,
     },
 };
 
@@ -85,12 +85,7 @@ impl Stage<'_> {
     }
 
     /// What a service without a detail needs.
-    fn split(
-        &mut self,
-        service: &WantedService,
-        split: Split,
-        record: &mut ServiceRecord,
-    ) -> Result<(), TablesError> {
+    fn split(&mut self, service: &WantedService, split: Split, record: &mut ServiceRecord) -> Result<(), TablesError> {
         record.split = split;
         let none = Placed { table: TableRef(0), first_backend: 0 };
         let mut tables = [none; 2];
@@ -147,11 +142,6 @@ impl Stage<'_> {
             None => (0, 0),
         };
         let takes_over = version.failover.map_or(0, |place| VersionDetail::FLAG_FAILOVER | u16::from(place));
-        let existing = match version.existing {
-            ExistingFlows::Stay => 0,
-            ExistingFlows::Reset => VersionDetail::FLAG_RESET,
-            ExistingFlows::Move => VersionDetail::FLAG_MOVE,
-        };
         Ok(VersionDetail {
             current: current.table,
             home: home.table,
@@ -160,7 +150,7 @@ impl Stage<'_> {
             states,
             stamps,
             version: version.id.0,
-            flags: takes_over | existing,
+            flags: takes_over,
         })
     }
 
