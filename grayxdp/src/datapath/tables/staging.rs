@@ -87,19 +87,17 @@ impl Stage<'_> {
     /// What a service without a detail needs.
     fn split(&mut self, service: &WantedService, split: Split, record: &mut ServiceRecord) -> Result<(), TablesError> {
         record.split = split;
-        let none = Placed { table: TableRef(0), first_backend: 0 };
-        let mut tables = [none; 2];
-        for place in 0..2 {
-            let version = service.versions.iter().find(|version| usize::from(version.place) == place);
-            tables[place] = match version {
-                Some(version) => {
-                    record.versions[place] = version.id;
-                    let mut known = self.known_tables(version.id)?;
-                    self.slot_table(&version.slots.current, &mut known)?
-                }
-                None => tables[0],
-            };
+        let mut tables = [None; 2];
+        for (place, table) in tables.iter_mut().enumerate() {
+            if let Some(version) = service.versions.iter().find(|version| usize::from(version.place) == place) {
+                record.versions[place] = version.id;
+                let mut known = self.known_tables(version.id)?;
+                *table = Some(self.slot_table(&version.slots.current, &mut known)?);
+            }
         }
+        // Where there is one version it owns all buckets, whatever the split says.
+        let only = tables[0].or(tables[1]).unwrap_or(Placed { table: TableRef(0), first_backend: 0 });
+        let tables = tables.map(|table| table.unwrap_or(only));
         record.tables = tables.map(|placed| placed.table);
         record.first_backends = tables.map(|placed| placed.first_backend);
         Ok(())
