@@ -21,7 +21,7 @@ use grayxdp_ebpf::{
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
 
-use crate::{Arrival, Outcome, forward, tables};
+use crate::{Arrival, Outcome, forward, measure, tables};
 
 /// Address family of IPv4.
 const AF_INET: u8 = 2;
@@ -46,6 +46,7 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         Err(reason) => return Outcome::Counted(service, reason),
     };
     count(arrival, id, checksum);
+    measure::reverse(packet, checksum, backend, measure::reverse_hash(packet, backend));
     let end = NewEnd {
         address: backend.virtual_address,
         port: backend.virtual_port,
@@ -186,15 +187,19 @@ fn count(arrival: Arrival, id: u16, checksum: Checksum) {
         counters.packets_reverse += 1;
         counters.bytes_reverse += arrival.frame.len();
         if let Checksum::Tcp(header) = checksum {
-            count_flags(header.read(13), header.read(4), counters);
+            count_flags(measure::rare_word(checksum), header.read(4), counters);
         }
     });
 }
 
 #[inline(always)]
-fn count_flags(bits: u8, sequence: u32, counters: &mut BackendCounters) {
-    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+fn count_flags(word: u32, sequence: u32, counters: &mut BackendCounters) {
+    if word == 0 {
         return;
+    }
+    let bits = measure::flags_of(word);
+    if measure::window_is_zero(word) {
+        counters.zero_windows_reverse += 1;
     }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN | flags::ACK {
         counters.syn_acks += 1;

@@ -16,7 +16,11 @@ use grayxdp_ebpf::{
 
 use network_types::tcp::TcpHdr;
 
-use crate::{Arrival, Outcome, tables};
+use crate::{
+    Arrival, Outcome,
+    measure::{self, Forward},
+    tables,
+};
 
 /// Chooses a backend for a client's packet and rewrites it.
 #[inline(always)]
@@ -34,9 +38,24 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
         Ok(checksum) => checksum,
         Err(reason) => return Outcome::Counted(service.service, reason),
     };
-    let Some(id) = choose(packet, service) else { return Outcome::Counted(service.service, Reason::NoBackend) };
+    let hash = hash_of(packet, service);
+    let mut place = 0;
+    let Some(id) = choose(hash, service, &mut place) else {
+        return Outcome::Counted(service.service, Reason::NoBackend);
+    };
     let Some(backend) = tables::backend(id) else { return Outcome::Counted(service.service, Reason::Fault) };
     count(arrival, id, checksum);
+    let flow = Forward {
+        hash: measure::hash(packet, service, hash),
+        place: service.signals + place,
+        epoch: service.epoch,
+        sample_rate: service.sample_rate,
+        horizon_ticks: service.horizon_ticks,
+        measures: backend.flags & BackendRecord::FLAG_MEASURES != 0,
+        deferred: false,
+        backend: id,
+    };
+    measure::forward(packet, checksum, &flow);
     let end = NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 };
     send(arrival, packet, checksum, service.service, backend, end)
 }
@@ -60,16 +79,22 @@ pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum,
     Ok(checksum)
 }
 
-/// The backend of a flow; none where the version's pool is empty.
+/// What the choice depends on.
 #[inline(always)]
-fn choose(packet: &Packet, service: &ServiceRecord) -> Option<u16> {
+fn hash_of(packet: &Packet, service: &ServiceRecord) -> FlowHash {
     let mut flow = packet.flow();
     if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY != 0 {
         (flow.source_port, flow.destination_port) = (0, 0);
     }
-    let hash = FlowHash::of(&flow, &tables::hash_key());
+    FlowHash::of(&flow, &tables::hash_key())
+}
+
+/// The backend of a flow; none where the version's pool is empty. `place` becomes that of its version.
+#[inline(always)]
+fn choose(hash: FlowHash, service: &ServiceRecord, place: &mut u16) -> Option<u16> {
     let (bucket, slot) = (hash.bucket(), hash.slot());
     let index = service.split.version_of(bucket);
+    *place = index as u16;
     let (table, first, version) = if index == 0 {
         (service.tables[0], service.first_backends[0], service.versions[0])
     } else {
@@ -98,16 +123,18 @@ fn count(arrival: Arrival, id: u16, checksum: Checksum) {
     tables::count(id, |counters| {
         counters.packets_forward += 1;
         counters.bytes_forward += arrival.frame.len();
-        if let Checksum::Tcp(header) = checksum {
-            count_flags(header.read(13), counters);
-        }
+        count_flags(measure::rare_word(checksum), counters);
     });
 }
 
 #[inline(always)]
-fn count_flags(bits: u8, counters: &mut BackendCounters) {
-    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+fn count_flags(word: u32, counters: &mut BackendCounters) {
+    if word == 0 {
         return;
+    }
+    let bits = measure::flags_of(word);
+    if measure::window_is_zero(word) {
+        counters.zero_windows_forward += 1;
     }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
         counters.syns += 1;

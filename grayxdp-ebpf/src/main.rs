@@ -1,9 +1,13 @@
 //! The XDP program: the entry point turns what became of a packet into the kernel's action.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "the kernel's machine has compare-and-swap, `core::sync::atomic` for it has not")]
 
+mod atomic;
 mod backward;
 mod forward;
+mod measure;
 mod tables;
 mod way;
 
