@@ -76,6 +76,8 @@ static MARKS: Array<Mark> = Array::with_max_entries(1, MAPPABLE);
 static FLOWS: Array<FlowSample> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "SIGNALS")]
 static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "CLOCK")]
+static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 #[map(name = "EXPLANATION")]
 static EXPLANATION: Array<Explanation> = Array::with_max_entries(1, 0);
 
@@ -97,6 +99,10 @@ static FLOWS_LOG2: u32 = 0;
 /// CPUs that the signals have room for.
 #[unsafe(no_mangle)]
 static CPUS: u32 = 1;
+
+/// 1 where time is read from [`CLOCK`]: in tests of what time does.
+#[unsafe(no_mangle)]
+static MANUAL_CLOCK: u32 = 0;
 
 /// Reads a constant that user space sets when it loads the program; the verifier knows its value.
 #[inline(always)]

@@ -68,6 +68,18 @@ pub struct Settings {
     pub hash_key: HashKey,
     /// What the maps must have room for.
     pub capacity: Capacity,
+    /// Where the program gets the time from.
+    pub clock: ClockSource,
+}
+
+/// Where the program gets the time from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClockSource {
+    /// The kernel's monotonic clock.
+    #[default]
+    Monotonic,
+    /// [`Datapath::set_clock`]: for tests of what time does.
+    Manual,
 }
 
 /// The loaded program, its tables, its links, and the thread that keeps next hops fresh.
@@ -133,6 +145,16 @@ impl Datapath {
     /// An object file that is broken.
     pub fn program(&mut self) -> Result<&mut aya::programs::Xdp, KernelError> {
         object::program(&mut self.loaded.live)
+    }
+
+    /// Sets the time of a program with [`ClockSource::Manual`], for the live and the explaining instance.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn set_clock(&mut self, monotonic: Duration) -> Result<(), KernelError> {
+        let nanoseconds = monotonic.as_nanos() as u64;
+        object::set_clock(&mut self.loaded.live, nanoseconds)?;
+        self.loaded.explainer.set_clock(nanoseconds)
     }
 
     /// The folder of the pinned maps, for tests that look into them.
@@ -216,8 +238,8 @@ impl Loaded {
     }
 
     fn open_in(folder: PathBuf, settings: &Settings, new_region_log2: Option<u8>) -> Result<Self, KernelError> {
-        let mut live = object::load(&folder, settings.capacity, &settings.hash_key, Purpose::Live)?;
-        let explainer = Explainer::load(&folder, settings.capacity, &settings.hash_key)?;
+        let mut live = object::load(&folder, settings, Purpose::Live)?;
+        let explainer = Explainer::load(&folder, settings)?;
         let memory = memory(&folder)?;
         let fingerprint = settings.hash_key.fingerprint();
         if let Some(region_log2) = new_region_log2 {

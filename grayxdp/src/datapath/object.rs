@@ -4,12 +4,12 @@ use std::path::Path;
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{MapError, MapInfo},
+    maps::{Array, MapData, MapError, MapInfo},
     programs::{ProgramError, Xdp},
 };
-use grayxdp_common::{cells, exceptions, guard, hash::HashKey, maps, records, signals};
+use grayxdp_common::{cells, exceptions, guard, maps, records, signals};
 
-use super::Capacity;
+use super::{Capacity, ClockSource, Settings};
 use crate::model::kernel::KernelError;
 
 /// The object file, as compiled with this binary.
@@ -25,11 +25,14 @@ pub(super) enum Purpose {
 }
 
 /// Loads an instance whose maps are pinned in `folder`: those there are used, missing ones are made.
-pub(super) fn load(folder: &Path, capacity: Capacity, key: &HashKey, purpose: Purpose) -> Result<Ebpf, KernelError> {
+pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Result<Ebpf, KernelError> {
+    let Settings { capacity, hash_key, clock, .. } = settings;
+    let manual_clock = u32::from(*clock == ClockSource::Manual);
     let explains = u32::from(purpose == Purpose::Explain);
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
-    loader.override_global("HASH_KEY", key, true).override_global("EXPLAINS", &explains, true);
+    loader.override_global("HASH_KEY", hash_key, true).override_global("EXPLAINS", &explains, true);
+    loader.override_global("MANUAL_CLOCK", &manual_clock, true);
     let paths: Vec<_> = maps::PINNED.iter().map(|name| (*name, folder.join(name))).collect();
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
@@ -40,6 +43,15 @@ pub(super) fn load(folder: &Path, capacity: Capacity, key: &HashKey, purpose: Pu
     let mut object = loader.load(OBJECT).map_err(|error| loading_failed(&error))?;
     program(&mut object)?.load().map_err(|error| program_failed(&error))?;
     Ok(object)
+}
+
+/// Sets the time of an instance with a manual clock.
+pub(super) fn set_clock(object: &mut Ebpf, nanoseconds: u64) -> Result<(), KernelError> {
+    let map = object.map_mut(maps::CLOCK).expect("the object file has the map");
+    let clock: Result<Array<&mut MapData, u64>, MapError> = map.try_into();
+    clock
+        .and_then(|mut clock| clock.set(0, nanoseconds, 0))
+        .map_err(|error| KernelError(format!("the program's clock cannot be set: {error}")))
 }
 
 /// The program of an instance.

@@ -54,6 +54,14 @@ pub struct WantedBackend {
     pub state: BackendState,
 }
 
+impl WantedBackend {
+    /// A backend that is up.
+    #[must_use]
+    pub const fn up(id: BackendId, address: Ipv4Addr, port: u16) -> Self {
+        Self { id, address, port, state: BackendState::Up }
+    }
+}
+
 /// The backends of a version's slots, [`grayxdp_common::SLOTS`] of them each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedSlots {
@@ -101,6 +109,14 @@ pub struct WantedVersion {
     pub existing: ExistingFlows,
     /// Place of the version that takes its new flows, because its pool is empty.
     pub failover: Option<u8>,
+}
+
+impl WantedVersion {
+    /// A version whose slots are settled and whose flows stay.
+    #[must_use]
+    pub fn settled(id: VersionId, place: u8, backends: Vec<WantedBackend>, slots: Arc<[BackendId]>) -> Self {
+        Self { id, place, backends, slots: WantedSlots::settled(slots), existing: ExistingFlows::Stay, failover: None }
+    }
 }
 
 /// Who has which bucket.
@@ -226,6 +242,17 @@ pub struct WantedService {
     pub idle_timeout: Duration,
     /// What remains of an entry's life once its flow was closed.
     pub closing_timeout: Duration,
+}
+
+impl WantedService {
+    /// The split, where arithmetic decides.
+    #[must_use]
+    pub const fn split(&self) -> Option<Split> {
+        match &self.buckets {
+            WantedBuckets::Split(split) => Some(*split),
+            WantedBuckets::Cells(_) => None,
+        }
+    }
 }
 
 impl Default for WantedService {

@@ -19,11 +19,14 @@ use aya::{
     programs::{Xdp, XdpMode},
 };
 use grayxdp::{
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     lab::Lab,
     model::{
         config::{Affinity, AttachMode, Interface, Protocol},
-        kernel::{BackendId, Kernel as _, ServiceId, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+        kernel::{
+            BackendId, Kernel as _, ServiceId, VersionId, Wanted, WantedBackend, WantedBuckets, WantedService,
+            WantedVersion,
+        },
     },
 };
 use grayxdp_common::SLOTS;
@@ -275,21 +278,19 @@ fn socket_buffers(lab: &Lab) -> Result<u64> {
 fn attached(lab: &Lab) -> Result<Datapath> {
     let version = |number: u16| {
         let address = lab.backend_address(usize::from(number) - 1);
-        let backend = WantedBackend { id: BackendId(number), address, port: PORT };
+        let backend = WantedBackend::up(BackendId(number), address, PORT);
         let slots = Arc::from(vec![backend.id; SLOTS]);
-        WantedVersion { id: VersionId(number), backends: vec![backend], slots }
+        WantedVersion::settled(VersionId(number), number as u8 - 1, vec![backend], slots)
     };
     let service = WantedService {
         id: ServiceId(1),
         vip: lab.vip(),
-        port: VIP_PORT,
+        ports: vec![VIP_PORT],
         protocol: Protocol::Tcp,
         affinity: Affinity::Flow,
-        announce: false,
         versions: (1..=BACKENDS).map(version).collect(),
-        split: worlds::TENTH,
-        epoch: 1,
-        rollout: 0,
+        buckets: WantedBuckets::Split(worlds::TENTH),
+        ..WantedService::default()
     };
     let wanted = Wanted { services: vec![service], direct_access: Vec::new() };
     let interface = |name: String| Interface { name, mode: AttachMode::Native };
@@ -298,6 +299,7 @@ fn attached(lab: &Lab) -> Result<Datapath> {
         interfaces: lab.interfaces().into_iter().map(interface).collect(),
         hash_key: KEY,
         capacity: Capacity::of(&wanted).with_room(),
+        clock: ClockSource::Monotonic,
     };
     lab.balancer().run(|| {
         let mut datapath = Datapath::open(settings)?;
