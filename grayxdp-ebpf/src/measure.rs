@@ -5,22 +5,27 @@
 mod flows;
 mod marks;
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use core::mem::offset_of;
+
 use grayxdp_common::{
     counters::BackendCounters,
+    directory::EndpointKey,
     explanation::Turn,
     hash::{Flow, FlowHash},
-    records::{BackendRecord, ServiceRecord},
-    signals::{Histogram, Signals, client_cell},
+    records::{BackendRecord, Control, ServiceRecord},
+    signals::{Histogram, MeasureKey, Signals, client_cell},
 };
 use grayxdp_ebpf::{
-    packet::{Packet, flags},
+    follow::Segment,
+    packet::{ETHERNET_LEN, Ip, Packet, UDP, flags},
     rewrite::Checksum,
 };
 
+use network_types::ip::Ipv4Hdr;
+
 pub(crate) use marks::Answer;
 
-use crate::tables;
+use crate::{Arrival, tables};
 
 /// A client's packet on its way to a backend, as far as measuring needs it.
 #[derive(Clone, Copy)]
@@ -84,14 +89,19 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward) -> bo
     if tables::explains() {
         return false;
     }
-    let seen = Seen::of(packet, checksum, flow);
     if is_marked && flow.deferred {
         unmarked(flow.place, flow.epoch, flow.backend);
         return false;
     }
-    let repeated = is_marked && marks::attempt(&seen);
+    let whence = u64::from(flow.place) | (u64::from(flow.backend) << 16) | (u64::from(flow.horizon_ticks) << 32);
+    let (hash, segment) = (flow.hash.0, words_of(packet, checksum, packet.ip.source));
+    let repeated = is_marked && marks::measure_attempt(hash, flow.epoch, whence, segment.0, segment.1) != 0;
     if is_sampled {
-        if is_tcp { flows::segment_of_client(&seen) } else { flows::datagram_of_client(&seen) }
+        if is_tcp {
+            flows::measure_client_segment(hash, flow.epoch, whence, segment.0, segment.1);
+        } else {
+            flows::measure_client_datagram(hash, flow.epoch, whence, segment.0, segment.1);
+        }
     }
     repeated
 }
@@ -105,13 +115,48 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
     if (!is_sampled && !is_marked) || tables::explains() {
         return Answer::Nothing;
     }
-    let seen = Seen::back(packet, checksum, hash);
-    let answer = if is_marked { marks::answer(&seen) } else { Answer::Nothing };
+    let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination));
+    let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };
     if is_sampled {
-        let is_tcp = matches!(checksum, Checksum::Tcp(_));
-        if is_tcp { flows::segment_of_backend(&seen) } else { flows::datagram_of_backend(&seen) }
+        if matches!(checksum, Checksum::Tcp(_)) {
+            flows::measure_backend_segment(hash, segment.0, segment.1);
+        } else {
+            flows::measure_backend_datagram(hash, segment.0, segment.1);
+        }
     }
     answer
+}
+
+/// Measures an ICMP error: a backend that cannot be reached does not answer the datagram that the error repeats.
+#[inline(always)]
+pub(crate) fn icmp(arrival: Arrival, control: &Control, ip: Ip) {
+    const DESTINATION_UNREACHABLE: u8 = 3;
+    let Some(header_len) = ip.header_len() else { return };
+    let offset = ETHERNET_LEN + header_len;
+    let Some(header) = arrival.frame.at::<[u8; 8]>(offset) else { return };
+    if header.read::<u8>(0) != DESTINATION_UNREACHABLE || tables::explains() {
+        return;
+    }
+    let Some(inner) = arrival.frame.at::<Ipv4Hdr>(offset + 8) else { return };
+    // With options in the inner header the ports are elsewhere; nobody sends such datagrams.
+    if inner.read::<u8>(0) != 0x45 || inner.read::<u8>(offset_of!(Ipv4Hdr, proto)) != UDP {
+        return;
+    }
+    let Some(ports) = arrival.frame.at::<[u8; 4]>(offset + 28) else { return };
+    let (address, port): (u32, u16) = (inner.read(offset_of!(Ipv4Hdr, dst_addr)), ports.read(2));
+    let Some(id) = tables::look_up(control.directory, EndpointKey::backend(address, port, UDP)) else { return };
+    let Some(backend) = tables::backend(id as u16) else { return };
+    let flow = Flow {
+        source: inner.read(offset_of!(Ipv4Hdr, src_addr)),
+        destination: backend.virtual_address,
+        source_port: ports.read(0),
+        destination_port: if backend.virtual_port == 0 { port } else { backend.virtual_port },
+        protocol: UDP,
+    };
+    let hash = FlowHash::of(&flow, &tables::hash_key());
+    if hash.sample() < backend.sample_rate {
+        flows::measure_unreachable(hash.0);
+    }
 }
 
 /// Hash of the whole 5-tuple of a client's packet, where `choice` is the one that its service chooses by.
@@ -136,64 +181,57 @@ pub(crate) fn reverse_hash(packet: &Packet, backend: &BackendRecord) -> FlowHash
     FlowHash::of(&flow, &tables::hash_key())
 }
 
-/// What the rare parts need of a packet: words only, because the verifier wants aligned reads of the stack.
+/// What the rare parts need of a packet, in two words: sequence number and length of the payload; flags, cell of the
+/// client, zero window.
+///
+/// The rare parts are global functions, which the verifier follows once and not on every way that leads to them; so they
+/// take numbers.
+#[inline(always)]
+fn words_of(packet: &Packet, checksum: Checksum, client: u32) -> (u64, u64) {
+    let before = packet.offset - ETHERNET_LEN;
+    let behind_ip = packet.ip.total_len().wrapping_sub(before as u64);
+    let (mut sequence, mut bits, mut header_len) = (0, 0, 8);
+    if let Checksum::Tcp(header) = checksum {
+        let word: u32 = header.read(12);
+        sequence = u32::from_be(header.read(4));
+        bits = u64::from(flags_of(word)) | (u64::from(window_is_zero(word)) << 16);
+        header_len = u64::from(word & 0xf0) >> 2;
+    }
+    let payload = behind_ip.saturating_sub(header_len);
+    (u64::from(sequence) | (payload << 32), bits | (u64::from(client_cell(client)) << 8))
+}
+
+/// A packet as the rare parts see it.
 struct Seen {
-    hash: u64,
+    hash: FlowHash,
     now_ns: u64,
-    place: u64,
+    place: u16,
     epoch: u64,
-    backend: u64,
-    horizon: u64,
-    cell: u64,
-    sequence: u64,
-    payload: u64,
-    flags: u64,
-    window_is_zero: u64,
+    backend: u16,
+    horizon_ticks: u32,
+    cell: u8,
+    segment: Segment,
 }
 
 impl Seen {
+    /// From what [`words_of`] made.
     #[inline(always)]
-    fn of(packet: &Packet, checksum: Checksum, flow: &Forward) -> Self {
-        Self {
-            place: u64::from(flow.place),
-            epoch: flow.epoch,
-            backend: u64::from(flow.backend),
-            horizon: u64::from(flow.horizon_ticks),
-            cell: u64::from(client_cell(packet.ip.source)),
-            ..Self::back(packet, checksum, flow.hash)
-        }
+    fn of(hash: u64, epoch: u64, whence: u64, sequence_and_payload: u64, bits: u64) -> Self {
+        let segment = Segment {
+            sequence: sequence_and_payload as u32,
+            payload: (sequence_and_payload >> 32) as u32,
+            flags: bits as u8,
+            window_is_zero: bits >> 16 & 1 != 0,
+        };
+        let (place, backend, horizon_ticks) = (whence as u16, (whence >> 16) as u16, (whence >> 32) as u32);
+        let cell = (bits >> 8) as u8;
+        Self { hash: FlowHash(hash), now_ns: tables::now_ns(), place, epoch, backend, horizon_ticks, cell, segment }
     }
 
+    /// The flow's identity in the sample table.
     #[inline(always)]
-    fn back(packet: &Packet, checksum: Checksum, hash: FlowHash) -> Self {
-        // SAFETY: the helper takes nothing.
-        let now_ns = unsafe { bpf_ktime_get_ns() };
-        let mut seen = Self {
-            hash: hash.0,
-            now_ns,
-            place: 0,
-            epoch: 0,
-            backend: 0,
-            horizon: 0,
-            cell: 0,
-            sequence: 0,
-            payload: 0,
-            flags: 0,
-            window_is_zero: 0,
-        };
-        let before = packet.offset - grayxdp_ebpf::packet::ETHERNET_LEN;
-        let behind_ip = packet.ip.total_len().wrapping_sub(before as u64);
-        let header_len = if let Checksum::Tcp(header) = checksum {
-            let word: u32 = header.read(12);
-            seen.sequence = u64::from(u32::from_be(header.read(4)));
-            seen.flags = u64::from(flags_of(word));
-            seen.window_is_zero = u64::from(window_is_zero(word));
-            u64::from(word & 0xf0) >> 2
-        } else {
-            8
-        };
-        seen.payload = behind_ip.saturating_sub(header_len) & 0xffff;
-        seen
+    fn identity(&self) -> u64 {
+        MeasureKey::of(self.hash).sample
     }
 }
 

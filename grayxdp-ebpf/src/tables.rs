@@ -1,7 +1,7 @@
 //! The maps, and reading them. Sizes given here are placeholders: user space sets them when it loads the program.
 
 use aya_ebpf::{
-    helpers::bpf_get_smp_processor_id,
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
 };
@@ -121,6 +121,16 @@ pub(crate) fn hash_key() -> HashKey {
 #[inline(always)]
 pub(crate) fn explains() -> bool {
     constant(&EXPLAINS) != 0
+}
+
+/// Monotonic time in nanoseconds; 27 ns to ask for it.
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    if constant(&MANUAL_CLOCK) != 0 {
+        return CLOCK.get(0).copied().unwrap_or(0);
+    }
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// The root of the tables.

@@ -3,10 +3,7 @@
 //! Each side writes the half words of its own direction; what both write, the state, changes by compare-and-swap, and who
 //! changes it counts the change. A sample may lose anything, but counts nothing twice.
 
-use grayxdp_common::{
-    hash::FlowHash,
-    signals::{BYTES_SHIFT, CONNECT_TIMEOUT_NS, Conclusion, FlowSample, MeasureKey},
-};
+use grayxdp_common::signals::{BYTES_SHIFT, CONNECT_TIMEOUT_NS, Conclusion, FlowSample, MeasureKey};
 use grayxdp_ebpf::{
     follow::{Progress, Segment, Turn},
     packet::flags,
@@ -23,32 +20,53 @@ enum Side {
 }
 
 /// A client's segment of a sampled connection.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn segment_of_client(seen: &Seen) {
-    let key = MeasureKey::of(FlowHash(seen.hash));
+pub(super) extern "C" fn measure_client_segment(hash: u64, epoch: u64, whence: u64, sequence: u64, bits: u64) -> u64 {
+    segment_of_client(&Seen::of(hash, epoch, whence, sequence, bits));
+    0
+}
+
+#[inline(always)]
+fn segment_of_client(seen: &Seen) {
+    let key = MeasureKey::of(seen.hash);
     let Some(flow) = tables::flow_sample(key.index).map(Flow) else { return };
-    let segment = segment(seen);
+    let segment = &seen.segment;
     if segment.flags & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
-        begin(flow, &key, seen, &segment);
+        begin(flow, &key, seen, segment);
     } else if flow.identity() == key.sample {
-        follow(flow, seen, &segment, Side::Client);
+        follow(flow, seen, segment, Side::Client);
     }
 }
 
 /// A backend's segment of a sampled connection.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn segment_of_backend(seen: &Seen) {
-    let key = MeasureKey::of(FlowHash(seen.hash));
+pub(super) extern "C" fn measure_backend_segment(hash: u64, sequence: u64, bits: u64) -> u64 {
+    segment_of_backend(&Seen::of(hash, 0, 0, sequence, bits));
+    0
+}
+
+#[inline(always)]
+fn segment_of_backend(seen: &Seen) {
+    let key = MeasureKey::of(seen.hash);
     let Some(flow) = tables::flow_sample(key.index).map(Flow) else { return };
     if flow.identity() == key.sample {
-        follow(flow, seen, &segment(seen), Side::Backend);
+        follow(flow, seen, &seen.segment, Side::Backend);
     }
 }
 
 /// A client's datagram of a sampled flow.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn datagram_of_client(seen: &Seen) {
-    let key = MeasureKey::of(FlowHash(seen.hash));
+pub(super) extern "C" fn measure_client_datagram(hash: u64, epoch: u64, whence: u64, sequence: u64, bits: u64) -> u64 {
+    datagram_of_client(&Seen::of(hash, epoch, whence, sequence, bits));
+    0
+}
+
+#[inline(always)]
+fn datagram_of_client(seen: &Seen) {
+    let key = MeasureKey::of(seen.hash);
     let Some(flow) = tables::flow_sample(key.index).map(Flow) else { return };
     if flow.identity() != key.sample {
         return begin_datagrams(flow, &key, seen);
@@ -65,14 +83,21 @@ pub(super) fn datagram_of_client(seen: &Seen) {
         }
         return;
     }
-    flow.add_bytes(Side::Client, seen.payload as u32);
+    flow.add_bytes(Side::Client, seen.segment.payload);
     give_up(flow, state, seen.now_ns);
 }
 
 /// A backend's datagram of a sampled flow.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn datagram_of_backend(seen: &Seen) {
-    let key = MeasureKey::of(FlowHash(seen.hash));
+pub(super) extern "C" fn measure_backend_datagram(hash: u64, sequence: u64, bits: u64) -> u64 {
+    datagram_of_backend(&Seen::of(hash, 0, 0, sequence, bits));
+    0
+}
+
+#[inline(always)]
+fn datagram_of_backend(seen: &Seen) {
+    let key = MeasureKey::of(seen.hash);
     let Some(flow) = tables::flow_sample(key.index).map(Flow) else { return };
     if flow.identity() != key.sample {
         return;
@@ -81,12 +106,34 @@ pub(super) fn datagram_of_backend(seen: &Seen) {
     if state & FlowSample::FLAG_ENDED != 0 || FlowSample::has_lapsed(flow.until(), seen.now_ns) {
         return;
     }
-    flow.add_bytes(Side::Backend, seen.payload as u32);
+    flow.add_bytes(Side::Backend, seen.segment.payload);
     if state & FlowSample::FLAG_ANSWERED != 0 || give_up(flow, state, seen.now_ns) {
         return;
     }
     if flow.change_state(state, state | FlowSample::FLAG_ANSWERED) {
         first_byte(flow, state, seen.now_ns);
+    }
+}
+
+/// An ICMP error for a datagram of a sampled flow.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn measure_unreachable(hash: u64) -> u64 {
+    unreachable(&Seen::of(hash, 0, 0, 0, 0));
+    0
+}
+
+#[inline(always)]
+fn unreachable(seen: &Seen) {
+    let key = MeasureKey::of(seen.hash);
+    let Some(flow) = tables::flow_sample(key.index).map(Flow) else { return };
+    let state = flow.state();
+    let waits = state & FlowSample::FLAG_UDP != 0 && state & (FlowSample::FLAG_ANSWERED | FlowSample::FLAG_ENDED) == 0;
+    if flow.identity() == key.sample && waits && flow.change_state(state, state | FlowSample::FLAG_ANSWERED) {
+        count(FlowSample::place(state), flow.epoch(), |signals| {
+            signals.unanswered += 1;
+            signals.cell_failures.0[usize::from(FlowSample::cell(state))] += 1;
+        });
     }
 }
 
@@ -130,10 +177,10 @@ fn begin_datagrams(flow: Flow, key: &MeasureKey, seen: &Seen) {
     if !take(flow, identity, identity == key.sample, seen) {
         return;
     }
-    flow.write(key, seen, FlowSample::FLAG_UDP | FlowSample::FLAG_ASKED, 0, seen.payload);
-    count(seen.place as u16, seen.epoch, |signals| {
+    flow.write(key, seen, FlowSample::FLAG_UDP | FlowSample::FLAG_ASKED, 0, u64::from(seen.segment.payload));
+    count(seen.place, seen.epoch, |signals| {
         signals.flows += 1;
-        signals.cell_attempts.0[seen.cell as usize & 0xff] += 1;
+        signals.cell_attempts.0[usize::from(seen.cell)] += 1;
     });
 }
 
@@ -145,7 +192,7 @@ fn take(flow: Flow, identity: u64, is_own: bool, seen: &Seen) -> bool {
     let has_lapsed = FlowSample::has_lapsed(until, seen.now_ns);
     let may_take = is_free || is_own || (has_lapsed && identity != FlowSample::CLAIMED);
     if !may_take || !flow.change_identity(identity, FlowSample::CLAIMED) {
-        count(seen.place as u16, seen.epoch, |signals| signals.lost += 1);
+        count(seen.place, seen.epoch, |signals| signals.lost += 1);
         return false;
     }
     if !is_free {
@@ -161,18 +208,25 @@ fn follow(flow: Flow, seen: &Seen, segment: &Segment, side: Side) {
     if FlowSample::has_lapsed(until, seen.now_ns) {
         return end(flow, seen, state, until);
     }
-    let epoch = flow.epoch();
-    advance(flow, state, epoch, segment, side);
+    advance(flow, state, flow.epoch(), segment, side);
+    // The other direction may have changed the state meanwhile on another CPU: once more, then.
+    if !turn(flow, seen, segment, side) {
+        turn(flow, seen, segment, side);
+    }
+}
+
+/// What a segment changes about its connection; false if the state changed meanwhile, and nothing was counted.
+#[inline(always)]
+fn turn(flow: Flow, seen: &Seen, segment: &Segment, side: Side) -> bool {
+    let (state, epoch, asked_ns) = (flow.state(), flow.epoch(), flow.asked_ns());
     let turn = if side == Side::Client { Turn::of_client(state, segment) } else { Turn::of_backend(state, segment) };
-    let known = if side == Side::Client { FlowSample::FLAG_SEQ_FORWARD } else { FlowSample::FLAG_SEQ_REVERSE };
-    let new = turn.state | known;
+    let new = turn.state | known(side);
     // The time is there before the state that says so.
-    let asked_ns = flow.asked_ns();
     if turn.has(Turn::ASKED) {
         flow.set_asked(seen.now_ns);
     }
     if new != state && !flow.change_state(state, new) {
-        return;
+        return false;
     }
     if turn.has(Turn::FIRST_BYTE) {
         time_first_byte(state, epoch, asked_ns, seen.now_ns);
@@ -183,8 +237,8 @@ fn follow(flow: Flow, seen: &Seen, segment: &Segment, side: Side) {
             signals.zero_window += u64::from(turn.has(Turn::ZERO_WINDOW));
         });
     }
-    if turn.has(Turn::OVER) && flow.change_identity(seen_identity(seen), 0) {
-        conclude(flow, new, until, seen.now_ns);
+    if turn.has(Turn::OVER) && flow.change_identity(seen.identity(), 0) {
+        conclude(flow, new, flow.until(), seen.now_ns);
         if turn.has(Turn::RESET) {
             count(FlowSample::place(state), epoch, |signals| {
                 let by_client = side == Side::Client;
@@ -193,16 +247,25 @@ fn follow(flow: Flow, seen: &Seen, segment: &Segment, side: Side) {
             });
         }
     }
+    true
+}
+
+/// The flag that says that the highest sequence number of a side is known.
+#[inline(always)]
+const fn known(side: Side) -> u64 {
+    match side {
+        Side::Client => FlowSample::FLAG_SEQ_FORWARD,
+        Side::Backend => FlowSample::FLAG_SEQ_REVERSE,
+    }
 }
 
 /// Bytes, segments and retransmits.
 #[inline(always)]
 fn advance(flow: Flow, state: u64, epoch: u64, segment: &Segment, side: Side) {
-    let known = if side == Side::Client { FlowSample::FLAG_SEQ_FORWARD } else { FlowSample::FLAG_SEQ_REVERSE };
     if segment.flags & flags::RST != 0 {
         return;
     }
-    let is_first = state & known == 0;
+    let is_first = state & known(side) == 0;
     if !is_first && segment.flags & flags::SYN != 0 {
         return;
     }
@@ -224,7 +287,7 @@ fn advance(flow: Flow, state: u64, epoch: u64, segment: &Segment, side: Side) {
 /// Nothing more is counted of a connection.
 #[inline(always)]
 fn end(flow: Flow, seen: &Seen, state: u64, until: u64) {
-    if flow.change_identity(seen_identity(seen), 0) {
+    if flow.change_identity(seen.identity(), 0) {
         conclude(flow, state, until, seen.now_ns);
     }
 }
@@ -260,21 +323,6 @@ fn time_first_byte(state: u64, epoch: u64, asked_ns: u64, now_ns: u64) {
     count(FlowSample::place(state), epoch, |signals| {
         record(&mut signals.first_byte, now_ns.wrapping_sub(asked_ns));
     });
-}
-
-#[inline(always)]
-fn seen_identity(seen: &Seen) -> u64 {
-    MeasureKey::of(FlowHash(seen.hash)).sample
-}
-
-#[inline(always)]
-fn segment(seen: &Seen) -> Segment {
-    Segment {
-        sequence: seen.sequence as u32,
-        payload: seen.payload as u32,
-        flags: seen.flags as u8,
-        window_is_zero: seen.window_is_zero != 0,
-    }
 }
 
 /// A place of the sample table.
@@ -366,7 +414,10 @@ impl Flow {
     #[inline(always)]
     fn write(self, key: &MeasureKey, seen: &Seen, flags: u64, highest: u64, bytes: u64) {
         let flow = self.0;
-        let state = seen.place | (seen.backend << 16) | flags | (seen.cell << FlowSample::CELL_SHIFT);
+        let state = u64::from(seen.place)
+            | (u64::from(seen.backend) << 16)
+            | flags
+            | (u64::from(seen.cell) << FlowSample::CELL_SHIFT);
         // SAFETY: the sample is a live map value and claimed by this CPU; volatile keeps the stores whole and in order.
         unsafe {
             (&raw mut (*flow).start_ns).write_volatile(seen.now_ns);
@@ -384,5 +435,5 @@ impl Flow {
 /// The tick at which a horizon that begins now ends.
 #[inline(always)]
 fn until(seen: &Seen) -> u64 {
-    u64::from(((seen.now_ns >> grayxdp_common::exceptions::TICK_SHIFT) as u32).wrapping_add(seen.horizon as u32))
+    u64::from(((seen.now_ns >> grayxdp_common::exceptions::TICK_SHIFT) as u32).wrapping_add(seen.horizon_ticks))
 }

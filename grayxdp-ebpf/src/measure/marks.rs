@@ -11,10 +11,7 @@
 //!
 //! Whoever changes the first word by compare-and-swap counts the change.
 
-use grayxdp_common::{
-    hash::FlowHash,
-    signals::{CONNECT_TIMEOUT_NS, GIVEN_UP_NS, Mark, MarkHead, MarkTail, MeasureKey},
-};
+use grayxdp_common::signals::{CONNECT_TIMEOUT_NS, GIVEN_UP_NS, Mark, MarkHead, MarkTail, MeasureKey};
 use grayxdp_ebpf::packet::flags;
 
 use super::{Seen, count, record, unmarked};
@@ -32,10 +29,35 @@ pub(crate) enum Answer {
     Refused = 2,
 }
 
-/// A SYN: leaves a mark. True if it is the first repeat of one that waits for its answer.
+impl Answer {
+    /// From the number that [`measure_answer`] returns.
+    #[inline(always)]
+    pub(super) const fn of(number: u64) -> Self {
+        match number {
+            1 => Self::Opened,
+            2 => Self::Refused,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// A SYN: leaves a mark. 1 if it is the first repeat of one that waits for its answer.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) fn attempt(seen: &Seen) -> bool {
-    let key = MeasureKey::of(FlowHash(seen.hash));
+pub(super) extern "C" fn measure_attempt(hash: u64, epoch: u64, whence: u64, sequence: u64, bits: u64) -> u64 {
+    u64::from(attempt(&Seen::of(hash, epoch, whence, sequence, bits)))
+}
+
+/// A SYN-ACK or a RST of the backend: what it means as the number of an [`Answer`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn measure_answer(hash: u64, bits: u64) -> u64 {
+    answer(&Seen::of(hash, 0, 0, 0, bits)) as u64
+}
+
+#[inline(always)]
+fn attempt(seen: &Seen) -> bool {
+    let key = MeasureKey::of(seen.hash);
     let Some(mark) = tables::mark(key.index) else { return false };
     let (head, tail) = read(mark);
     let (state, age_ns) = (head.state(), tail.age_ns(seen.now_ns));
@@ -55,32 +77,31 @@ pub(super) fn attempt(seen: &Seen) -> bool {
     if is_own && (is_answered || is_counted) {
         return false;
     }
-    let new = MarkHead::new(key.mark, seen.epoch, seen.place as u16, MarkHead::CLAIMED);
+    let new = MarkHead::new(key.mark, seen.epoch, seen.place, MarkHead::CLAIMED);
     let is_taken = if state == MarkHead::WAITING {
         has_lapsed && time_out(mark, head, tail, new)
     } else {
         state != MarkHead::CLAIMED && change(mark, head, new)
     };
     if !is_taken {
-        unmarked(seen.place as u16, seen.epoch, seen.backend as u16);
+        unmarked(seen.place, seen.epoch, seen.backend);
         return false;
     }
     // SAFETY: the mark is a live map value, and claimed by this CPU.
     unsafe {
-        (&raw mut (*mark).tail).write_volatile(MarkTail::new(seen.now_ns, seen.cell as u8).0);
+        (&raw mut (*mark).tail).write_volatile(MarkTail::new(seen.now_ns, seen.cell).0);
         (&raw mut (*mark).head).write_volatile(new.with_state(MarkHead::WAITING).0);
     }
-    count(seen.place as u16, seen.epoch, |signals| {
+    count(seen.place, seen.epoch, |signals| {
         signals.attempts += 1;
-        signals.cell_attempts.0[seen.cell as usize & 0xff] += 1;
+        signals.cell_attempts.0[usize::from(seen.cell)] += 1;
     });
     false
 }
 
-/// A SYN-ACK or a RST of the backend.
-#[inline(never)]
-pub(super) fn answer(seen: &Seen) -> Answer {
-    let key = MeasureKey::of(FlowHash(seen.hash));
+#[inline(always)]
+fn answer(seen: &Seen) -> Answer {
+    let key = MeasureKey::of(seen.hash);
     let Some(mark) = tables::mark(key.index) else { return Answer::Nothing };
     let (head, tail) = read(mark);
     if head.identity() != key.mark || head.state() != MarkHead::WAITING {
@@ -91,7 +112,7 @@ pub(super) fn answer(seen: &Seen) -> Answer {
         time_out(mark, head, tail, head.with_state(MarkHead::TIMED_OUT));
         return Answer::Nothing;
     }
-    if seen.flags as u8 & flags::RST != 0 {
+    if seen.segment.flags & flags::RST != 0 {
         if !change(mark, head, head.with_state(MarkHead::REFUSED)) {
             return Answer::Nothing;
         }
@@ -103,7 +124,7 @@ pub(super) fn answer(seen: &Seen) -> Answer {
         });
         return Answer::Refused;
     }
-    if seen.flags as u8 & flags::ACK == 0 || !change(mark, head, head.with_state(MarkHead::OPENED)) {
+    if seen.segment.flags & flags::ACK == 0 || !change(mark, head, head.with_state(MarkHead::OPENED)) {
         return Answer::Nothing;
     }
     count(head.signals(), head.epoch(), |signals| {
