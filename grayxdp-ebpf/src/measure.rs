@@ -12,7 +12,7 @@ use grayxdp_common::{
     directory::EndpointKey,
     explanation::Turn,
     hash::{Flow, FlowHash},
-    records::{BackendRecord, Control, ServiceRecord},
+    records::{BackendRecord, Control},
     signals::{Histogram, MeasureKey, Signals, client_cell},
 };
 use grayxdp_ebpf::{
@@ -32,8 +32,6 @@ use crate::{Arrival, tables};
 pub(crate) struct Forward {
     /// Hash of the whole 5-tuple, also with `affinity: client`.
     pub(crate) hash: FlowHash,
-    /// Place of the signals: base of the service + version place × segments + segment.
-    pub(crate) place: u16,
     /// The service's epoch.
     pub(crate) epoch: u64,
     /// As [`grayxdp_common::records::ServiceRecord::sample_rate`].
@@ -71,10 +69,11 @@ pub(crate) const fn window_is_zero(word: u32) -> bool {
     word <= 0xffff && flags_of(word) & (flags::SYN | flags::RST) == 0
 }
 
-/// Measures a client's packet that goes to a backend. True for a SYN that was repeated before any answer, once a
+/// Measures a client's packet that goes to a backend. `place` says where the signals are: base of the service + version
+/// place × segments + segment; it is asked only for a packet that is measured. True for a SYN that was repeated before any answer, once a
 /// handshake: a connect failure.
 #[inline(always)]
-pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward) -> bool {
+pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place: impl FnOnce() -> u16) -> bool {
     let is_sampled = flow.hash.sample() < flow.sample_rate;
     let is_tcp = matches!(checksum, Checksum::Tcp(_));
     let is_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::ACK | flags::RST) == flags::SYN;
@@ -89,11 +88,12 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward) -> bo
     if tables::explains() {
         return false;
     }
+    let place = place();
     if is_marked && flow.deferred {
-        unmarked(flow.place, flow.epoch, flow.backend);
+        unmarked(place, flow.epoch, flow.backend);
         return false;
     }
-    let whence = u64::from(flow.place) | (u64::from(flow.backend) << 16) | (u64::from(flow.horizon_ticks) << 32);
+    let whence = u64::from(place) | (u64::from(flow.backend) << 16) | (u64::from(flow.horizon_ticks) << 32);
     let (hash, segment) = (flow.hash.0, words_of(packet, checksum, packet.ip.source));
     let repeated = is_marked && marks::measure_attempt(hash, flow.epoch, whence, segment.0, segment.1) != 0;
     if is_sampled {
@@ -159,15 +159,6 @@ pub(crate) fn icmp(arrival: Arrival, control: &Control, ip: Ip) {
     }
 }
 
-/// Hash of the whole 5-tuple of a client's packet, where `choice` is the one that its service chooses by.
-#[inline(always)]
-pub(crate) fn hash(packet: &Packet, service: &ServiceRecord, choice: FlowHash) -> FlowHash {
-    if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY == 0 {
-        return choice;
-    }
-    FlowHash::of(&packet.flow(), &tables::hash_key())
-}
-
 /// Hash of the whole 5-tuple of a backend's packet, as its client's packets have it.
 #[inline(always)]
 pub(crate) fn reverse_hash(packet: &Packet, backend: &BackendRecord) -> FlowHash {
@@ -225,7 +216,7 @@ impl Seen {
         };
         let (place, backend, horizon_ticks) = (whence as u16, (whence >> 16) as u16, (whence >> 32) as u32);
         let cell = (bits >> 8) as u8;
-        Self { hash: FlowHash(hash), now_ns: tables::now_ns(), place, epoch, backend, horizon_ticks, cell, segment }
+        Self { hash: FlowHash(hash), now_ns: tables::precise_ns(), place, epoch, backend, horizon_ticks, cell, segment }
     }
 
     /// The flow's identity in the sample table.

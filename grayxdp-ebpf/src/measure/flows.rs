@@ -349,14 +349,14 @@ impl Flow {
 
     #[inline(always)]
     fn change_identity(self, old: u64, new: u64) -> bool {
-        // SAFETY: the sample is a live map value, its words are aligned.
-        unsafe { atomic::replace(&raw mut (*self.0).identity, old, new) }
+        // SAFETY: a field of a live map value.
+        atomic::exchange(unsafe { &raw mut (*self.0).identity }, old, new)
     }
 
     #[inline(always)]
     fn change_state(self, old: u64, new: u64) -> bool {
-        // SAFETY: as above.
-        unsafe { atomic::replace(&raw mut (*self.0).state, old, new) }
+        // SAFETY: a field of a live map value.
+        atomic::exchange(unsafe { &raw mut (*self.0).state }, old, new)
     }
 
     #[inline(always)]

@@ -137,8 +137,9 @@ fn answer(seen: &Seen) -> Answer {
 /// Notes a repeat of the SYN; true for the first.
 #[inline(always)]
 fn repeat(mark: *mut Mark, head: MarkHead, tail: MarkTail) -> bool {
-    // SAFETY: the mark is a live map value, its words are aligned.
-    if tail.is_repeated() || !unsafe { atomic::replace(&raw mut (*mark).tail, tail.0, tail.0 + MarkTail::REPEAT) } {
+    // SAFETY: a field of a live map value.
+    let word = unsafe { &raw mut (*mark).tail };
+    if tail.is_repeated() || !atomic::exchange(word, tail.0, tail.0 + MarkTail::REPEAT) {
         return false;
     }
     count(head.signals(), head.epoch(), |signals| {
@@ -173,6 +174,6 @@ fn read(mark: *mut Mark) -> (MarkHead, MarkTail) {
 
 #[inline(always)]
 fn change(mark: *mut Mark, old: MarkHead, new: MarkHead) -> bool {
-    // SAFETY: the mark is a live map value, its words are aligned.
-    unsafe { atomic::replace(&raw mut (*mark).head, old.0, new.0) }
+    // SAFETY: a field of a live map value.
+    atomic::exchange(unsafe { &raw mut (*mark).head }, old.0, new.0)
 }
