@@ -5,7 +5,7 @@
 //! what opens a flow goes by the choice. Packets of settled cells take the quick way and meet none of this.
 
 use grayxdp_common::{
-    cells::{Bucket, DetailRecord, NO_DSCP, PrefixKey, SegmentClass, SlotState, VersionDetail},
+    cells::{Bucket, DetailRecord, NO_DSCP, PrefixKey, SegmentClass, SlotState, VERSIONS, VersionDetail},
     exceptions::Tail,
     explanation::Turn,
     hash::FlowHash,
@@ -39,6 +39,8 @@ pub(crate) const FIN: u64 = 1;
 pub(crate) const PAYLOAD: u64 = 2;
 /// The flow is one of QUIC.
 pub(crate) const QUIC: u64 = 4;
+/// Answer: no place for a half-open entry.
+pub(crate) const DEFERRED: u64 = 8;
 
 /// A packet, as far as the choice depends on it, and what was decided.
 #[repr(C)]
@@ -187,6 +189,20 @@ stages! {
     detail_stamp = stamp;
 }
 
+/// Place of the signals of a version and a segment behind the service's base.
+#[inline(never)]
+pub(crate) fn place_of_signals(detail: u32, version: u32, segment: u32) -> u32 {
+    let Some(detail) = tables::detail(detail) else { return 0 };
+    let mut place = 0;
+    while place < VERSIONS {
+        if u32::from(detail.versions[place].version) == version {
+            return place as u32 * u32::from(detail.segments) + segment;
+        }
+        place += 1;
+    }
+    segment
+}
+
 const fn failed(reason: Reason) -> u32 {
     reason as u32 + 1
 }
@@ -202,7 +218,8 @@ fn find_cells(question: &mut Question, detail: &DetailRecord, cells: &mut Cells,
     (cells.home_segment, cells.segment, cells.prefix) = (0, 0, 0);
     let base = tables::bucket(detail.buckets, bucket);
     let is_first = question.kind == Kind::First as u64;
-    if detail.segments > 1 && (is_first || base.differs()) {
+    let asks_segment = is_first || question.kind == Kind::Datagram as u64;
+    if detail.segments > 1 && (asks_segment || base.differs()) {
         find_segments(question, detail, is_first, cells);
     }
     cells.home = u64::from(bucket_of(detail, base, cells.home_segment, bucket).0);
@@ -373,7 +390,7 @@ fn is_open(detail: &DetailRecord, backend: u64) -> bool {
 
 /// Rule 2: what opens a flow.
 #[inline(always)]
-fn open(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
+fn open(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
     let is_quic = question.flags & QUIC != 0;
     if is_quic && found.established != NO_ENTRY {
         // An Initial of a flow that is known already: the client goes on with its handshake.
@@ -410,6 +427,7 @@ fn open(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, view:
 #[inline(always)]
 fn defer(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
     turn(Turn::Deferred);
+    question.flags |= DEFERRED;
     mark(view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
     mark(view, view.unsettled, StampKind::Seen);
     tables::count_exceptions(question.service as u32, |counters| counters.choice_deferred += 1);
@@ -422,7 +440,7 @@ fn defer(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &m
 
 /// Rules 3 and 4: a packet of a flow in progress, or a RST.
 #[inline(always)]
-fn go_on(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
+fn go_on(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
     if found.half_open != NO_ENTRY && question.kind == Kind::Later as u64 && completes(question, found) {
         turn(Turn::Completed);
         tables::count_exceptions(question.service as u32, |counters| counters.completed += 1);
@@ -463,13 +481,7 @@ fn completes(question: &Question, found: &Found) -> bool {
 
 /// UDP: no opening. Inside the learning window every flow without an entry goes by home and is pinned.
 #[inline(always)]
-fn datagram(
-    question: &mut Question,
-    detail: &DetailRecord,
-    cells: &mut Cells,
-    view: &mut View,
-    found: &mut Found,
-) -> u64 {
+fn datagram(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
     if found.established != NO_ENTRY {
         let backend = u64::from(found.established_head.backend());
         if stays(backend) {
@@ -503,13 +515,7 @@ fn chosen(question: &mut Question, view: &View) -> u64 {
 
 /// By home; stamps what is unsettled, and pins the flow where a cell says so.
 #[inline(always)]
-fn by_default(
-    question: &mut Question,
-    detail: &DetailRecord,
-    cells: &mut Cells,
-    view: &mut View,
-    _: &mut Found,
-) -> u64 {
+fn by_default(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, _: &mut Found) -> u64 {
     let may_pin = question.kind != Kind::Reset as u64;
     let tail_flags = if question.kind == Kind::Datagram as u64 { Tail::UDP } else { 0 };
     turn(Turn::Home);
