@@ -3,10 +3,14 @@
 mod hash;
 pub mod ids;
 pub mod maglev;
+pub mod moment;
+pub mod ownership;
 pub mod shares;
 pub mod wanted;
 
 pub use ids::{IdTable, IdsExhausted};
 pub use maglev::{SlotBackend, slot_counts, slot_table};
+pub use moment::{Moment, Span};
+pub use ownership::{Ownership, Share};
 pub use shares::{RoundsToNothing, bucket_counts, offset, split};
 pub use wanted::{AppliedSplit, Pools, wanted};
