@@ -36,6 +36,12 @@ impl Span {
     pub fn of(duration: Duration) -> Self {
         Self(quarters(duration, 1_000 - 1))
     }
+
+    /// Whether all of it lies between two instants.
+    #[must_use]
+    pub const fn is_over(self, begin: Moment, now: Moment) -> bool {
+        now.0.saturating_sub(begin.0) >= self.0
+    }
 }
 
 fn quarters(duration: Duration, spare: u128) -> i32 {
