@@ -162,14 +162,14 @@ impl<T: Owner> Cells<T> {
     }
 
     /// Rule 4: takes what the program noted since the last time.
-    pub fn take(&mut self, stamps: &CellStamps, now: Moment) {
+    pub fn take<I: Copy + Into<u32>>(&mut self, stamps: &CellStamps<I>, now: Moment) {
         if self.lives.is_none() {
             return;
         }
-        let mut note = |indexes: &[u16], note: fn(&mut Life, Moment)| {
+        let mut note = |indexes: &[I], note: fn(&mut Life, Moment)| {
             let lives = self.lives_mut();
             for index in indexes {
-                lives.get_mut(usize::from(*index)).into_iter().for_each(|life| note(life, now));
+                lives.get_mut((*index).into() as usize).into_iter().for_each(|life| note(life, now));
             }
         };
         note(&stamps.seen, Life::saw);
@@ -274,6 +274,17 @@ impl<T: Owner> Cells<T> {
             let lives = self.lives_mut();
             lives.iter_mut().enumerate().filter(|(index, _)| named(*index)).for_each(|(_, life)| life.look(now));
         }
+    }
+
+    /// Lets settled cells look no more, without a sweep.
+    pub fn calm(&mut self) {
+        if self.lives.is_none() {
+            return;
+        }
+        let (current, home) = (Arc::clone(&self.current), Arc::clone(&self.home));
+        let lives = self.lives_mut().iter_mut().enumerate();
+        lives.filter(|(index, _)| current[*index] == home[*index]).for_each(|(_, life)| life.rest());
+        self.rest();
     }
 
     /// The same cells under other names of owners.

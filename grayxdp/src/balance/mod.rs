@@ -6,6 +6,7 @@ pub mod ids;
 pub mod maglev;
 pub mod moment;
 pub mod ownership;
+pub mod segments;
 pub mod shares;
 pub mod wanted;
 
@@ -14,5 +15,6 @@ pub use maglev::{SlotBackend, slot_counts, slot_table};
 pub use cells::{CellState, Cells, Owner, Policy, Pressure, Settled, Turn};
 pub use moment::{Moment, Span};
 pub use ownership::{Ownership, Share};
+pub use segments::{HomeSource, Rule, Sources};
 pub use shares::{RoundsToNothing, bucket_counts, offset, split};
 pub use wanted::{AppliedSplit, Pools, wanted};

@@ -168,7 +168,7 @@ fn a_table_over_a_quarter_full_pins_at_once_and_one_over_three_quarters_not_at_a
     assert_eq!(turn(&mut cells, 1_040, &full).pins, 1);
     assert!(!cells.state(0).pins);
     // Pinning begins anew, and so does the time until it settles.
-    let seen = CellStamps { seen: vec![0], ..CellStamps::default() };
+    let seen = CellStamps { seen: vec![0_u16], ..CellStamps::default() };
     turn(&mut cells, 1_050, &policy());
     cells.take(&seen, at(1_109));
     assert_eq!(turn(&mut cells, 1_110, &policy()).settled.sum(), 0);
