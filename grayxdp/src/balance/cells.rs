@@ -256,6 +256,9 @@ impl<T: Owner> Cells<T> {
 
     /// Lets cells look for as long as they are named, and afterwards until a sweep. Says whether that changed any.
     pub fn keep_looking(&mut self, named: Option<&[bool]>, now: Moment) -> bool {
+        if named.is_none() && self.is_quiet() {
+            return false;
+        }
         let is_named = |index: usize| named.is_some_and(|named| named[index]);
         let is_kept = |index: usize| self.lives.as_ref().is_some_and(|lives| lives[index].is_kept());
         if (0..self.current.len()).all(|index| is_named(index) == is_kept(index)) {
@@ -274,6 +277,29 @@ impl<T: Owner> Cells<T> {
             let lives = self.lives_mut();
             lives.iter_mut().enumerate().filter(|(index, _)| named(*index)).for_each(|(_, life)| life.look(now));
         }
+    }
+
+    /// Whether any new flows or others belong to such an owner.
+    #[must_use]
+    pub fn names(&self, whom: impl Fn(T) -> bool) -> bool {
+        self.current.iter().any(|owner| whom(*owner)) || (!self.is_quiet() && self.home.iter().any(|owner| whom(*owner)))
+    }
+
+    /// Settles cells whose `home` is such an owner, whatever was seen: its time is over.
+    pub fn evict(&mut self, whom: impl Fn(T) -> bool, now: Moment) {
+        let is_due = |index: usize| {
+            whom(self.home[index]) && self.home[index] != self.current[index] && !self.current[index].is_nobody()
+        };
+        let due: Vec<usize> = (0..self.home.len()).filter(|index| is_due(*index)).collect();
+        if due.is_empty() {
+            return;
+        }
+        let mut home = self.home.to_vec();
+        for index in due {
+            home[index] = self.current[index];
+            self.lives_mut()[index].settle(now);
+        }
+        self.home = home.into();
     }
 
     /// Lets settled cells look no more, without a sweep.

@@ -1,5 +1,6 @@
 //! Choosing: shares to buckets, backends to slots, names to ids. Pure.
 
+pub mod assignment;
 pub mod cells;
 mod hash;
 pub mod ids;
@@ -12,6 +13,7 @@ pub mod wanted;
 
 pub use ids::{IdTable, IdsExhausted};
 pub use maglev::{SlotBackend, slot_counts, slot_table};
+pub use assignment::{Assignment, Gone, Home, HomePool, Looks, SegmentTarget, Target, View};
 pub use cells::{CellState, Cells, Owner, Policy, Pressure, Settled, Turn};
 pub use moment::{Moment, Span};
 pub use ownership::{Ownership, Share};
