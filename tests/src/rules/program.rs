@@ -384,7 +384,7 @@ impl World {
         let bucket = &self.buckets[segment][tuple.bucket];
         let version = if self.udp { self.effective(bucket.home) } else { bucket.home };
         let slot = &self.slots[version][tuple.slot];
-        let off = self.left != Some(Rule::TripUnsettles) && self.effective(bucket.current) != bucket.home && !self.udp;
+        let off = self.left != Some(Rule::TripUnsettles) && self.is_turned_off(bucket.current);
         let source = prefix.map(|prefix| &self.prefixes[prefix]);
         let settled = source.is_none_or(Cell::is_settled) && bucket.is_settled() && slot.is_settled() && !off;
         let flags = [source.is_some_and(|cell| cell.looks), bucket.looks, slot.looks];

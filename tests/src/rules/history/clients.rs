@@ -46,6 +46,8 @@ struct Flow {
     answer: Option<(Millis, Backend)>,
     /// The client said FIN, and only acknowledges from now on.
     half_closed: bool,
+    /// Somebody sent a RST into it: its next packet has data, which undoes that.
+    hurt: bool,
     /// UDP: the last datagram left it without an entry although it should have got one, or went nowhere by rule.
     unsure: bool,
 }
@@ -96,6 +98,7 @@ impl<C: Carrier> History<'_, C> {
             end,
             answer: None,
             half_closed: false,
+            hurt: false,
             unsure: false,
         });
     }
@@ -254,7 +257,9 @@ impl<C: Carrier> History<'_, C> {
     }
 
     fn send(&mut self, flow: &mut Flow) -> Result<(), String> {
-        let kind = if flow.half_closed || self.random.chance(0.4) { Kind::Ack } else { Kind::Data };
+        let is_bare = flow.half_closed || (self.random.chance(0.4) && !flow.hurt);
+        flow.hurt = false;
+        let kind = if is_bare { Kind::Ack } else { Kind::Data };
         self.send_as(flow, kind)?;
         let now = self.world.now;
         // The longest silence is a little shorter than `idleTimeout`; a lost answer makes the client say it again.
@@ -368,6 +373,7 @@ impl<C: Carrier> History<'_, C> {
         let flow = &mut self.clients.flows[index];
         if kind == Kind::Rst && !flow.half_closed {
             flow.due = flow.due.min(self.world.now + 8_000);
+            flow.hurt = true;
         } else if kind == Kind::Rst {
             flow.end = self.world.now;
         }

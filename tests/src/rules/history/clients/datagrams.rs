@@ -29,10 +29,13 @@ impl<C: Carrier> History<'_, C> {
     fn send_datagram(&mut self, flow: &mut Flow) -> Result<(), String> {
         let now = self.world.now;
         let had_entry = self.world.table.held(flow.tuple.number, now).is_some();
-        let refused = self.world.refused;
+        let (refused, was_off) = (self.world.refused, self.world.is_off());
         self.summary.packets += 1;
         let verdict = self.carrier.datagram(&mut self.world, flow.tuple)?;
         self.note(Some(flow.tuple.number), || format!("datagram of {}'s flow: {verdict:?}", flow.mine));
+        if self.world.is_off() && !was_off {
+            self.operators.moved_at_once = now;
+        }
         let silence = now - flow.last;
         let excused = flow.unsure
             || self.may_move(flow.mine)
