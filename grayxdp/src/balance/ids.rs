@@ -61,9 +61,9 @@ impl BackendKey {
         version.backends.iter().map(|backend| Self {
             service: service.name.clone(),
             version: version.name.clone(),
-            address: SocketAddrV4::new(backend.address, backend.port.unwrap_or(service.port)),
+            address: SocketAddrV4::new(backend.address, service.port_of(backend)),
             protocol: service.protocol,
-            virtual_address: SocketAddrV4::new(service.vip, service.port),
+            virtual_address: SocketAddrV4::new(service.vip, service.only_port()),
         })
     }
 }

@@ -70,7 +70,7 @@ impl Pools {
             WantedService {
                 id: ids.service(&service.name).expect("every configured service was given a number"),
                 vip: service.vip,
-                ports: vec![service.port],
+                ports: service.virtual_ports().to_vec(),
                 protocol: service.protocol,
                 affinity: service.affinity,
                 announce: service.announce,
@@ -137,7 +137,7 @@ pub(super) mod tests {
         balance::shares::split,
         model::{
             Weight,
-            config::{Affinity, Backend, Control, Forwarding, Http, Interface, Protocol},
+            config::{Backend, Control, Http, Interface},
         },
     };
 
@@ -159,15 +159,8 @@ pub(super) mod tests {
                 .collect(),
         };
         let service = |(index, text): (usize, &&str)| Service {
-            name: name(text),
-            vip: Ipv4Addr::new(192, 0, 2, 10),
-            port: 80 + index as u16,
-            protocol: Protocol::Tcp,
-            forwarding: Forwarding::Nat,
-            affinity: Affinity::Flow,
-            announce: false,
             versions: vec![pool(index, 1), pool(index, 2)],
-            weights: BTreeMap::new(),
+            ..Service::new(name(text), Ipv4Addr::new(192, 0, 2, 10), 80 + index as u16)
         };
         Config {
             interfaces: vec![Interface { name: "eth0".into(), mode: Default::default() }],
@@ -178,6 +171,7 @@ pub(super) mod tests {
             hash_key_file: None,
             direct_access: vec!["10.9.0.0/16".to_owned().try_into().expect("a prefix")],
             history_retention: std::time::Duration::from_secs(86_400),
+            exceptions: 1_000_000,
             services: services.iter().enumerate().map(service).collect(),
         }
     }
@@ -189,7 +183,8 @@ pub(super) mod tests {
 
     /// Index of the version of each bucket.
     fn owners(wanted: &Wanted) -> Vec<usize> {
-        (0..BUCKETS).map(|bucket| wanted.services[0].split.version_of(bucket)).collect()
+        let WantedBuckets::Split(split) = wanted.services[0].buckets else { panic!("no split") };
+        (0..BUCKETS).map(|bucket| split.version_of(bucket)).collect()
     }
 
     fn assigned(config: &Config) -> IdTable {
@@ -205,12 +200,12 @@ pub(super) mod tests {
         let wanted = wanted(&config, &assigned(&config), &|_| applied);
         assert_eq!(wanted.direct_access, [(Ipv4Addr::new(10, 9, 0, 0), 16)]);
         let service = &wanted.services[1];
-        assert_eq!((service.split, service.epoch, service.rollout), (applied.split, 7, 3));
-        assert_eq!((service.port, service.versions.len()), (81, 2));
+        assert_eq!((&service.buckets, service.epoch, service.rollout), (&WantedBuckets::Split(applied.split), 7, 3));
+        assert_eq!((service.ports.as_slice(), service.versions.len()), ([81].as_slice(), 2));
         let ends: Vec<_> = service.versions[1].backends.iter().map(|end| (end.id.0, end.address, end.port)).collect();
         // A backend without a port has the service's.
         assert_eq!(ends, [(7, Ipv4Addr::new(10, 1, 2, 1), 81), (8, Ipv4Addr::new(10, 1, 2, 2), 8_080)]);
-        assert!(service.versions[1].slots.iter().all(|id| [7, 8].contains(&id.0)));
+        assert!(service.versions[1].slots.current.iter().all(|id| [7, 8].contains(&id.0)));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Owner {
         let reasons = counters.reasons.iter().filter(|((of, _), _)| Some(*of) == id);
         ServiceStatus {
             name: service.name.clone(),
-            endpoint: format!("{}:{}/{}", service.vip, service.port, service.protocol.label()),
+            endpoint: service.endpoint(),
             epoch: record.epoch,
             stable: record.stable.clone(),
             rollout: self.running(&service.name).map(|state| state.name().clone()),

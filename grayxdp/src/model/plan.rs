@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Name, Weight};
+use crate::model::{Name, Weight, config::duration};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +101,7 @@ pub struct Step {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pause {
     /// How long; until `rollout resume` where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::optional")]
     #[schemars(with = "Option<String>")]
     pub duration: Option<Duration>,
 }
@@ -232,24 +232,4 @@ pub enum FailureAction {
     Pause,
     /// The weights stay; judging goes on; left only by `rollout resume`.
     Freeze,
-}
-
-/// Durations that may be left out.
-mod optional_duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => crate::model::config::duration::serialize(duration, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        #[derive(Deserialize)]
-        struct Wrapped(#[serde(with = "crate::model::config::duration")] Duration);
-        Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|Wrapped(duration)| duration))
-    }
 }

@@ -6,14 +6,14 @@ mod runs;
 mod starts;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddrV4,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use grayxdp_common::{BUCKETS, explanation::Explanation};
+use grayxdp_common::{BUCKETS, cells::VERSIONS, explanation::Explanation};
 
 use super::{Clock, StartError, owner::Owner};
 use crate::model::{
@@ -23,7 +23,10 @@ use crate::model::{
         Status,
     },
     config::Protocol,
-    kernel::{BackendCounters, BackendId, Counters, Kernel, KernelError, Published, VersionId, Wanted, Way},
+    kernel::{
+        BackendCounters, BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
+        Question, ServiceId, SignalKey, Signals, VersionId, Wanted, WantedBuckets, WantedService, Way,
+    },
     plan::Plan,
     state::RolloutState,
     time::Now,
@@ -59,6 +62,9 @@ struct Memory {
     dies_at: Option<(u32, Moment)>,
     attached: bool,
     detached: bool,
+    /// What the next calls of `observe` find.
+    observed: VecDeque<Observed>,
+    guards: Vec<GuardStatus>,
 }
 
 /// When a daemon dies at a write.
@@ -92,8 +98,8 @@ impl Kernel for FakeKernel {
         memory.wanted = wanted.clone();
         let published = wanted.services.iter().map(|service| Published {
             id: service.id,
-            versions: [service.versions[0].id, service.versions.get(1).map_or(VersionId::NONE, |version| version.id)],
-            split: service.split,
+            versions: places(service),
+            buckets: service.buckets.clone(),
             epoch: service.epoch,
             rollout: service.rollout,
         });
@@ -110,13 +116,13 @@ impl Kernel for FakeKernel {
     fn counters(&self) -> Result<Counters, KernelError> {
         let memory = self.memory();
         let panics = memory.panics;
-        let counters = Counters { backends: memory.counters.clone(), reasons: BTreeMap::new() };
+        let counters = Counters { backends: memory.counters.clone(), ..Counters::default() };
         drop(memory);
         assert!(!panics, "a fault on purpose");
         Ok(counters)
     }
 
-    fn explain(&mut self, _: SocketAddrV4, _: SocketAddrV4, _: Protocol) -> Result<Way, KernelError> {
+    fn explain(&mut self, _: SocketAddrV4, _: SocketAddrV4, _: Protocol, _: Question) -> Result<Way, KernelError> {
         let service = self.memory().wanted.services[0].clone();
         let backend = service.versions[1].backends[0].id;
         let (bucket, slot, step) = (77, 5, grayxdp_common::explanation::Step::Backend as u32);
@@ -132,6 +138,44 @@ impl Kernel for FakeKernel {
             ..Default::default()
         };
         Ok(Way { reason: None, explanation })
+    }
+
+    fn observe(&mut self, _: Duration) -> Result<Observed, KernelError> {
+        Ok(self.memory().observed.pop_front().unwrap_or_default())
+    }
+
+    fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError> {
+        let memory = self.memory();
+        let versions = memory.wanted.services.iter().flat_map(|service| &service.versions);
+        let unsettled = versions.filter(|version| version.slots.states.is_some());
+        Ok(unsettled.map(|version| HeldSlots { version: version.id, slots: version.slots.clone() }).collect())
+    }
+
+    fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
+        Ok(BTreeMap::new())
+    }
+
+    fn guards(&self) -> Vec<GuardStatus> {
+        self.memory().guards.clone()
+    }
+
+    fn renew_lease(&mut self, service: ServiceId, until: Duration) {
+        for guard in self.memory().guards.iter_mut().filter(|guard| guard.service == service) {
+            guard.lease_until = Some(until);
+        }
+    }
+
+    fn clear_latch(&mut self, service: ServiceId, latch: Latch) {
+        for guard in self.memory().guards.iter_mut().filter(|guard| guard.service == service) {
+            match latch {
+                Latch::Tripped => guard.tripped = None,
+                Latch::LeaseExpired => guard.expired = None,
+            }
+        }
+    }
+
+    fn on_event(&mut self, _: Box<dyn Fn() + Send>) -> Result<(), KernelError> {
+        Ok(())
     }
 
     fn attach(&mut self) -> Result<(), KernelError> {
@@ -158,6 +202,29 @@ impl Kernel for FakeKernel {
         let mut memory = self.memory();
         (memory.attached, memory.detached) = (false, true);
         Ok(())
+    }
+}
+
+/// Ids of a service's versions by place, as they are read back.
+fn places(service: &WantedService) -> Vec<VersionId> {
+    let places = match service.buckets {
+        WantedBuckets::Split(_) => 2,
+        WantedBuckets::Cells(_) => VERSIONS,
+    };
+    let mut ids = vec![VersionId::NONE; places];
+    service.versions.iter().for_each(|version| ids[usize::from(version.place)] = version.id);
+    ids
+}
+
+/// How many buckets of new flows the versions at each place own, in the default segment.
+fn shares(buckets: &WantedBuckets) -> Vec<u16> {
+    match buckets {
+        WantedBuckets::Split(split) => vec![BUCKETS - split.threshold, split.threshold],
+        WantedBuckets::Cells(segments) => {
+            let mut shares = vec![0; VERSIONS];
+            segments[0].iter().for_each(|bucket| shares[usize::from(bucket.current())] += 1);
+            shares
+        }
     }
 }
 
@@ -237,7 +304,7 @@ impl Host {
     fn traffic(&self, owner: &Owner) {
         let mut memory = self.kernel.memory();
         for service in memory.wanted.services.clone() {
-            let shares = [BUCKETS - service.split.threshold, service.split.threshold];
+            let shares = shares(&service.buckets);
             for (version, share) in service.versions.iter().zip(shares) {
                 let name = &owner.layout.ids.version_key(version.id).expect("a number").version;
                 let syns = u64::from(share) * 1_000 / u64::from(BUCKETS);
@@ -252,7 +319,7 @@ impl Host {
 
     /// The weight that the kernel gives to the second version of the first service, in buckets.
     fn candidate_buckets(&self) -> u16 {
-        self.kernel.memory().published[0].split.threshold
+        shares(&self.kernel.memory().published[0].buckets)[1]
     }
 
     /// Makes every write to the journal fail, or work again.

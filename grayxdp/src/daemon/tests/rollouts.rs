@@ -96,7 +96,9 @@ fn weights_that_somebody_else_wrote_freeze_the_rollout() {
     host.seconds(&mut owner, 3);
     {
         let mut memory = host.kernel.memory();
-        memory.published[0].split.threshold = BUCKETS / 2;
+        let mut split = memory.published[0].split().expect("a split");
+        split.threshold = BUCKETS / 2;
+        memory.published[0].buckets = WantedBuckets::Split(split);
         memory.published[0].epoch += 1;
     }
     host.second(&mut owner);
