@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod host;
 pub mod packet;
+pub mod random;
+pub mod rules;
 pub mod size;
 pub mod stand;
 pub mod subject;
