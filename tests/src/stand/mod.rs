@@ -4,6 +4,7 @@
 //! BPF file system and its pins.
 
 mod ask;
+mod metrics;
 mod setup;
 mod snapshot;
 
@@ -27,6 +28,7 @@ use tempfile::TempDir;
 
 pub use self::{
     ask::{ask_flows, ask_udp, get, try_flow},
+    metrics::Metrics,
     setup::{HTTP, PIN_DIR, SERVER_PORT, SERVICE, Setup, VIP_PORT, plan},
     snapshot::Snapshot,
 };
@@ -239,6 +241,12 @@ impl Stand {
         services.into_iter().find(|service| service.name.as_str() == SERVICE).expect("the stand's service is there")
     }
 
+    /// What is scraped now.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::scrape(self.lab.balancer())
+    }
+
     /// Sets the weight of `v2`, in percent; `v1` gets the rest.
     pub fn set_v2(&self, percent: u8) {
         let shares = [format!("v1={}", 100 - percent), format!("v2={percent}")];
@@ -308,14 +316,24 @@ pub fn v2_of(service: &ServiceStatus) -> f64 {
 }
 
 /// Waits until something holds; panics with what it last found when it never does.
-pub fn eventually<T: std::fmt::Debug>(what: &str, mut look: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn eventually<T: std::fmt::Debug>(what: &str, look: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
+    within(PATIENCE, what, look, holds)
+}
+
+/// The same for what takes its time: at most `patience`.
+pub fn within<T: std::fmt::Debug>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> T,
+    holds: impl Fn(&T) -> bool,
+) -> T {
+    let end = Instant::now() + patience;
     loop {
         let found = look();
         if holds(&found) {
             return found;
         }
-        assert!(Instant::now() < end, "{what} does not come about; last: {found:?}");
+        assert!(Instant::now() < end, "{what} does not come about in {patience:?}; last: {found:?}");
         thread::sleep(Duration::from_millis(50));
     }
 }

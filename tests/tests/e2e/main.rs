@@ -4,6 +4,7 @@
 
 mod changes;
 mod conflicts;
+mod consistency;
 mod elsewhere;
 mod inputs;
 mod intruders;
