@@ -95,6 +95,11 @@ impl Stand {
         &self.lab
     }
 
+    /// The namespaces, to put programs on their interfaces.
+    pub fn lab_mut(&mut self) -> &mut Lab {
+        &mut self.lab
+    }
+
     /// A file in the stand's folder.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
