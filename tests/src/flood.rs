@@ -17,6 +17,7 @@ use crate::{
     bench::{
         ends::Ends,
         frames::{Client, Flows, feed},
+        harness::pin_thread,
         layout::FLOOD,
     },
     packet::{Flags, Packet},
@@ -78,6 +79,7 @@ impl Flood {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, interface) = (Arc::clone(&stop), lab.far_interface());
         let thread = lab.client().spawn(move || {
+            pin_thread(0)?;
             let (start, mut packets) = (Instant::now(), 0_u64);
             // What the machine could not send in time.
             let mut given_up = 0_u64;
