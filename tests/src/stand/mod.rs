@@ -4,6 +4,7 @@
 //! BPF file system and its pins.
 
 mod ask;
+mod capture;
 mod metrics;
 mod setup;
 mod snapshot;
@@ -20,7 +21,7 @@ use std::{
 };
 
 use grayxdp::{
-    lab::{HttpServer, Lab, Process, Tally, Traffic, UdpEcho},
+    lab::{HttpServer, Lab, Namespace, Process, Tally, Traffic, UdpEcho},
     model::api::{RolloutStatus, ServiceStatus, Status},
 };
 use serde::de::DeserializeOwned;
@@ -28,6 +29,7 @@ use tempfile::TempDir;
 
 pub use self::{
     ask::{ask_flows, ask_udp, get, try_flow},
+    capture::{Capture, Seen},
     metrics::Metrics,
     setup::{HTTP, PIN_DIR, SERVER_PORT, SERVICE, Setup, VIP_PORT, plan},
     snapshot::Snapshot,
@@ -40,7 +42,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A lab, its servers, its files, its daemon. Fields are dropped in order: the daemon goes first.
 pub struct Stand {
     daemon: Option<Process>,
-    servers: Vec<Server>,
+    servers: Vec<(usize, Server)>,
     folder: TempDir,
     lab: Lab,
     setup: Setup,
@@ -86,7 +88,18 @@ impl Stand {
         } else {
             Server::Http { _server: HttpServer::start(namespace, version, address).expect("a port is free") }
         };
-        self.servers.push(server);
+        self.servers.push((backend, server));
+    }
+
+    /// Ends the servers on a backend: it refuses from now on, and its connections end.
+    pub fn unserve(&mut self, backend: usize) {
+        self.servers.retain(|(of, _)| *of != backend);
+    }
+
+    /// Captures TCP packets on the interface of a client or backend.
+    #[must_use]
+    pub fn capture(&self, namespace: &Namespace, name: &str) -> Capture {
+        Capture::start(namespace, self.lab.far_interface(), self.file(&format!("{name}.pcap")))
     }
 
     /// The namespaces.

@@ -6,6 +6,7 @@ mod changes;
 mod conflicts;
 mod consistency;
 mod elsewhere;
+mod fuse;
 mod inputs;
 mod intruders;
 mod metrics;
