@@ -15,6 +15,8 @@ use grayxdp::{
     model::config::Protocol,
 };
 
+use grayxdp_tests::stand::{Capture, Seen};
+
 const PORT: u16 = 8_080;
 
 fn endpoint(lab: &Lab, backend: usize) -> SocketAddrV4 {
@@ -208,4 +210,26 @@ fn a_flow_of_datagrams_that_another_server_answers_has_moved() {
     // The socket of a client is told when nobody serves for a moment.
     assert_eq!((all.moved + all.broken, all.ended), (50, 0));
     assert!(all.moved > 0, "{all:?}");
+}
+
+#[test]
+fn a_capture_sees_every_connection_from_both_ends() {
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ends = [("client", lab.client()), ("backend", lab.backend(0))];
+    let start = |(name, namespace)| Capture::start(namespace, lab.far_interface(), folder.path().join(name));
+    let captures = ends.map(start);
+    let tally = Traffic::new(endpoint(&lab, 0), lab.sources()).send(lab.client(), 400).unwrap();
+    assert_eq!(tally.failures[&Failure::Refused], 400);
+    let [client, backend] = captures.map(Capture::stop);
+    for seen in [&client, &backend] {
+        assert_eq!(seen.iter().filter(|packet| packet.is_syn()).count(), 400);
+        assert_eq!(seen.iter().filter(|packet| packet.is_rst()).count(), 400);
+    }
+    let syns = |seen: &[Seen]| -> Vec<_> { seen.iter().filter(|packet| packet.is_syn()).copied().collect() };
+    let later = |sent: &&Seen| {
+        let arrived = syns(&backend).into_iter().find(|syn| (syn.source, syn.sequence) == (sent.source, sent.sequence));
+        arrived.is_some_and(|arrived| arrived.seconds >= sent.seconds)
+    };
+    assert_eq!(syns(&client).iter().filter(later).count(), 400, "one clock for both");
 }

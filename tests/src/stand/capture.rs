@@ -53,7 +53,12 @@ impl Seen {
 }
 
 impl Capture {
-    pub(super) fn start(namespace: &Namespace, interface: &str, file: PathBuf) -> Self {
+    /// Captures on an interface of a namespace into a file; returns when it has begun.
+    ///
+    /// # Panics
+    /// If dumpcap is missing or does not begin.
+    #[must_use]
+    pub fn start(namespace: &Namespace, interface: &str, file: PathBuf) -> Self {
         let mut command = namespace.command("dumpcap");
         command.args(["-q", "-i", interface, "-f", "tcp", "-s", "100", "-B", BUFFER_MIB, "-w"]).arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
