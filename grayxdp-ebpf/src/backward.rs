@@ -26,7 +26,7 @@ use grayxdp_ebpf::{
 use crate::{
     Arrival, Outcome,
     exceptions::{self, Answer, Said},
-    forward, guard, tables,
+    forward, guard, measure, tables,
 };
 
 /// Address family of IPv4.
@@ -55,7 +55,8 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     if backend.flags & BackendRecord::FLAG_WATCHED != 0 {
         watch(packet, checksum, backend, id);
     }
-    if backend.guard != 0 && is_refusal(checksum) {
+    let answer = measure::reverse(packet, checksum, backend, measure::reverse_hash(packet, backend));
+    if backend.guard != 0 && (answer == measure::Answer::Refused || is_refusal(checksum)) {
         guard::failure(u32::from(id));
     }
     let end = NewEnd {
@@ -249,15 +250,19 @@ fn count(arrival: Arrival, id: u16, checksum: Checksum) {
         counters.packets_reverse += 1;
         counters.bytes_reverse += arrival.frame.len();
         if let Checksum::Tcp(header) = checksum {
-            count_flags(header.read(13), header.read(4), counters);
+            count_flags(measure::rare_word(checksum), header.read(4), counters);
         }
     });
 }
 
 #[inline(always)]
-fn count_flags(bits: u8, sequence: u32, counters: &mut BackendCounters) {
-    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+fn count_flags(word: u32, sequence: u32, counters: &mut BackendCounters) {
+    if word == 0 {
         return;
+    }
+    let bits = measure::flags_of(word);
+    if measure::window_is_zero(word) {
+        counters.zero_windows_reverse += 1;
     }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN | flags::ACK {
         counters.syn_acks += 1;

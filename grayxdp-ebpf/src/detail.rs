@@ -5,7 +5,7 @@
 //! what opens a flow goes by the choice. Packets of settled cells take the quick way and meet none of this.
 
 use grayxdp_common::{
-    cells::{Bucket, DetailRecord, NO_DSCP, PrefixKey, SegmentClass, SlotState, VersionDetail},
+    cells::{Bucket, DetailRecord, NO_DSCP, PrefixKey, SegmentClass, SlotState, VERSIONS, VersionDetail},
     exceptions::ExceptionKey,
     explanation::Turn,
     hash::FlowHash,
@@ -39,6 +39,8 @@ pub(crate) const FIN: u32 = 1;
 pub(crate) const PAYLOAD: u32 = 2;
 /// The flow is one of QUIC.
 pub(crate) const QUIC: u32 = 4;
+/// Answer: no place for a half-open entry.
+pub(crate) const DEFERRED: u32 = 8;
 
 /// A packet, as far as the choice depends on it, and what was decided. Scalars only: it lives on the stack and is handed
 /// to functions that the verifier looks at apart.
@@ -122,6 +124,20 @@ pub(crate) fn resolve(question: &mut Question) -> u32 {
     decide(question, detail, &cells)
 }
 
+/// Place of the signals of a version and a segment behind the service's base.
+#[inline(never)]
+pub(crate) fn place_of_signals(detail: u32, version: u32, segment: u32) -> u32 {
+    let Some(detail) = tables::detail(detail) else { return 0 };
+    let mut place = 0;
+    while place < VERSIONS {
+        if u32::from(detail.versions[place].version) == version {
+            return place as u32 * u32::from(detail.segments) + segment;
+        }
+        place += 1;
+    }
+    segment
+}
+
 const fn failed(reason: Reason) -> u32 {
     reason as u32 + 1
 }
@@ -132,7 +148,8 @@ fn find_cells(question: &Question, detail: &DetailRecord, cells: &mut Cells) {
     let bucket = question.bucket as u16;
     let base = tables::bucket(detail.buckets, bucket);
     let is_first = question.kind == Kind::First as u32;
-    if detail.segments > 1 && (is_first || base.differs()) {
+    let asks_segment = is_first || question.kind == Kind::Datagram as u32;
+    if detail.segments > 1 && (asks_segment || base.differs()) {
         find_segments(question, detail, is_first, cells);
     }
     cells.home = u32::from(bucket_of(detail, base, cells.home_segment, bucket).0);
@@ -350,6 +367,7 @@ fn open(
 #[inline(always)]
 fn defer(question: &mut Question, detail: &DetailRecord, cells: &Cells, view: &View, found: &Found) -> u32 {
     turn(Turn::Deferred);
+    question.flags |= DEFERRED;
     stamp(question, detail, cells, view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
     stamp(question, detail, cells, view, view.unsettled, StampKind::Seen);
     tables::count_exceptions(question.service, |counters| counters.choice_deferred += 1);

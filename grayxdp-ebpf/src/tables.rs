@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use aya_ebpf::{
-    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
@@ -193,6 +193,26 @@ pub(crate) fn count_reason(service: ServiceId, reason: Reason) -> u64 {
     let count = &mut counters.0[reason.index() % Reason::ROOM];
     *count += 1;
     *count
+}
+
+/// The mark at an index, before the mask.
+#[inline(always)]
+pub(crate) fn mark(index: u32) -> Option<*mut Mark> {
+    MARKS.get_ptr_mut(index & ((1 << constant(&MARKS_LOG2)) - 1))
+}
+
+/// The sample at an index, before the mask.
+#[inline(always)]
+pub(crate) fn flow_sample(index: u32) -> Option<*mut FlowSample> {
+    FLOWS.get_ptr_mut(index & ((1 << constant(&FLOWS_LOG2)) - 1))
+}
+
+/// This CPU's counts of a place in epochs of a parity.
+#[inline(always)]
+pub(crate) fn signals(place: u16, parity: u64) -> Option<*mut Signals> {
+    // SAFETY: the helper takes nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+    SIGNALS.get_ptr_mut((u32::from(place) * 2 + parity as u32) * constant(&CPUS) + cpu)
 }
 
 /// The route to a client.
