@@ -239,8 +239,12 @@ fn tables_grow_when_a_reload_needs_more_and_shrink_to_what_is_configured() {
 fn a_pin_of_another_layout_is_refused_and_left_alone() {
     let pins = PinDir::new("layout");
     drop(pins.open(&two_versions(0)));
-    let folder =
-        std::fs::read_dir(pins.0.join(format!("abi-{ABI_VERSION}"))).expect("pins").next().expect("a folder").expect("readable").path();
+    let folder = std::fs::read_dir(pins.0.join(format!("abi-{ABI_VERSION}")))
+        .expect("pins")
+        .next()
+        .expect("a folder")
+        .expect("readable")
+        .path();
     let (control, reasons) = (folder.join("CONTROL"), folder.join("REASONS"));
     std::fs::remove_file(&control).expect("removable");
     std::fs::rename(&reasons, &control).expect("bpffs renames");
