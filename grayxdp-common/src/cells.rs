@@ -161,10 +161,6 @@ impl VersionDetail {
     pub const FAILOVER_PLACE: u16 = 7;
     /// No backend is left, and the version at [`Self::FAILOVER_PLACE`] takes its new flows.
     pub const FLAG_FAILOVER: u16 = 1 << 3;
-    /// `existingFlows: reset`: a packet of a flow of this version is answered with RST.
-    pub const FLAG_RESET: u16 = 1 << 4;
-    /// `existingFlows: move` (UDP): a packet of a flow of this version is chosen for anew.
-    pub const FLAG_MOVE: u16 = 1 << 5;
 }
 
 /// What a service has beyond its [`crate::records::ServiceRecord`]. Never changed once a live record names it.
@@ -198,8 +194,10 @@ pub struct DetailRecord {
     pub versions_len: u8,
     /// Zero.
     pub zero: u8,
+    /// How many classes there are from `classes` on; for the daemon, which has to know them after a restart.
+    pub classes_len: u32,
     /// Room for what comes later.
-    pub reserved: [u32; 8],
+    pub reserved: [u32; 7],
     /// The versions by place.
     pub versions: [VersionDetail; VERSIONS],
 }

@@ -14,11 +14,55 @@ pub const PARTS: usize = 16;
 /// Parts that make up a window: the oldest of [`PARTS`] are being reused.
 pub const WINDOW_PARTS: u64 = 8;
 
-/// Attempts in one part of the window. Counts of one word, so that they change and begin anew together:
-/// `part` (24 bits) | candidate attempts (20) | stable attempts (20).
+/// Counts in one part of the window, in one word, so that they begin anew together:
+/// `part` (24 bits) | the candidate's count (20) | the stable version's count (20).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Part(pub u64);
+
+impl Part {
+    /// Adds one to the candidate's count.
+    pub const CANDIDATE: u64 = 1 << 20;
+    /// Adds one to the stable version's count.
+    pub const STABLE: u64 = 1;
+    const COUNT: u64 = (1 << 20) - 1;
+    const NUMBER: u64 = (1 << 24) - 1;
+
+    /// The counts of a part that begins.
+    #[inline(always)]
+    #[must_use]
+    pub const fn begin(part: u64, counts: u64) -> Self {
+        Self(((part & Self::NUMBER) << 40) | counts)
+    }
+
+    /// Parts that passed since this one, modulo 2^24.
+    #[inline(always)]
+    #[must_use]
+    pub const fn age(self, part: u64) -> u64 {
+        part.wrapping_sub(self.0 >> 40) & Self::NUMBER
+    }
+
+    /// The candidate's count.
+    #[inline(always)]
+    #[must_use]
+    pub const fn candidate(self) -> u64 {
+        self.0 >> 20 & Self::COUNT
+    }
+
+    /// The stable version's count.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stable(self) -> u64 {
+        self.0 & Self::COUNT
+    }
+
+    /// Whether both counts can still be added to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_room(self) -> bool {
+        self.candidate() < Self::COUNT - 1_024 && self.stable() < Self::COUNT - 1_024
+    }
+}
 
 /// A guard.
 #[repr(C, align(64))]
@@ -53,14 +97,14 @@ pub struct Guard {
     /// Room for what comes later.
     pub reserved: [u64; 4],
     /// Attempts by part of the window; part `n` is at `n` modulo [`PARTS`].
-    pub parts: [Part; PARTS],
+    pub attempt_parts: [Part; PARTS],
+    /// Failures by part of the window.
+    pub failure_parts: [Part; PARTS],
     /// When the candidate's last failures were; failure `n` is at `n` modulo [`FAILURES`].
     pub failed_ns: [u64; FAILURES],
-    /// The same of the stable version.
-    pub stable_failed_ns: [u64; FAILURES],
 }
 
-map_value!(Guard, size 16_640);
+map_value!(Guard, size 8_576);
 
 impl Guard {
     /// The fuse tripped.

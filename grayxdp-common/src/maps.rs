@@ -26,6 +26,8 @@ pub const NEIGHBOURS: &str = "NEIGHBOURS";
 pub const INTERFACES: &str = "INTERFACES";
 /// Rare messages of the program for the daemon's log; the name is that of the `aya-log` crate.
 pub const LOG: &str = "AYA_LOGS";
+/// Monotonic time in nanoseconds for programs with a manual clock.
+pub const CLOCK: &str = "CLOCK";
 /// What the explaining instance found out about the last packet it was shown.
 pub const EXPLANATION: &str = "EXPLANATION";
 

@@ -384,8 +384,10 @@ pub struct BackendRecord {
     pub guard: u32,
     /// The service's epoch, for telling old marks from new; written in place.
     pub epoch: u64,
+    /// Place of its version within the service: for the signals.
+    pub place: u8,
     /// Room for what comes later.
-    pub reserved: u64,
+    pub reserved: [u8; 7],
 }
 
 map_value!(BackendRecord, size 64);
@@ -413,6 +415,12 @@ impl BackendRecord {
     pub const FLAG_NO_STABLE: u16 = 1 << 7;
     /// Its service measures every handshake: answers to SYNs are looked up among the marks.
     pub const FLAG_MEASURES: u16 = 1 << 8;
+    /// Its version's flows in progress end (`existingFlows: reset`): their next packet is answered with RST.
+    pub const FLAG_ENDS: u16 = 1 << 9;
+    /// Its version's flows in progress are chosen for anew (`existingFlows: move`, UDP).
+    pub const FLAG_MOVES: u16 = 1 << 10;
+    /// `quic: true`: what it sends marks a half-open entry as answered.
+    pub const FLAG_QUIC: u16 = 1 << 11;
 
     /// The record of a backend; addresses and ports in network order, `port` 0 where the client's is kept.
     #[must_use]
@@ -438,7 +446,8 @@ impl BackendRecord {
             sample_rate: 0,
             guard: 0,
             epoch: 0,
-            reserved: 0,
+            place: 0,
+            reserved: [0; 7],
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use aya::programs::ProgramFd;
 use grayxdp::{
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     model::kernel::{Counters, Kernel as _, Wanted},
 };
 use grayxdp_common::hash::HashKey;
@@ -33,6 +33,7 @@ impl Subject {
             interfaces: Vec::new(),
             hash_key: KEY,
             capacity: Capacity::of(wanted).with_room(),
+            clock: ClockSource::Monotonic,
         };
         let mut datapath = Datapath::open(settings)?;
         datapath.publish(wanted)?;

@@ -8,10 +8,10 @@ use aya::{
     programs::{TestRun as _, TestRunOptions},
 };
 use etherparse::{IpDscp, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
-use grayxdp_common::{explanation::Explanation, hash::HashKey, maps, reason::Reason};
+use grayxdp_common::{explanation::Explanation, maps, reason::Reason};
 
 use super::{
-    Capacity,
+    Settings,
     object::{self, Purpose},
 };
 use crate::model::{
@@ -29,8 +29,13 @@ pub(super) struct Explainer {
 
 impl Explainer {
     /// Loads it on the live tables.
-    pub(super) fn load(folder: &Path, capacity: Capacity, key: &HashKey) -> Result<Self, KernelError> {
-        object::load(folder, capacity, key, Purpose::Explain).map(|object| Self { object })
+    pub(super) fn load(folder: &Path, settings: &Settings) -> Result<Self, KernelError> {
+        object::load(folder, settings, Purpose::Explain).map(|object| Self { object })
+    }
+
+    /// Sets the time of a program with a manual clock.
+    pub(super) fn set_clock(&mut self, nanoseconds: u64) -> Result<(), KernelError> {
+        object::set_clock(&mut self.object, nanoseconds)
     }
 
     /// Shows it a packet: for TCP a SYN.

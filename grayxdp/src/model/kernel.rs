@@ -54,6 +54,14 @@ pub struct WantedBackend {
     pub state: BackendState,
 }
 
+impl WantedBackend {
+    /// A backend that is up.
+    #[must_use]
+    pub const fn up(id: BackendId, address: Ipv4Addr, port: u16) -> Self {
+        Self { id, address, port, state: BackendState::Up }
+    }
+}
+
 /// The backends of a version's slots, [`grayxdp_common::SLOTS`] of them each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedSlots {
@@ -101,6 +109,14 @@ pub struct WantedVersion {
     pub existing: ExistingFlows,
     /// Place of the version that takes its new flows, because its pool is empty.
     pub failover: Option<u8>,
+}
+
+impl WantedVersion {
+    /// A version whose slots are settled and whose flows stay.
+    #[must_use]
+    pub fn settled(id: VersionId, place: u8, backends: Vec<WantedBackend>, slots: Arc<[BackendId]>) -> Self {
+        Self { id, place, backends, slots: WantedSlots::settled(slots), existing: ExistingFlows::Stay, failover: None }
+    }
 }
 
 /// Who has which bucket.
@@ -228,6 +244,17 @@ pub struct WantedService {
     pub closing_timeout: Duration,
 }
 
+impl WantedService {
+    /// The split, where arithmetic decides.
+    #[must_use]
+    pub const fn split(&self) -> Option<Split> {
+        match &self.buckets {
+            WantedBuckets::Split(split) => Some(*split),
+            WantedBuckets::Cells(_) => None,
+        }
+    }
+}
+
 impl Default for WantedService {
     fn default() -> Self {
         Self {
@@ -301,13 +328,13 @@ pub struct HeldSlots {
 
 /// Cells that were stamped since the last look, by index.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct CellStamps {
+pub struct CellStamps<I = u16> {
     /// A packet was resolved by home.
-    pub seen: Vec<u16>,
+    pub seen: Vec<I>,
     /// A SYN was deferred.
-    pub deferred: Vec<u16>,
+    pub deferred: Vec<I>,
     /// A pin found no place.
-    pub refused: Vec<u16>,
+    pub refused: Vec<I>,
 }
 
 /// The stamps of one service.
@@ -318,7 +345,7 @@ pub struct ServiceStamps {
     /// Of the slots of each version that has any.
     pub versions: BTreeMap<VersionId, CellStamps>,
     /// Of the source prefixes (index in [`WantedSegments::prefixes`]).
-    pub prefixes: CellStamps,
+    pub prefixes: CellStamps<u32>,
 }
 
 /// What one sweep of the whole exception table found of one service, after it removed what may go.

@@ -10,7 +10,9 @@ use grayxdp::{
     lab::Namespace,
     model::{
         config::{Affinity, Protocol},
-        kernel::{BackendId, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+        kernel::{
+            BackendId, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedBuckets, WantedService, WantedVersion,
+        },
     },
 };
 use grayxdp_common::{BUCKETS, SLOTS, records::NextHop};
@@ -74,7 +76,7 @@ impl World {
     /// # Errors
     /// As above.
     pub fn many_services(harness: &mut Harness, split: Split) -> Result<Self> {
-        let like = |n| WantedService { split, ..service(n, n, Protocol::Tcp) };
+        let like = |n| WantedService { buckets: WantedBuckets::Split(split), ..service(n, n, Protocol::Tcp) };
         let services = (0..MANY).map(like).collect();
         Self::new(harness, services, &[], host::GATEWAY)
     }
@@ -167,22 +169,20 @@ fn service(number: u16, address: u16, protocol: Protocol) -> WantedService {
     let version = |index: u16| {
         let first = (number * 2 + index) * BACKENDS + 1;
         let backends = (first..first + BACKENDS)
-            .map(|id| WantedBackend { id: BackendId(id), address: *backend(id).ip(), port: backend(id).port() })
+            .map(|id| WantedBackend::up(BackendId(id), *backend(id).ip(), backend(id).port()))
             .collect();
         let slots = (0..SLOTS).map(|slot| BackendId(first + (slot % usize::from(BACKENDS)) as u16)).collect();
-        WantedVersion { id: VersionId(number * 2 + index + 1), backends, slots }
+        WantedVersion::settled(VersionId(number * 2 + index + 1), index as u8, backends, slots)
     };
     let endpoint = virtual_endpoint(address);
     WantedService {
         id: ServiceId(number + 1),
         vip: *endpoint.ip(),
-        port: endpoint.port(),
+        ports: vec![endpoint.port()],
         protocol,
         affinity: Affinity::Flow,
-        announce: false,
         versions: vec![version(0), version(1)],
-        split: TENTH,
-        epoch: 1,
-        rollout: 0,
+        buckets: WantedBuckets::Split(TENTH),
+        ..WantedService::default()
     }
 }
