@@ -10,6 +10,7 @@ use crate::model::{
     config::Protocol,
     event::Event,
     plan::Plan,
+    signals::SignalsStatus,
     state::{Finding, RolloutState, Verdict},
 };
 
@@ -292,6 +293,9 @@ pub struct VersionStatus {
     pub flows_per_second: f64,
     /// Totals since the maps were made.
     pub totals: Totals,
+    /// Its signals.
+    #[serde(default)]
+    pub signals: SignalsStatus,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
 }
