@@ -119,23 +119,45 @@ pub struct ThresholdRange {
 }
 
 /// A bound as it is written.
-#[derive(Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "a number or a duration such as 250ms")]
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used: [`BoundVisitor`] reads it, and can say what is wrong")]
 enum Bound {
     Number(f64),
-    Duration(
-        #[serde(with = "crate::model::config::duration")]
-        #[schemars(with = "String")]
-        std::time::Duration,
-    ),
+    Duration(String),
 }
 
 fn bound<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    let bound = Option::<Bound>::deserialize(deserializer)?;
-    Ok(bound.map(|bound| match bound {
-        Bound::Number(number) => number,
-        Bound::Duration(duration) => duration.as_secs_f64(),
-    }))
+    deserializer.deserialize_any(BoundVisitor).map(Some)
+}
+
+/// Reads a number, or a duration as its seconds.
+struct BoundVisitor;
+
+impl serde::de::Visitor<'_> for BoundVisitor {
+    type Value = f64;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a number or a duration such as 250ms")
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<f64, E> {
+        Ok(number)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<f64, E> {
+        Ok(number as f64)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<f64, E> {
+        Ok(number as f64)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<f64, E> {
+        let duration =
+            humantime::parse_duration(text).map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))?;
+        Ok(duration.as_secs_f64())
+    }
 }
 
 #[cfg(test)]
