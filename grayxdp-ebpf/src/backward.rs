@@ -26,7 +26,7 @@ use grayxdp_ebpf::{
 use crate::{
     Arrival, Outcome,
     exceptions::{self, Answer, Said},
-    forward, guard, tables,
+    forward, guard, measure, tables,
 };
 
 /// Address family of IPv4.
@@ -55,7 +55,8 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     if backend.flags & BackendRecord::FLAG_WATCHED != 0 {
         watch(packet, checksum, backend, id);
     }
-    if backend.guard != 0 && is_refusal(checksum) {
+    let answer = measure::reverse(packet, checksum, backend, measure::reverse_hash(packet, backend));
+    if backend.guard != 0 && (answer == measure::Answer::Refused || is_refusal(checksum)) {
         guard::failure(u32::from(id));
     }
     let end = NewEnd {
@@ -94,22 +95,22 @@ fn watch(packet: &Packet, checksum: Checksum, backend: &BackendRecord, id: u16) 
     };
     let mut said = Said {
         flow: hash,
-        bucket: u32::from(bucket),
-        backend: u32::from(id),
-        answer: if backend.flags & BackendRecord::FLAG_QUIC == 0 { Answer::Other } else { Answer::SynAck } as u32,
+        bucket: u64::from(bucket),
+        backend: u64::from(id),
+        answer: if backend.flags & BackendRecord::FLAG_QUIC == 0 { Answer::Other } else { Answer::SynAck } as u64,
         sequence: 1,
         ends: 0,
         has_payload: 1,
     };
     if let Checksum::Tcp(header) = checksum {
         let bits: u8 = header.read(13);
-        said.sequence = u32::from_be(header.read(4));
+        said.sequence = u64::from(u32::from_be(header.read(4)));
         let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
-        said.has_payload = u32::from(packet.ip.total_len() > length);
+        said.has_payload = u64::from(packet.ip.total_len() > length);
         if bits & flags::RST != 0 {
-            (said.answer, said.ends) = (Answer::Reset as u32, Tail::RESET);
+            (said.answer, said.ends) = (Answer::Reset as u64, Tail::RESET);
         } else if bits & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
-            said.answer = Answer::SynAck as u32;
+            said.answer = Answer::SynAck as u64;
         } else if bits & flags::FIN != 0 {
             said.ends = Tail::FIN_REVERSE;
         }
@@ -249,15 +250,19 @@ fn count(arrival: Arrival, id: u16, checksum: Checksum) {
         counters.packets_reverse += 1;
         counters.bytes_reverse += arrival.frame.len();
         if let Checksum::Tcp(header) = checksum {
-            count_flags(header.read(13), header.read(4), counters);
+            count_flags(measure::rare_word(checksum), header.read(4), counters);
         }
     });
 }
 
 #[inline(always)]
-fn count_flags(bits: u8, sequence: u32, counters: &mut BackendCounters) {
-    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+fn count_flags(word: u32, sequence: u32, counters: &mut BackendCounters) {
+    if word == 0 {
         return;
+    }
+    let bits = measure::flags_of(word);
+    if measure::window_is_zero(word) {
+        counters.zero_windows_reverse += 1;
     }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN | flags::ACK {
         counters.syn_acks += 1;

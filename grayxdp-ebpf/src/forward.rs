@@ -24,6 +24,7 @@ use crate::{
     Arrival, Outcome,
     detail::{self, Kind, Question},
     guard,
+    measure::{self, Forward},
     tables::{self, note, turn},
 };
 
@@ -47,18 +48,18 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     note(|explanation| {
         (explanation.hash, explanation.bucket, explanation.slot) = (hash.0, hash.bucket(), hash.slot());
     });
-    let kind = kind_of(arrival, packet, checksum);
+    let kind = kind_of(checksum);
     let id = if service.detail == 0 {
-        choose(hash, service)
+        choose(hash, service).map(u32::from)
     } else {
         match choose_in_detail(arrival, packet, checksum, service, entry, hash, kind) {
             0 => Err(Reason::NoBackend),
             id if id & REFUSED != 0 => Err(reason_of(id)),
-            id => Ok(id as u16),
+            id => Ok(id),
         }
     };
-    let id = match id {
-        Ok(id) => id,
+    let (id, segment, deferred) = match id {
+        Ok(id) => (id as u16, (id >> SEGMENT_SHIFT) as u16 & 0xff, id & DEFERRED != 0),
         Err(reason) => return Outcome::Counted(service.service, reason),
     };
     let Some(backend) = tables::backend(id) else { return Outcome::Counted(service.service, Reason::Fault) };
@@ -71,7 +72,26 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
         return Outcome::Counted(service.service, reason);
     }
     count(arrival, id, checksum);
-    if kind == Kind::First {
+    let flow = Forward {
+        hash: whole(packet, service, hash),
+        epoch: service.epoch,
+        sample_rate: service.sample_rate,
+        horizon_ticks: service.horizon_ticks,
+        measures: backend.flags & BackendRecord::FLAG_MEASURES != 0,
+        deferred,
+        backend: id,
+    };
+    let place = || {
+        service.signals
+            + if service.detail == 0 {
+                service.split.version_of(hash.bucket()) as u16
+            } else {
+                detail::place_of_signals(service.detail, u32::from(backend.version), u32::from(segment)) as u16
+            }
+    };
+    if measure::forward(packet, checksum, &flow, place) {
+        guard::failure(u32::from(id));
+    } else if kind == Kind::First {
         guard::attempt(backend);
     }
     let end = NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 };
@@ -80,6 +100,12 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
 
 /// Set in what [`choose_in_detail`] returns where it is a [`Reason`] and no backend.
 const REFUSED: u32 = 1 << 31;
+
+/// First bit of the segment in what [`choose_in_detail`] returns with a backend.
+const SEGMENT_SHIFT: u32 = 16;
+/// Set in what [`choose_in_detail`] returns with the backend of a deferred SYN.
+const DEFERRED: u32 = (detail::DEFERRED as u32) << DEFERRED_SHIFT;
+const DEFERRED_SHIFT: u32 = 24;
 
 /// The reason in what [`choose_in_detail`] returned.
 #[inline(always)]
@@ -105,7 +131,7 @@ fn affine(packet: &Packet, service: &ServiceRecord) -> Flow {
 
 /// What a packet is to its flow. UDP: only a service of QUIC asks for more, see [`choose_in_detail`].
 #[inline(always)]
-fn kind_of(_arrival: Arrival, _packet: &Packet, checksum: Checksum) -> Kind {
+fn kind_of(checksum: Checksum) -> Kind {
     let Checksum::Tcp(header) = checksum else { return Kind::Datagram };
     let bits: u8 = header.read(13);
     if bits & flags::RST != 0 {
@@ -131,28 +157,33 @@ fn choose_in_detail(
     let Some(detail) = tables::detail(service.detail) else { return REFUSED | Reason::Fault as u32 };
     let is_quic = detail.flags & DetailRecord::FLAG_QUIC != 0;
     let kind = if is_quic { quic_kind(arrival, packet) } else { kind };
-    if let Some(id) = detail::settled(detail, kind, hash.bucket(), hash.slot()) {
+    // The segment of a datagram that may be the first of a sampled flow has to be known.
+    let asks_segment = kind == Kind::Datagram && detail.segments > 1 && hash.sample() < service.sample_rate;
+    if !asks_segment && let Some(id) = detail::settled(detail, kind, hash.bucket(), hash.slot()) {
         return u32::from(id);
     }
-    let mut question = Question {
+    let Some(scratch) = tables::scratch() else { return REFUSED | Reason::Fault as u32 };
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    let question = unsafe { &mut (*scratch).question };
+    *question = Question {
         flow: whole(packet, service, hash),
-        detail: service.detail,
-        kind: kind as u32,
+        detail: u64::from(service.detail),
+        kind: kind as u64,
         flags: if is_quic { detail::QUIC } else { 0 },
         sequence: 0,
         acknowledged: 0,
-        source: packet.ip.source,
-        service: u32::from(service.service.0),
-        bucket: u32::from(hash.bucket()),
-        slot: u32::from(hash.slot()),
-        port_class: u32::from(entry.port_class()),
-        dscp: u32::from(packet.ip.header.read::<u8>(1) >> 2),
+        source: u64::from(packet.ip.source),
+        service: u64::from(service.service.0),
+        bucket: u64::from(hash.bucket()),
+        slot: u64::from(hash.slot()),
+        port_class: u64::from(entry.port_class()),
+        dscp: u64::from(packet.ip.header.read::<u8>(1) >> 2),
         segment: 0,
         backend: 0,
     };
     if let Checksum::Tcp(header) = checksum {
-        question.sequence = u32::from_be(header.read(offset_of!(TcpHdr, seq)));
-        question.acknowledged = u32::from_be(header.read(offset_of!(TcpHdr, ack_seq)));
+        question.sequence = u64::from(u32::from_be(header.read(offset_of!(TcpHdr, seq))));
+        question.acknowledged = u64::from(u32::from_be(header.read(offset_of!(TcpHdr, ack_seq))));
         let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
         if packet.ip.total_len() > length {
             question.flags |= detail::PAYLOAD;
@@ -161,8 +192,12 @@ fn choose_in_detail(
             question.flags |= detail::FIN;
         }
     }
-    match detail::resolve(&mut question) {
-        0 => question.backend,
+    match detail::resolve(kind) {
+        0 => {
+            question.backend as u32
+                | (question.segment as u32) << SEGMENT_SHIFT
+                | ((question.flags & detail::DEFERRED) as u32) << DEFERRED_SHIFT
+        }
         reason => REFUSED | (reason - 1),
     }
 }
@@ -256,16 +291,18 @@ fn count(arrival: Arrival, id: u16, checksum: Checksum) {
     tables::count(id, |counters| {
         counters.packets_forward += 1;
         counters.bytes_forward += arrival.frame.len();
-        if let Checksum::Tcp(header) = checksum {
-            count_flags(header.read(13), counters);
-        }
+        count_flags(measure::rare_word(checksum), counters);
     });
 }
 
 #[inline(always)]
-fn count_flags(bits: u8, counters: &mut BackendCounters) {
-    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+fn count_flags(word: u32, counters: &mut BackendCounters) {
+    if word == 0 {
         return;
+    }
+    let bits = measure::flags_of(word);
+    if measure::window_is_zero(word) {
+        counters.zero_windows_forward += 1;
     }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
         counters.syns += 1;

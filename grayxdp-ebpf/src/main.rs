@@ -1,7 +1,7 @@
 //! The XDP program: the entry point turns what became of a packet into the kernel's action.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")]
 
 mod atomic;
@@ -10,6 +10,7 @@ mod detail;
 mod exceptions;
 mod forward;
 mod guard;
+mod measure;
 mod tables;
 mod way;
 

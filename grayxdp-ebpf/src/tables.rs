@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use aya_ebpf::{
-    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
@@ -26,6 +26,8 @@ use grayxdp_common::{
     },
     signals::{ExceptionCounters, FlowSample, Mark, Signals},
 };
+
+use crate::detail::Scratch;
 
 /// User space writes single words of such a map.
 const MAPPABLE: u32 = 1 << 10;
@@ -82,6 +84,8 @@ static FLOWS: Array<FlowSample> = Array::with_max_entries(1, MAPPABLE);
 static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "CLOCK")]
 static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
+#[map(name = "SCRATCH")]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "EXPLANATION")]
 static EXPLANATION: Array<Explanation> = Array::with_max_entries(1, 0);
 
@@ -110,7 +114,7 @@ static MANUAL_CLOCK: u32 = 0;
 
 /// Reads a constant that user space sets when it loads the program; the verifier knows its value.
 #[inline(always)]
-fn constant<T: Copy>(global: &T) -> T {
+pub(crate) fn constant<T: Copy>(global: &T) -> T {
     // SAFETY: a reference is valid to read; volatile, because the compiler must not take the placeholder's value.
     unsafe { core::ptr::read_volatile(global) }
 }
@@ -195,6 +199,26 @@ pub(crate) fn count_reason(service: ServiceId, reason: Reason) -> u64 {
     *count
 }
 
+/// The mark at an index, before the mask.
+#[inline(always)]
+pub(crate) fn mark(index: u32) -> Option<*mut Mark> {
+    MARKS.get_ptr_mut(index & ((1 << constant(&MARKS_LOG2)) - 1))
+}
+
+/// The sample at an index, before the mask.
+#[inline(always)]
+pub(crate) fn flow_sample(index: u32) -> Option<*mut FlowSample> {
+    FLOWS.get_ptr_mut(index & ((1 << constant(&FLOWS_LOG2)) - 1))
+}
+
+/// This CPU's counts of a place in epochs of a parity.
+#[inline(always)]
+pub(crate) fn signals(place: u16, parity: u64) -> Option<*mut Signals> {
+    // SAFETY: the helper takes nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+    SIGNALS.get_ptr_mut((u32::from(place) * 2 + parity as u32) * constant(&CPUS) + cpu)
+}
+
 /// The route to a client.
 #[inline(always)]
 pub(crate) fn route(address: u32) -> Option<&'static Route> {
@@ -250,6 +274,12 @@ fn manual_ns() -> u64 {
     CLOCK.get(0).copied().unwrap_or(0)
 }
 
+/// Where the stages of a decision meet.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
+}
+
 /// What a service has beyond its record.
 #[inline(always)]
 pub(crate) fn detail(index: u32) -> Option<&'static DetailRecord> {
@@ -283,9 +313,9 @@ pub(crate) enum StampKind {
 
 /// Stamps a bucket or a slot, unless it is stamped.
 #[inline(always)]
-pub(crate) fn stamp(table: u32, cell: u16, kind: StampKind) {
+pub(crate) fn stamp(table: u32, cell: u16, kind: u64) {
     if let Some(stamps) = STAMPS.get_ptr_mut(table) {
-        let at = (usize::from(cell) & (SLOT_TABLE_LEN - 1)) * size_of::<Stamp>() + kind as usize;
+        let at = (usize::from(cell) & (SLOT_TABLE_LEN - 1)) * size_of::<Stamp>() + (kind as usize & 3);
         // SAFETY: within the table by the mask; a byte that several CPUs set to the same value.
         unsafe { set(stamps.cast::<u8>().add(at)) };
     }
@@ -293,13 +323,18 @@ pub(crate) fn stamp(table: u32, cell: u16, kind: StampKind) {
 
 /// Stamps the source prefix that holds an address.
 #[inline(always)]
-pub(crate) fn stamp_prefix(key: PrefixKey, kind: StampKind) {
+pub(crate) fn stamp_prefix(key: PrefixKey, kind: u64) {
     if let Some(value) = PREFIXES.get(prefix_key(key)) {
         let first = offset_of!(PrefixValue, seen);
         const { assert!(offset_of!(PrefixValue, deferred) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, deferred)) };
         const { assert!(offset_of!(PrefixValue, refused) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, refused)) };
         // SAFETY: a byte of the value, as for `stamp`.
-        unsafe { set(core::ptr::from_ref(value).cast_mut().cast::<u8>().add(first + kind as usize)) };
+        unsafe {
+            set(core::ptr::from_ref(value)
+                .cast_mut()
+                .cast::<u8>()
+                .add(first + if kind > 1 { 2 } else { kind as usize & 1 }))
+        };
     }
 }
 

@@ -4,6 +4,8 @@ pub mod bench;
 pub mod flood;
 pub mod host;
 pub mod packet;
+pub mod random;
+pub mod rules;
 pub mod size;
 pub mod stand;
 pub mod subject;

@@ -11,8 +11,14 @@
 //!
 //! The greater of both is the value. A window with too few SYNs says nothing; a pass needs the closed window.
 
+pub mod histogram;
 pub mod history;
+pub mod measured;
 pub mod threshold;
+pub mod totals;
 
+pub use histogram::{Distribution, Quantile};
 pub use history::{ANSWER_TIME, History, Reading, Sample};
+pub use measured::Measured;
 pub use threshold::{View, judge, unmeasured, window};
+pub use totals::Totals;
