@@ -83,7 +83,7 @@ impl Remote {
                     return Err(CliError::Input("a version is named twice: give each its weight once".to_owned()));
                 }
                 let weights = weights.into_iter().collect();
-                self.ask(Request::WeightsSet { service, weights, options: change.options() }).await
+                self.ask(Request::WeightsSet { service, segment: None, weights, options: change.options() }).await
             }
         }
     }

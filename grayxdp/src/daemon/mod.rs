@@ -15,8 +15,10 @@ mod names;
 mod owner;
 mod reload;
 mod rollouts;
+mod settle;
 mod start;
 mod status;
+mod view;
 mod weights;
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub enum Request {
     WeightsSet {
         /// The service.
         service: Name,
+        /// The segment; none: the service itself, and all segments without weights of their own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        segment: Option<Name>,
         /// Percentages that sum to 100.
         weights: BTreeMap<Name, Weight>,
         /// Reason, dry run, expected epoch, force.

@@ -1,6 +1,6 @@
 //! All that is read from and written to the journal's tables.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+/// Name of the document that holds how many exceptions each service had.
+const EXCEPTIONS: &str = "exceptions";
 /// Name of the document that holds the [`IdTable`].
 const IDS: &str = "ids";
 
@@ -177,9 +179,34 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// What could not be written.
     pub fn save_ids(&self, ids: &IdTable) -> Stored<()> {
+        self.save_document(IDS, ids)
+    }
+
+    /// Writes how many exceptions each service has.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn save_exceptions(&self, counts: &BTreeMap<Name, u64>) -> Stored<()> {
+        self.save_document(EXCEPTIONS, counts)
+    }
+
+    /// How many exceptions each service had when that was last written.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn exceptions(&self) -> Stored<BTreeMap<Name, u64>> {
+        self.document(EXCEPTIONS)
+    }
+
+    fn save_document<T: Serialize>(&self, name: &str, document: &T) -> Stored<()> {
         let sql = "INSERT INTO documents (name, body) VALUES (?1, ?2)
                    ON CONFLICT (name) DO UPDATE SET body = excluded.body";
-        self.execute(sql, params![IDS, to_json(ids)]).map(drop)
+        self.execute(sql, params![name, to_json(document)]).map(drop)
+    }
+
+    fn document<T: DeserializeOwned + Default>(&self, name: &str) -> Stored<T> {
+        let bodies = self.rows("SELECT body FROM documents WHERE name = ?1", [name], |row| row.get::<_, String>(0))?;
+        bodies.first().map_or_else(|| Ok(T::default()), |body| self.parsed(body))
     }
 
     /// The numbers of services, versions and backends; an empty table where none was written.
@@ -187,8 +214,7 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// What could not be read.
     pub fn ids(&self) -> Stored<IdTable> {
-        let bodies = self.rows("SELECT body FROM documents WHERE name = ?1", [IDS], |row| row.get::<_, String>(0))?;
-        bodies.first().map_or_else(|| Ok(IdTable::default()), |body| self.parsed(body))
+        self.document(IDS)
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Stored<usize> {

@@ -24,7 +24,7 @@ use crate::model::{
     },
     config::Protocol,
     kernel::{
-        BackendCounters, BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
+        BackendCounters, BackendId, Bucket, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
         Question, ServiceId, SignalKey, Signals, VersionId, Wanted, WantedBuckets, WantedService, Way,
     },
     plan::Plan,
@@ -407,7 +407,7 @@ fn change(rollout: &str, action: RolloutAction) -> Request {
 fn set_weights(weights: &[(&str, u16)], options: ChangeOptions) -> Request {
     let weight =
         |&(version, percent): &(&str, u16)| (name(version), Weight::from_hundredths(percent * 100).expect("a weight"));
-    Request::WeightsSet { service: name("recsys"), weights: weights.iter().map(weight).collect(), options }
+    Request::WeightsSet { service: name("recsys"), segment: None, weights: weights.iter().map(weight).collect(), options }
 }
 
 fn events(owner: &mut Owner) -> Vec<String> {
