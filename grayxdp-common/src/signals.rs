@@ -2,10 +2,40 @@
 //!
 //! Marks and samples lie in direct-mapped tables that may lose anything; a place is taken if it is free or lapsed.
 
-use crate::map_value;
+use crate::{exceptions::TICK_SHIFT, hash::FlowHash, map_value};
 
 /// A mark without an answer lapses after this: a connect timeout.
 pub const CONNECT_TIMEOUT_NS: u64 = 3_000_000_000;
+
+/// A SYN of a handshake that timed out belongs to it for as long after its first SYN: no new attempt (68 s).
+pub const GIVEN_UP_NS: u64 = 1 << 36;
+
+/// Where a flow's mark and sample lie, and what tells it from others. Independent of bucket, slot and [`FlowHash::sample`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasureKey {
+    /// Its place in either table, before the mask.
+    pub index: u32,
+    /// Its identity in a [`Mark`].
+    pub mark: u32,
+    /// Its identity in a [`FlowSample`].
+    pub sample: u64,
+}
+
+impl MeasureKey {
+    /// Of a flow by the hash of its whole 5-tuple, also with `affinity: client`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(hash: FlowHash) -> Self {
+        // A mix of its own (Pelle Evensen's rrmxmx without its rotations).
+        let mut x = hash.0;
+        x ^= x >> 32;
+        x = x.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        x ^= x >> 32;
+        x = x.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        x ^= x >> 32;
+        Self { index: x as u32, mark: (x >> 32) as u32, sample: x | 1 << 63 }
+    }
+}
 
 /// A handshake that is measured. It is written by SYN, SYN-ACK and RST only.
 ///
@@ -33,6 +63,10 @@ impl MarkHead {
     pub const OPENED: u64 = 2;
     /// A RST came back.
     pub const REFUSED: u64 = 3;
+    /// Nothing came back within [`CONNECT_TIMEOUT_NS`], and that is counted.
+    pub const TIMED_OUT: u64 = 4;
+    /// The second word is being written: touch nothing.
+    pub const CLAIMED: u64 = 5;
 
     /// A mark.
     #[inline(always)]
@@ -84,6 +118,8 @@ pub struct MarkTail(pub u64);
 
 impl MarkTail {
     const TIME: u64 = (1 << 52) - 1;
+    /// One repeat of the SYN.
+    pub const REPEAT: u64 = 1 << 60;
 
     /// Of a first SYN.
     #[inline(always)]
@@ -105,17 +141,24 @@ impl MarkTail {
     pub const fn cell(self) -> u8 {
         (self.0 >> 52) as u8
     }
+
+    /// Whether the SYN was repeated before any answer: then it is counted, as a failure of its cell too.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_repeated(self) -> bool {
+        self.0 >= Self::REPEAT
+    }
 }
 
 /// A flow that is followed from its SYN on (UDP: from its first datagram) to its end or for `flowHorizon`.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FlowSample {
-    /// Identity of the flow (never 0); 0: free.
+    /// Identity of the flow (its highest bit is set); 0: free, [`FlowSample::CLAIMED`]: being written.
     pub identity: u64,
     /// Monotonic nanoseconds of the first packet.
     pub start_ns: u64,
-    /// Monotonic nanoseconds of the client's first payload (UDP: of the first datagram); 0: none yet.
+    /// Monotonic nanoseconds of the client's first payload, until then of the SYN-ACK (UDP: of the first datagram).
     pub asked_ns: u64,
     /// Full epoch of the first packet.
     pub epoch: u64,
@@ -123,7 +166,7 @@ pub struct FlowSample {
     pub bytes: u64,
     /// Highest sequence number sent by the client (low half) and by the backend (high half).
     pub highest: u64,
-    /// Place of the signals (low 16 bits), backend (16), `FLAG_…` bits (16), retransmits (16, saturating).
+    /// Place of the signals (low 16 bits), backend (16), `FLAG_…` bits (16), cell of the client (8), zero (8).
     pub state: u64,
     /// Tick ([`crate::exceptions::TICK_SHIFT`]) at which its horizon ends (low half); room.
     pub until: u64,
@@ -132,9 +175,11 @@ pub struct FlowSample {
 map_value!(FlowSample, size 64);
 
 impl FlowSample {
+    /// Instead of an identity: the other words are being written.
+    pub const CLAIMED: u64 = 1;
     /// The handshake ended well.
     pub const FLAG_OPEN: u64 = 1 << 32;
-    /// The first byte was seen and counted.
+    /// The first byte was seen and counted; for UDP also: it did not come in time, and that was counted.
     pub const FLAG_ANSWERED: u64 = 1 << 33;
     /// FIN of the client.
     pub const FLAG_FIN_FORWARD: u64 = 1 << 34;
@@ -142,16 +187,80 @@ impl FlowSample {
     pub const FLAG_FIN_REVERSE: u64 = 1 << 35;
     /// A zero window was seen and counted.
     pub const FLAG_ZERO_WINDOW: u64 = 1 << 36;
-    /// A retransmit was seen and counted.
-    pub const FLAG_RETRANSMIT: u64 = 1 << 37;
+    /// The client sent payload: `asked_ns` is of it.
+    pub const FLAG_ASKED: u64 = 1 << 37;
     /// The highest sequence number of the client is known.
     pub const FLAG_SEQ_FORWARD: u64 = 1 << 38;
     /// The highest sequence number of the backend is known.
     pub const FLAG_SEQ_REVERSE: u64 = 1 << 39;
     /// A UDP flow.
     pub const FLAG_UDP: u64 = 1 << 40;
-    /// First of the 16 bits that count retransmits.
-    pub const RETRANSMITS_SHIFT: u32 = 48;
+    /// A UDP flow that outlived its horizon: all of it is counted, and it is not taken for a new one.
+    pub const FLAG_ENDED: u64 = 1 << 41;
+    /// First of the 8 bits of the client's cell.
+    pub const CELL_SHIFT: u32 = 48;
+
+    /// Place of the signals in [`FlowSample::state`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(state: u64) -> u16 {
+        state as u16
+    }
+
+    /// Cell of the client in [`FlowSample::state`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn cell(state: u64) -> u8 {
+        (state >> Self::CELL_SHIFT) as u8
+    }
+
+    /// Whether the horizon has ended.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_lapsed(until: u64, now_ns: u64) -> bool {
+        ((now_ns >> TICK_SHIFT) as u32).wrapping_sub(until as u32) as i32 > 0
+    }
+}
+
+/// What is counted of a flow that is no longer followed: `ENDED`, `CENSORED`, `UNANSWERED` bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    /// What is counted.
+    pub events: u64,
+    /// Nanoseconds for which the first byte had not come.
+    pub age_ns: u64,
+}
+
+impl Conclusion {
+    /// It was open: `ended` rises, and its bytes are counted.
+    pub const ENDED: u64 = 1;
+    /// It was asked and not answered: a censored first byte.
+    pub const CENSORED: u64 = 2;
+    /// UDP: nothing answered it in time: `unanswered` rises, and its cell has a failure.
+    pub const UNANSWERED: u64 = 4;
+
+    /// Of a flow as its sample says; `now_ns` when it ended, or when it was found lapsed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(state: u64, asked_ns: u64, until: u64, now_ns: u64) -> Self {
+        let horizon_ns = (until & 0xffff_ffff) << TICK_SHIFT;
+        let seen_ns = if FlowSample::has_lapsed(until, now_ns) { horizon_ns } else { now_ns };
+        let waited = seen_ns.wrapping_sub(asked_ns);
+        let age_ns = if waited >> 63 == 0 { waited } else { 0 };
+        let is_udp = state & FlowSample::FLAG_UDP != 0;
+        let counts = if is_udp { state & FlowSample::FLAG_ENDED == 0 } else { state & FlowSample::FLAG_OPEN != 0 };
+        if !counts {
+            return Self { events: 0, age_ns };
+        }
+        let is_asked = state & (FlowSample::FLAG_ASKED | FlowSample::FLAG_UDP) != 0;
+        let waits = is_asked && state & FlowSample::FLAG_ANSWERED == 0;
+        let events = match (waits, is_udp) {
+            (false, _) => Self::ENDED,
+            (true, false) => Self::ENDED | Self::CENSORED,
+            (true, true) => Self::ENDED | Self::CENSORED | Self::UNANSWERED,
+        };
+        Self { events, age_ns }
+    }
 }
 
 /// Cells of a [`Histogram`].
@@ -193,32 +302,21 @@ impl Histogram {
     }
 }
 
-/// Position of the highest bit, without an instruction that the kernel's machine lacks.
+/// Position of the highest bit: all bits below it set, then counted. Without a branch, because the kernel's verifier would
+/// follow each of them to the end of the program, and without an instruction that its machine lacks.
 #[inline(always)]
 const fn log2(value: u64) -> u32 {
-    let mut value = value;
-    let mut power = 0;
-    if value >> 32 != 0 {
-        value >>= 32;
-        power += 32;
-    }
-    if value >> 16 != 0 {
-        value >>= 16;
-        power += 16;
-    }
-    if value >> 8 != 0 {
-        value >>= 8;
-        power += 8;
-    }
-    if value >> 4 != 0 {
-        value >>= 4;
-        power += 4;
-    }
-    if value >> 2 != 0 {
-        value >>= 2;
-        power += 2;
-    }
-    power + (value >> 1) as u32
+    let mut x = value >> 1;
+    x |= x >> 1;
+    x |= x >> 2;
+    x |= x >> 4;
+    x |= x >> 8;
+    x |= x >> 16;
+    x |= x >> 32;
+    x -= (x >> 1) & 0x5555_5555_5555_5555;
+    x = (x & 0x3333_3333_3333_3333) + ((x >> 2) & 0x3333_3333_3333_3333);
+    x = (x + (x >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    (x.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32
 }
 
 /// Cells of clients: a hash of the client's address.
@@ -248,10 +346,13 @@ pub const BYTES_SHIFT: u32 = 4;
 /// What is judged of one version in one segment, in epochs of one parity, on one CPU.
 ///
 /// It lies at `((place × 2) + parity) × CPUs + CPU`, where `place` = base of the service + version place × segments +
-/// segment, and `parity` = epoch modulo 2. The daemon clears a parity before an epoch begins to use it again.
+/// segment, and `parity` = epoch modulo 2. The daemon clears a parity before an epoch begins to use it again, and then
+/// writes `epoch` into it: what belongs to another epoch counts nowhere.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Signals {
+    /// The epoch whose counts these are.
+    pub epoch: u64,
     /// Measured handshakes that began.
     pub attempts: u64,
     /// … that a SYN-ACK answered.
@@ -264,17 +365,17 @@ pub struct Signals {
     pub syn_retransmits: u64,
     /// SYNs that found no place for a mark, and deferred ones: not measured, not judged.
     pub unmarked: u64,
-    /// Flows that began to be followed (for UDP: attempts).
+    /// Followed flows: TCP handshakes that were answered, UDP flows from their first datagram on.
     pub flows: u64,
-    /// Followed flows that ended: FIN of both sides, RST, horizon.
+    /// Followed flows of which nothing more is counted: FIN of both sides, RST, horizon.
     pub ended: u64,
     /// Followed flows that a RST of the client ended.
     pub reset_by_client: u64,
     /// Followed flows that a RST of the backend ended.
     pub reset_by_backend: u64,
-    /// Segments of followed flows with payload.
+    /// Segments of followed flows with payload, from either side.
     pub segments: u64,
-    /// … of them repeated.
+    /// … of them that begin below the highest sequence number seen.
     pub retransmits: u64,
     /// Followed flows with a zero window.
     pub zero_window: u64,
@@ -282,8 +383,6 @@ pub struct Signals {
     pub lost: u64,
     /// UDP: followed flows that no datagram answered within [`CONNECT_TIMEOUT_NS`], and those that an ICMP error answered.
     pub unanswered: u64,
-    /// Room for what comes later.
-    pub reserved: u64,
     /// From SYN to SYN-ACK, in nanoseconds.
     pub connect: Histogram,
     /// From the client's first payload (UDP: first datagram) to the backend's, in nanoseconds. A server that speaks first
@@ -292,7 +391,7 @@ pub struct Signals {
     /// Ages of followed flows that were lost or ended before their first byte, in nanoseconds: censored values of
     /// `first_byte`.
     pub first_byte_censored: Histogram,
-    /// Payload of ended followed flows in both directions, in bytes × 2^[`BYTES_SHIFT`].
+    /// Payload of ended followed flows in both directions, repeated bytes once, in bytes × 2^[`BYTES_SHIFT`].
     pub bytes: Histogram,
     /// Measured handshakes by [`client_cell`].
     pub cell_attempts: CellCounts,
@@ -333,7 +432,7 @@ mod tests {
     #[test]
     fn every_value_lies_in_its_cell_and_no_middle_is_off_by_more_than_a_sixteenth() {
         let mut value = 1_024_u64;
-        while value < 1 << 38 {
+        while value < (1 << 38) / 18 * 17 {
             for near in [value - 1, value, value + value / 17] {
                 let cell = Histogram::cell(near);
                 let (low, high) = (Histogram::lower(cell), Histogram::lower(cell + 1));
@@ -351,6 +450,9 @@ mod tests {
         let head = MarkHead::new(0xdead_beef, 0x1_2345, 0xfedc, MarkHead::WAITING);
         assert_eq!((head.identity(), head.epoch(), head.signals(), head.state()), (0xdead_beef, 0x345, 0xfedc, 1));
         assert_eq!(head.with_state(MarkHead::REFUSED).state(), 3);
+        assert!(
+            !MarkTail::new(5, 255).is_repeated() && MarkTail(MarkTail::new(5, 0).0 + MarkTail::REPEAT).is_repeated()
+        );
         let tail = MarkTail::new((7 << 52) | 1_000, 200);
         assert_eq!((tail.cell(), tail.age_ns((7 << 52) | 1_500)), (200, 500));
     }

@@ -41,9 +41,11 @@ impl Layout {
         config: Config,
         ids: IdTable,
         services: BTreeMap<Name, ServiceRecord>,
+        backends: BTreeMap<BackendKey, BackendState>,
         now: Moment,
     ) -> Result<Self, IdsExhausted> {
         let mut layout = Self::numbered(config, ids, services, BTreeMap::new())?;
+        layout.backends = backends;
         for service in &Arc::clone(&layout.config).services {
             layout.restore(service, now);
             layout.renew(&service.name, now);
@@ -62,13 +64,14 @@ impl Layout {
         &self,
         config: Config,
         services: BTreeMap<Name, ServiceRecord>,
+        backends: BTreeMap<BackendKey, BackendState>,
         now: Moment,
     ) -> Result<Self, IdsExhausted> {
         let kept = |(name, _): &(&Name, &Assignment)| services.contains_key(*name);
         let cells = self.cells.iter().filter(kept).map(|(name, cells)| (name.clone(), cells.clone())).collect();
         let mut next = Self::numbered(config, self.ids.as_ref().clone(), services, cells)?;
         next.needs.clone_from(&self.needs);
-        next.backends.clone_from(&self.backends);
+        next.backends = backends;
         next.turned_off.clone_from(&self.turned_off);
         for service in &Arc::clone(&next.config).services {
             next.renew(&service.name, now);

@@ -7,7 +7,7 @@ use crate::{
     daemon::{held, owner::Owner},
     model::{
         config::{Service, Version},
-        kernel::{Counters, Reason, ServiceId},
+        kernel::{Counters, Reason, ServiceId, VersionId},
     },
     rollout::State,
     telemetry::{BackendMetrics, MetricsView, RolloutMetrics, ServiceMetrics, VersionMetrics},
@@ -25,6 +25,7 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
 
 fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> ServiceMetrics {
     let totals = owner.meter.totals(counters, &owner.layout.ids);
+    let owner = &*owner;
     let layout = &owner.layout;
     let record = &layout.services[&service.name];
     let version = |version: &Version| {
@@ -33,6 +34,7 @@ fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> Service
             name: version.name.clone(),
             buckets: held::buckets(record, &version.name),
             totals: id.and_then(|id| totals.get(&id)).copied().unwrap_or_default(),
+            measured: owner.signals.of(id.unwrap_or(VersionId::NONE)),
             backends: BackendKey::of(service, version)
                 .map(|key| {
                     let counted = layout.ids.backend(&key).and_then(|id| counters.backends.get(&id));

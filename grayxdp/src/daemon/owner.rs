@@ -1,12 +1,12 @@
 //! The owner: the one place that holds the data path, the journal and the engines. It runs on a thread of its own and
 //! does one thing at a time, so no two changes ever meet.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    analysis::{History, Reading, Sample},
+    analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     balance::Moment,
-    daemon::{clock::Clock, held, layout::Layout, meter::Meter, settle::Settling},
+    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling},
     model::{
         Name,
         api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
@@ -34,6 +34,7 @@ pub(super) struct Engine {
 pub(super) struct Problems {
     pub(super) journal: Option<String>,
     pub(super) counters: Option<String>,
+    pub(super) signals: Option<String>,
     pub(super) interfaces: Option<String>,
     pub(super) publish: Option<String>,
     pub(super) stamps: Option<String>,
@@ -51,6 +52,8 @@ pub(super) struct Owner {
     pub(super) engines: BTreeMap<Name, Engine>,
     pub(super) meter: Meter,
     pub(super) settling: Settling,
+    pub(super) backends: Backends,
+    pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
     pub(super) problems: Problems,
     pub(super) started: Now,
@@ -73,8 +76,13 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol } => {
-                self.explain(source, destination, protocol).map(|explained| Response::Explained(Box::new(explained)))
+            Request::Explain { source, destination, protocol, dscp } => {
+                let explained = self.explain(source, destination, protocol, dscp);
+                explained.map(|explained| Response::Explained(Box::new(explained)))
+            }
+            Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
+            Request::BackendChange { service, backends, action, options } => {
+                self.change_backends(&service, &backends, action, &options, actor).map(Response::Done)
             }
             Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
@@ -103,6 +111,7 @@ impl Owner {
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
         self.follow_needs();
+        self.follow_backends();
         self.settle_cells();
         if self.pruned.is_none_or(|last| now.monotonic.saturating_sub(last) >= PRUNE_EVERY) {
             self.pruned = Some(now.monotonic);
@@ -164,17 +173,27 @@ impl Owner {
 
     fn take_sample(&mut self, at: Duration, counters: &Counters) {
         let totals = self.meter.totals(counters, &self.layout.ids);
+        let running = self.engines.values().any(|engine| !engine.state.phase.is_final());
+        if running {
+            self.read_signals();
+        }
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
-            let reading = |version: &Name| {
+            let measured = |version: &Name| {
                 let id = self.layout.ids.version(name, version)?;
-                let counted = totals.get(&id).copied().unwrap_or_default();
-                let (syns, syn_acks, refusals) = (counted.syns, counted.syn_acks, counted.refusals);
-                Some((version.clone(), Reading { syns, syn_acks, refusals }))
+                Some((version.clone(), Arc::new(self.signals.of(id))))
             };
             let versions = [engine.state.candidate(), &engine.state.stable];
-            engine.history.push(Sample { at, versions: versions.into_iter().filter_map(reading).collect() });
+            let signals: SignalSample = versions.into_iter().filter_map(measured).collect();
+            let reading = |measured: &Measured| {
+                let (syns, syn_acks, refusals) = (measured.attempts, measured.opened, measured.refused);
+                Reading { syns, syn_acks, refusals }
+            };
+            let versions = signals.iter().map(|(name, measured)| (name.clone(), reading(measured))).collect();
+            engine.history.push(Sample { at, versions });
+            engine.history.push_signals(at, signals);
         }
         self.meter.push(at, totals);
+        self.note_traffic(at, counters);
     }
 
     /// Weights in the kernel that this daemon did not write freeze the rollout that they belong to.
@@ -226,6 +245,7 @@ impl Owner {
 
     pub(super) fn put_moved(&mut self, service: &Name, next: Layout, asked: Moment) -> Result<(), KernelError> {
         let moved = held::moved(&self.layout.services[service], &next.services[service]);
+        self.read_signals();
         self.put(next, asked)?;
         *self.bucket_moves.entry(service.clone()).or_default() += moved;
         Ok(())
@@ -328,7 +348,15 @@ pub(super) fn log(event: &Event) {
     let whose = event.rollout.as_ref().or(event.service.as_ref()).map(|name| format!("{name}: ")).unwrap_or_default();
     let alarm = matches!(
         event.kind.as_str(),
-        "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen" | "interfaceLost"
+        "rollbackFailing"
+            | "publishFailed"
+            | "journalFailed"
+            | "frozen"
+            | "interfaceLost"
+            | "fuseTripped"
+            | "leaseExpired"
+            | "noStableBackend"
+            | "backendDown"
     );
     match alarm {
         true => tracing::error!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),

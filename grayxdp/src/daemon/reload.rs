@@ -144,7 +144,9 @@ impl Owner {
     fn exchange(&mut self, config: Config, services: BTreeMap<Name, ServiceRecord>) -> Result<(), ApiError> {
         let unchanged = |what: String| ApiError::failed(format!("nothing was changed: {what}"));
         let asked = self.moment();
-        let next = self.layout.configured(config, services, asked).map_err(|error| unchanged(error.to_string()))?;
+        let backends = self.backends.states(&config);
+        let next = self.layout.configured(config, services, backends, asked);
+        let next = next.map_err(|error| unchanged(error.to_string()))?;
         let differs = |(name, record): &(&Name, &ServiceRecord)| self.layout.services.get(*name) != Some(*record);
         let changed: Vec<_> = next.services.iter().filter(differs).collect();
         let intended = self.journal.transaction(|journal| -> Result<(), StoreError> {
@@ -154,6 +156,7 @@ impl Owner {
         intended.map_err(|error| unchanged(error.to_string()))?;
         let before = self.layout.clone();
         let changed: Vec<_> = changed.into_iter().map(|(name, record)| (name.clone(), record.clone())).collect();
+        self.read_signals();
         if let Err(error) = self.put(next, asked) {
             let withdrawn = self.journal.transaction(|journal| -> Result<(), StoreError> {
                 journal.save_ids(&self.layout.ids)?;
@@ -174,6 +177,7 @@ impl Owner {
         }
         self.engines.retain(|name, _| self.layout.services.contains_key(name));
         self.meter.forget_owners();
+        self.follow_configuration();
         Ok(())
     }
 }

@@ -11,9 +11,11 @@ use std::{
 use grayxdp_common::hash::HashKey;
 
 use crate::{
+    analysis::Totals,
     balance::{IdsExhausted, Moment, Ownership},
     config::{self, ConfigError},
     daemon::{
+        backends::Backends,
         clock::Clock,
         engine::journaled,
         held::{self, Dealer},
@@ -133,7 +135,9 @@ impl Owner {
         let record = |service: &Service| (service.name.clone(), from_journal(service, known.get(&service.name)));
         let services = config.services.iter().map(record).collect();
         let now = Moment::of(clock.kernel());
-        let mut layout = Layout::restored(config, ids, services, now)?;
+        let backends = Backends::from_journal(journal.backends()?);
+        let states = backends.states(&config);
+        let mut layout = Layout::restored(config, ids, services, states, now)?;
         let wanted = layout.wanted();
         let kernel = open(&Setup { config: &layout.config, hash_key, wanted: &wanted })?;
         let published = kernel.published()?;
@@ -155,12 +159,12 @@ impl Owner {
         }
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
-        let settling = Settling::default();
-        let bucket_moves = BTreeMap::new();
+        let (bucket_moves, signals, settling) = (BTreeMap::new(), Totals::default(), Settling::default());
         let (pruned, detached) = (None, false);
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, settling, bucket_moves, problems, started, pruned, detached,
+            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, problems, started,
+            pruned, detached,
         };
         owner.settle(told)?;
         Ok(owner)

@@ -10,7 +10,7 @@ use crate::{
     model::{Name, event::Event},
     store::{
         error::StoreError,
-        records::{JournaledRollout, JournaledService, ServiceRecord},
+        records::{JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
     },
 };
 
@@ -18,6 +18,8 @@ use crate::{
 const EXCEPTIONS: &str = "exceptions";
 /// Name of the document that holds the [`IdTable`].
 const IDS: &str = "ids";
+/// Name of the document that holds the [`JournaledBackend`]s.
+const BACKENDS: &str = "backends";
 
 /// Reads and writes that belong together: all of them last, or none.
 #[derive(Debug)]
@@ -198,6 +200,30 @@ impl<'a> Transaction<'a> {
         self.document(EXCEPTIONS)
     }
 
+    /// The numbers of services, versions and backends; an empty table where none was written.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn ids(&self) -> Stored<IdTable> {
+        self.document(IDS)
+    }
+
+    /// Writes what is special about backends; all others are as configured.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn save_backends(&self, backends: &[JournaledBackend]) -> Stored<()> {
+        self.save_document(BACKENDS, &backends)
+    }
+
+    /// What is special about backends.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn backends(&self) -> Stored<Vec<JournaledBackend>> {
+        self.document(BACKENDS)
+    }
+
     fn save_document<T: Serialize>(&self, name: &str, document: &T) -> Stored<()> {
         let sql = "INSERT INTO documents (name, body) VALUES (?1, ?2)
                    ON CONFLICT (name) DO UPDATE SET body = excluded.body";
@@ -207,14 +233,6 @@ impl<'a> Transaction<'a> {
     fn document<T: DeserializeOwned + Default>(&self, name: &str) -> Stored<T> {
         let bodies = self.rows("SELECT body FROM documents WHERE name = ?1", [name], |row| row.get::<_, String>(0))?;
         bodies.first().map_or_else(|| Ok(T::default()), |body| self.parsed(body))
-    }
-
-    /// The numbers of services, versions and backends; an empty table where none was written.
-    ///
-    /// # Errors
-    /// What could not be read.
-    pub fn ids(&self) -> Stored<IdTable> {
-        self.document(IDS)
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Stored<usize> {

@@ -3,6 +3,7 @@
 
 pub mod case;
 pub mod cases;
+pub mod ends;
 pub mod figure;
 pub mod frames;
 pub mod harness;
@@ -11,5 +12,6 @@ pub mod layout;
 pub mod report;
 pub mod run;
 pub mod throughput;
+pub mod unsettled;
 pub mod user_space;
 pub mod worlds;
