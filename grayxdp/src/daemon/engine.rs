@@ -152,9 +152,8 @@ impl Owner {
     fn rollout_record(&self, state: &State, weight: Weight, step: Option<usize>) -> Option<ServiceRecord> {
         let service = self.layout.service(state.service())?;
         let before = self.layout.services.get(state.service())?;
-        let shares = |weight: Weight| {
-            [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)].into()
-        };
+        let shares =
+            |weight: Weight| [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)].into();
         let segments = step.map(|step| state.segments_at(step)).unwrap_or_default();
         let segments = segments.into_iter().map(|(name, weight)| (name, shares(weight))).collect();
         Some(held::next(before, service, shares(weight), &segments, Some(Dealer::of(state))))

@@ -127,9 +127,8 @@ pub(super) fn carried_over(record: &ServiceRecord, service: &Service) -> Option<
     if record.versions == versions && has_segments {
         return Some(record.clone());
     }
-    let lost = |weights: &Weights| {
-        weights.iter().any(|(name, weight)| *weight > Weight::ZERO && !versions.contains(name))
-    };
+    let lost =
+        |weights: &Weights| weights.iter().any(|(name, weight)| *weight > Weight::ZERO && !versions.contains(name));
     let of_file = |name: &Name| segments.contains(&name);
     let own = record.segments.iter().filter(|(name, _)| of_file(name)).filter_map(|(_, known)| known.weights.as_ref());
     if lost(&record.weights) || own.into_iter().any(lost) {
@@ -335,7 +334,8 @@ mod tests {
 
     /// The name of each bucket's version.
     fn owners(record: &ServiceRecord) -> Vec<String> {
-        let name = |place: &u8| record.places.iter().find(|(_, known)| *known == place).expect("a version").0.to_string();
+        let name =
+            |place: &u8| record.places.iter().find(|(_, known)| *known == place).expect("a version").0.to_string();
         record.buckets.owners().iter().map(name).collect()
     }
 
@@ -387,7 +387,10 @@ mod tests {
         let carried = carried_over(&promoted, &after).expect("v1 has nothing");
         assert_eq!(carried.weights, weights(&[("v2", 10_000), ("v3", 0)]));
         // v1 leaves and keeps its place.
-        assert_eq!(carried.places, [("v1", 0), ("v2", 1), ("v3", 2)].map(|(name, place)| (name.parse().expect("a name"), place)).into());
+        assert_eq!(
+            carried.places,
+            [("v1", 0), ("v2", 1), ("v3", 2)].map(|(name, place)| (name.parse().expect("a name"), place)).into()
+        );
         assert_eq!(moved(&promoted, &carried), 0);
     }
 

@@ -11,7 +11,9 @@ use crate::{
     model::{
         Name,
         config::{Config, Protocol, Service},
-        kernel::{BackendState, HeldSlots, Kernel, KernelError, Published, VersionId, Wanted, WantedBuckets, WantedService},
+        kernel::{
+            BackendState, HeldSlots, Kernel, KernelError, Published, VersionId, Wanted, WantedBuckets, WantedService,
+        },
     },
     rollout::RolloutNeeds,
     store::ServiceRecord,

@@ -116,7 +116,8 @@ impl Owner {
     /// Candidates that a fuse or a lease turned off: their buckets look, so that the flows that stable got meanwhile stay there
     /// when the latch is cleared.
     pub(super) fn note_turned_off(&mut self) {
-        let latched = self.kernel.guards().into_iter().filter(|guard| guard.tripped.is_some() || guard.expired.is_some());
+        let latched =
+            self.kernel.guards().into_iter().filter(|guard| guard.tripped.is_some() || guard.expired.is_some());
         let names = latched.filter_map(|guard| self.layout.ids.service_name(guard.service).cloned());
         let turned_off: BTreeSet<Name> = names.collect();
         if turned_off == self.layout.turned_off {

@@ -147,6 +147,11 @@ impl Owner {
         for service in &layout.config.clone().services {
             let running = engines.get(&service.name).map(|engine| &engine.state).filter(|s| !s.phase.is_final());
             let found = reconcile(&layout, service, known.get(&service.name), running, &published);
+            if let Some(state) = running {
+                let weight = held::weight(&found.record, state.candidate());
+                let needs = state.needs_at_start(service, weight, found.record.rollout, clock.now().wall);
+                layout.needs.insert(service.name.clone(), needs);
+            }
             let before = layout.services.insert(service.name.clone(), found.record.clone());
             if before.is_none_or(|before| before.places != found.record.places) {
                 layout.restore(service, now);
@@ -195,6 +200,7 @@ impl Owner {
                 self.drive(&name, |_| Input::Restarted { kernel });
             }
         }
+        self.look_at_guards();
         self.fail_the_homeless();
         if let Err(error) = self.kernel.attach() {
             self.forget(&new);
@@ -278,9 +284,7 @@ fn has_versions(config: &Config, state: &State) -> bool {
 /// What the journal, or else the file, says of a service.
 fn from_journal(service: &Service, known: Option<&JournaledService>) -> ServiceRecord {
     match known.and_then(|known| known.applied.as_ref().or(known.intent.as_ref())) {
-        Some(known) => {
-            held::carried_over(known, service).unwrap_or_else(|| held::of_file(known, service))
-        }
+        Some(known) => held::carried_over(known, service).unwrap_or_else(|| held::of_file(known, service)),
         None => held::initial(service),
     }
 }
@@ -305,7 +309,8 @@ fn reconcile(
     let said = held::said(service, &in_kernel.weights);
     let intent = known.and_then(|known| known.intent.as_ref());
     let is_found = |known: &ServiceRecord| {
-        known.epoch == found.epoch && held::moved(known, &ServiceRecord { segments: known.segments.clone(), ..in_kernel.clone() }) == 0
+        known.epoch == found.epoch
+            && held::moved(known, &ServiceRecord { segments: known.segments.clone(), ..in_kernel.clone() }) == 0
     };
     let same = is_found(&record) && record.rollout == found.rollout;
     if running.is_some() {
@@ -331,20 +336,16 @@ fn reconcile(
 pub(super) fn ownerships(buckets: &WantedBuckets) -> Vec<Ownership> {
     match buckets {
         WantedBuckets::Split(split) => vec![Ownership::of_split(*split)],
-        WantedBuckets::Cells(tables) => {
-            tables.iter().map(|table| Ownership::of_owners(table.iter().map(|bucket| bucket.current()).collect())).collect()
-        }
+        WantedBuckets::Cells(tables) => tables
+            .iter()
+            .map(|table| Ownership::of_owners(table.iter().map(|bucket| bucket.current()).collect()))
+            .collect(),
     }
 }
 
 /// The places of the service's versions in the kernel, and for what it does not have those of the record. None where the
 /// kernel's tables are about other versions.
-fn places(
-    layout: &Layout,
-    service: &Service,
-    record: &ServiceRecord,
-    found: &Published,
-) -> Option<BTreeMap<Name, u8>> {
+fn places(layout: &Layout, service: &Service, record: &ServiceRecord, found: &Published) -> Option<BTreeMap<Name, u8>> {
     let mut places = BTreeMap::new();
     for (place, id) in (0..).zip(&found.versions).filter(|(_, id)| **id != VersionId::NONE) {
         let key = layout.ids.version_key(*id).filter(|key| key.service == service.name)?;
@@ -353,7 +354,8 @@ fn places(
     for (name, place) in &record.places {
         if !places.contains_key(name) {
             let taken = |place: &u8| places.values().any(|used| used == place);
-            let free = std::iter::once(*place).chain(0..grayxdp_common::cells::VERSIONS as u8).find(|place| !taken(place))?;
+            let free =
+                std::iter::once(*place).chain(0..grayxdp_common::cells::VERSIONS as u8).find(|place| !taken(place))?;
             places.insert(name.clone(), free);
         }
     }

@@ -96,11 +96,7 @@ impl Owner {
 }
 
 /// The weights that a segment has now.
-fn own_weights(
-    service: &Service,
-    record: &ServiceRecord,
-    segment: &Name,
-) -> Result<BTreeMap<Name, Weight>, ApiError> {
+fn own_weights(service: &Service, record: &ServiceRecord, segment: &Name) -> Result<BTreeMap<Name, Weight>, ApiError> {
     let known = service.segments.iter().map(|segment| &segment.name);
     match record.segments.get(segment).filter(|_| known.clone().any(|name| name == segment)) {
         Some(own) => Ok(own.weights.clone().unwrap_or_else(|| record.weights.clone())),
