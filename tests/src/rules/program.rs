@@ -116,10 +116,11 @@ impl World {
             if self.left == Some(Rule::EntryReplacedByCompletionOnly) {
                 self.table.held.remove(&tuple.number);
             }
+            self.counts.half_open += 1;
             self.table.half_open.insert(tuple.number, HalfOpen { backend: choice, isn, syn_ack: None, tick: now });
             return Verdict::To(choice);
         }
-        self.deferred += 1;
+        self.counts.deferred += 1;
         self.defer(tuple, choice, &home, held)
     }
 
@@ -278,6 +279,7 @@ impl World {
         if !self.completes(&half, later) {
             return;
         }
+        self.counts.completed += 1;
         self.table.half_open.remove(&tuple.number);
         let settled = home.settled || self.left == Some(Rule::NeedlessOnlyWhereSettled);
         if half.backend == home.backend && settled {
@@ -325,10 +327,11 @@ impl World {
     /// Keeps a flow where it went by default.
     fn pin(&mut self, tuple: Tuple, home: &Default) {
         if self.place() {
+            self.counts.pinned += 1;
             let held = Held::new(home.backend, self.left == Some(Rule::PinWaitsForAnswer), tick(self.now));
             self.table.held.insert(tuple.number, held);
         } else {
-            self.refused += 1;
+            self.counts.refused += 1;
             if self.left != Some(Rule::RefusedPinBeginsAnew) {
                 self.stamp(tuple, home, |stamp| stamp.refused = true);
             }
