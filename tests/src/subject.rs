@@ -28,18 +28,26 @@ impl Subject {
     /// # Errors
     /// What the kernel refused.
     pub fn open(wanted: &Wanted) -> Result<Self> {
-        Self::open_with(wanted, Capacity::of(wanted).with_room(), ClockSource::Monotonic)
+        Self::open_with(wanted, Capacity::of(wanted).with_room())
     }
 
-    /// Loads the program with a clock that only [`Self::set_clock`] moves, and maps of some sizes.
+    /// The same with tables of a size of one's own.
     ///
     /// # Errors
-    /// What the kernel refused.
-    pub fn open_timeless(wanted: &Wanted, capacity: Capacity) -> Result<Self> {
-        Self::open_with(wanted, capacity, ClockSource::Manual)
+    /// As above.
+    pub fn open_with(wanted: &Wanted, capacity: Capacity) -> Result<Self> {
+        Self::load(wanted, capacity, ClockSource::Monotonic)
     }
 
-    fn open_with(wanted: &Wanted, capacity: Capacity, clock: ClockSource) -> Result<Self> {
+    /// The same with a clock that only [`Self::set_clock`] moves.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_timeless(wanted: &Wanted, capacity: Capacity) -> Result<Self> {
+        Self::load(wanted, capacity, ClockSource::Manual)
+    }
+
+    fn load(wanted: &Wanted, capacity: Capacity, clock: ClockSource) -> Result<Self> {
         let settings = Settings {
             pin_dir: Path::new("/sys/fs/bpf/grayxdp").to_owned(),
             interfaces: Vec::new(),

@@ -13,8 +13,8 @@ use crate::{
         Name, Weight,
         config::{Config, Match, Protocol, Service},
         plan::{
-            Analysis, Canary, ExistingFlows, FlowsEnd, Instance, KernelSignal, Metric, Plan, Provider,
-            Strategy, ThresholdRange, Unit,
+            Analysis, Canary, ExistingFlows, FlowsEnd, Instance, KernelSignal, Metric, Plan, Provider, Strategy,
+            ThresholdRange, Unit,
         },
     },
 };
