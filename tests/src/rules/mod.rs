@@ -13,7 +13,6 @@ pub mod history;
 mod program;
 mod rule;
 pub mod table;
-pub mod twin;
 mod world;
 
 pub use self::{

@@ -2,11 +2,9 @@
 
 use grayxdp_tests::{
     host,
-    rules::{
-        history::{Length, Summary, run},
-        twin::{Twin, neighbours},
-    },
+    rules::history::{Length, Summary, run},
     size::Size,
+    twin::{Twin, neighbours},
 };
 
 #[test]

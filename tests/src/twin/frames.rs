@@ -18,17 +18,16 @@ pub(super) const PORTS: [u16; 2] = [80, 443];
 /// The DSCP that counts.
 pub(super) const DSCP: u8 = 46;
 
-/// A backend's end.
-pub(super) fn backend(backend: Backend) -> SocketAddrV4 {
+/// A backend's address; its port is the client's, because there are two.
+pub(super) fn backend(backend: Backend) -> Ipv4Addr {
     let [high, low] = backend.to_be_bytes();
-    SocketAddrV4::new(Ipv4Addr::new(10, 9, 1 + high, low), 8_080)
+    Ipv4Addr::new(10, 9, 1 + high, low)
 }
 
 /// The backend that a frame goes to.
 pub(super) fn backend_of(frame: &[u8]) -> Option<Backend> {
     let [a, b, high, low] = *frame.get(30..34)?.first_chunk()?;
-    (a == 10 && b == 9 && frame.get(36..38) == Some(&8_080_u16.to_be_bytes()[..]))
-        .then(|| Backend::from_be_bytes([high - 1, low]))
+    (a == 10 && b == 9).then(|| Backend::from_be_bytes([high - 1, low]))
 }
 
 /// Address of a source prefix of 16 bits.
@@ -84,8 +83,8 @@ pub(super) fn datagram(client: SocketAddrV4, port: usize) -> Packet {
 }
 
 /// A backend's packet. Only SYN-ACKs have numbers that count; a refusal's would be 0.
-pub(super) fn answer(from: Backend, client: SocketAddrV4, answer: Answer, udp: bool) -> Packet {
-    let end = backend(from);
+pub(super) fn answer(from: Backend, client: SocketAddrV4, port: usize, answer: Answer, udp: bool) -> Packet {
+    let end = SocketAddrV4::new(backend(from), PORTS[port]);
     if udp {
         return Packet::udp(end, client).with_payload(b"answer");
     }

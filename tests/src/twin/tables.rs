@@ -69,13 +69,12 @@ pub(super) fn largest(world: &World) -> Wanted {
 }
 
 fn backend(world: &World, number: Backend, health: Health) -> WantedBackend {
-    let end = frames::backend(number);
     let state = match world.member(number).map_or(health, |member| member.health) {
         Health::Up => BackendState::Up,
         Health::Draining => BackendState::Draining,
         Health::Down { resets } => BackendState::Down { resets },
     };
-    WantedBackend { id: BackendId(number), address: *end.ip(), port: end.port(), state }
+    WantedBackend { id: BackendId(number), address: frames::backend(number), port: 0, state }
 }
 
 fn version(world: &World, place: Place) -> WantedVersion {

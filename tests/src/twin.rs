@@ -17,8 +17,14 @@ use grayxdp::{
 use grayxdp_common::hash::FlowHash;
 
 use self::entries::Entries;
-use super::{Answer, Backend, Counts, Guard, Later, Tuple, Verdict, Why, World, history::Carrier};
-use crate::{bench::case::verdict, host, packet::Packet, random::Random, subject::Subject};
+use crate::{
+    bench::case::verdict,
+    host,
+    packet::Packet,
+    random::Random,
+    rules::{Answer, Backend, Counts, Guard, Later, Tuple, Verdict, Why, World, history::Carrier},
+    subject::Subject,
+};
 
 /// The service under test.
 const SERVICE: ServiceId = ServiceId(1);
@@ -28,7 +34,7 @@ const BACKENDS: Backend = 80;
 /// Lines of `ip` that make all backends neighbours.
 #[must_use]
 pub fn neighbours() -> Vec<String> {
-    (1..=BACKENDS).map(|backend| host::neighbour(host::NEAR, *frames::backend(backend).ip())).collect()
+    (1..=BACKENDS).map(|backend| host::neighbour(host::NEAR, frames::backend(backend))).collect()
 }
 
 /// A flow's client, and where its entries lie.
@@ -195,7 +201,7 @@ impl Carrier for Twin {
         self.follow(world)?;
         world.dirty = false;
         let client = self.client(tuple);
-        let packet = frames::answer(from, client.end, answer, world.udp);
+        let packet = frames::answer(from, client.end, client.port, answer, world.udp);
         let (said, output) = self.subject.run(&packet.bytes(), host::NEAR).map_err(|error| format!("{error:#}"))?;
         if said != verdict::TX || output[26..30] != frames::VIP.octets() {
             return Err(format!("the program said {said} to an answer: {output:02x?}"));

@@ -85,18 +85,18 @@ impl Entries {
         let mut text = String::new();
         for (number, client) in clients {
             let (sets, identity) = self.places(client);
-            let found: Vec<(EntryState, u16)> = sets
+            let found: Vec<(EntryState, u16, u64)> = sets
                 .iter()
                 .filter_map(|index| self.exceptions.get(index, 0).ok())
                 .flat_map(|set| set.0)
-                .map(|entry| Head(entry[0]))
-                .filter(|head| head.identity() == identity && head.state() != EntryState::Free)
-                .map(|head| (head.state(), head.backend()))
+                .map(|entry| (Head(entry[0]), entry[1]))
+                .filter(|(head, _)| head.identity() == identity && head.state() != EntryState::Free)
+                .map(|(head, tail)| (head.state(), head.backend(), tail))
                 .collect();
             let modelled = (world.table.half_open.get(number), world.table.held.get(number));
             let known = usize::from(modelled.0.is_some()) + usize::from(modelled.1.is_some());
             if known != found.len() {
-                let _ = write!(text, "\n    flow {number}: {found:?}, not {modelled:?}");
+                let _ = write!(text, "\n    flow {number}: {found:x?}, not {modelled:?}");
             }
         }
         text
