@@ -9,7 +9,7 @@ use crate::{
     daemon::owner::Owner,
     model::{
         config::{Service, Version},
-        kernel::{Counters, Reason, ServiceId},
+        kernel::{Counters, Reason, ServiceId, VersionId},
     },
     rollout::State,
     telemetry::{BackendMetrics, MetricsView, RolloutMetrics, ServiceMetrics, VersionMetrics},
@@ -21,12 +21,13 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
     MetricsView {
         services: config.services.iter().map(|of| service(owner, of, counters)).collect(),
         unassigned_reasons: reasons(counters, ServiceId::NONE),
-        rollouts: owner.engines.values().map(|engine| rollout(&engine.state)).collect(),
+        rollouts: owner.engines.values().map(|engine| rollout(owner, &engine.state)).collect(),
     }
 }
 
 fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> ServiceMetrics {
     let totals = owner.meter.totals(counters, &owner.layout.ids);
+    let owner = &*owner;
     let (layout, threshold) = (&owner.layout, owner.layout.services[&service.name].split.threshold);
     let version = |(index, version): (usize, &Version)| {
         let id = layout.ids.version(&service.name, &version.name);
@@ -34,10 +35,16 @@ fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> Service
             name: version.name.clone(),
             buckets: if index == 0 { BUCKETS - threshold } else { threshold },
             totals: id.and_then(|id| totals.get(&id)).copied().unwrap_or_default(),
+            measured: owner.signals.of(id.unwrap_or(VersionId::NONE)),
             backends: BackendKey::of(service, version)
-                .map(|key| {
+                .zip(&version.backends)
+                .map(|(key, backend)| {
                     let counted = layout.ids.backend(&key).and_then(|id| counters.backends.get(&id));
-                    BackendMetrics { address: key.address, counters: counted.copied().unwrap_or_default() }
+                    BackendMetrics {
+                        address: service.backend_address(backend),
+                        is_up: !layout.backends.contains_key(&key),
+                        counters: counted.copied().unwrap_or_default(),
+                    }
                 })
                 .collect(),
         }
@@ -55,12 +62,15 @@ fn reasons(counters: &Counters, of: ServiceId) -> BTreeMap<Reason, u64> {
     own.map(|((_, reason), count)| (*reason, *count)).collect()
 }
 
-fn rollout(state: &State) -> RolloutMetrics {
+fn rollout(owner: &Owner, state: &State) -> RolloutMetrics {
+    let (_, lease) = owner.guard_status(state);
     let verdicts = state.metrics.iter().map(|(name, record)| (name.clone(), record.verdicts.clone()));
     RolloutMetrics {
         name: state.name().clone(),
         service: state.service().clone(),
         state: state.phase,
+        fuse_tripped: state.tripped.is_some(),
+        lease_remaining: lease.and_then(|lease| lease.remaining_seconds),
         verdicts: verdicts.collect(),
     }
 }

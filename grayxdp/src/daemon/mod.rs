@@ -16,6 +16,7 @@ mod names;
 mod owner;
 mod reload;
 mod rollouts;
+mod signals;
 mod start;
 mod status;
 mod weights;

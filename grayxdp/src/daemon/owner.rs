@@ -1,10 +1,10 @@
 //! The owner: the one place that holds the data path, the journal and the engines. It runs on a thread of its own and
 //! does one thing at a time, so no two changes ever meet.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    analysis::{History, Reading, Sample},
+    analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter},
     model::{
         Name,
@@ -33,6 +33,7 @@ pub(super) struct Engine {
 pub(super) struct Problems {
     pub(super) journal: Option<String>,
     pub(super) counters: Option<String>,
+    pub(super) signals: Option<String>,
     pub(super) interfaces: Option<String>,
     pub(super) publish: Option<String>,
 }
@@ -48,6 +49,7 @@ pub(super) struct Owner {
     pub(super) engines: BTreeMap<Name, Engine>,
     pub(super) meter: Meter,
     pub(super) backends: Backends,
+    pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
     pub(super) problems: Problems,
     pub(super) started: Now,
@@ -169,15 +171,24 @@ impl Owner {
 
     fn take_sample(&mut self, at: Duration, counters: &Counters) {
         let totals = self.meter.totals(counters, &self.layout.ids);
+        let running = self.engines.values().any(|engine| !engine.state.phase.is_final());
+        if running {
+            self.read_signals();
+        }
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
-            let reading = |version: &Name| {
+            let measured = |version: &Name| {
                 let id = self.layout.ids.version(name, version)?;
-                let counted = totals.get(&id).copied().unwrap_or_default();
-                let (syns, syn_acks, refusals) = (counted.syns, counted.syn_acks, counted.refusals);
-                Some((version.clone(), Reading { syns, syn_acks, refusals }))
+                Some((version.clone(), Arc::new(self.signals.of(id))))
             };
             let versions = [engine.state.candidate(), &engine.state.stable];
-            engine.history.push(Sample { at, versions: versions.into_iter().filter_map(reading).collect() });
+            let signals: SignalSample = versions.into_iter().filter_map(measured).collect();
+            let reading = |measured: &Measured| {
+                let (syns, syn_acks, refusals) = (measured.attempts, measured.opened, measured.refused);
+                Reading { syns, syn_acks, refusals }
+            };
+            let versions = signals.iter().map(|(name, measured)| (name.clone(), reading(measured))).collect();
+            engine.history.push(Sample { at, versions });
+            engine.history.push_signals(at, signals);
         }
         self.meter.push(at, totals);
         self.note_traffic(at, counters);
@@ -213,6 +224,7 @@ impl Owner {
     pub(super) fn publish(&mut self, service: &Name, record: ServiceRecord) -> Result<(), KernelError> {
         let moved = held::moved(self.layout.services[service].split, record.split);
         let next = self.layout.with(service, record);
+        self.read_signals();
         next.publish(self.kernel.as_mut())?;
         *self.bucket_moves.entry(service.clone()).or_default() += u64::from(moved);
         self.layout = next;

@@ -152,6 +152,7 @@ impl Owner {
             changed.iter().try_for_each(|(name, record)| journal.begin_intent(name, record))
         });
         intended.map_err(|error| unchanged(error.to_string()))?;
+        self.read_signals();
         if let Err(error) = next.publish(self.kernel.as_mut()) {
             let withdrawn = self.journal.transaction(|journal| -> Result<(), StoreError> {
                 journal.save_ids(&self.layout.ids)?;

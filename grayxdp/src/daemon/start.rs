@@ -11,6 +11,7 @@ use std::{
 use grayxdp_common::{BUCKETS, hash::HashKey};
 
 use crate::{
+    analysis::Totals,
     balance::{IdsExhausted, Pools},
     config::{self, ConfigError},
     daemon::{
@@ -153,11 +154,11 @@ impl Owner {
         }
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
-        let bucket_moves = BTreeMap::new();
+        let (bucket_moves, signals) = (BTreeMap::new(), Totals::default());
         let (pruned, detached) = (None, false);
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, backends, bucket_moves, problems, started, pruned,
+            config_path, layout, kernel, journal, clock, engines, meter, signals, backends, bucket_moves, problems, started, pruned,
             detached,
         };
         owner.settle(told)?;

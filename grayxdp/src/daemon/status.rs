@@ -10,6 +10,7 @@ use crate::{
         backends::{Condition, QUIET},
         held, meter,
         owner::Owner,
+        signals,
     },
     model::{
         Name,
@@ -24,6 +25,7 @@ use crate::{
 
 impl Owner {
     pub(super) fn status(&mut self) -> Result<Status, ApiError> {
+        self.read_signals();
         let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
         let services: Vec<_> =
             self.layout.config.clone().services.iter().map(|service| self.service(service, &counters)).collect();
@@ -47,6 +49,9 @@ impl Owner {
         }
         if let Some(problem) = &self.problems.publish {
             warnings.push(format!("the kernel did not take a change, tried again every second: {problem}"));
+        }
+        if let Some(problem) = &self.problems.signals {
+            warnings.push(format!("the signals of the data path cannot be read: {problem}"));
         }
         let bare = self.bare_interfaces();
         if !bare.is_empty() {
@@ -117,6 +122,7 @@ impl Owner {
             live: meter::share(flows[index].bytes, bytes),
             flows_per_second: flows[index].syns_per_second,
             totals: id(version).and_then(|id| totals.get(&id)).map(totals_of).unwrap_or_default(),
+            signals: signals::status(&self.measured(id(version))),
             backends: self.backends(service, version, counters),
         };
         service.versions.iter().enumerate().map(version).collect()
@@ -176,6 +182,7 @@ impl Owner {
     /// Everything that one scrape shows, read from the kernel now.
     pub(super) fn metrics(&mut self) -> Result<crate::telemetry::MetricsView, ApiError> {
         let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
+        self.read_signals();
         Ok(super::metrics::view(self, &counters))
     }
 }

@@ -13,6 +13,7 @@ use crate::model::{
     event::Event,
     kernel::LeaseEnd,
     plan::Plan,
+    signals::SignalsStatus,
     state::{Finding, RolloutState, Verdict},
 };
 
@@ -332,6 +333,9 @@ pub struct VersionStatus {
     pub flows_per_second: f64,
     /// Totals since the maps were made.
     pub totals: Totals,
+    /// Its signals.
+    #[serde(default)]
+    pub signals: SignalsStatus,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
 }

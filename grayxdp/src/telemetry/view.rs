@@ -1,11 +1,15 @@
 //! What is shown as metrics: plain values, read for one scrape.
 
-use std::{collections::BTreeMap, net::SocketAddrV4};
+use std::collections::BTreeMap;
 
-use crate::model::{
-    Name,
-    kernel::{BackendCounters, Reason},
-    state::{RolloutState, Verdict},
+use crate::{
+    analysis::Measured,
+    model::{
+        Name,
+        config::BackendAddress,
+        kernel::{BackendCounters, Reason},
+        state::{RolloutState, Verdict},
+    },
 };
 
 /// Everything that one scrape shows.
@@ -41,6 +45,8 @@ pub struct VersionMetrics {
     pub buckets: u16,
     /// Sums over its backends, those included that the configuration no longer has: they never fall.
     pub totals: BackendCounters,
+    /// Its signals, since the daemon began to read them.
+    pub measured: Measured,
     /// Its backends.
     pub backends: Vec<BackendMetrics>,
 }
@@ -48,8 +54,10 @@ pub struct VersionMetrics {
 /// One backend.
 #[derive(Clone, Copy, Debug)]
 pub struct BackendMetrics {
-    /// `10.0.1.1:8080`.
-    pub address: SocketAddrV4,
+    /// `10.0.1.1:8080`; without a port where the client's is kept.
+    pub address: BackendAddress,
+    /// Whether it takes new flows.
+    pub is_up: bool,
     /// What the data path counted for it.
     pub counters: BackendCounters,
 }
@@ -63,6 +71,10 @@ pub struct RolloutMetrics {
     pub service: Name,
     /// Where it stands.
     pub state: RolloutState,
+    /// Whether its fuse tripped.
+    pub fuse_tripped: bool,
+    /// What is left of its lease, in seconds; none where none is armed.
+    pub lease_remaining: Option<f64>,
     /// Looks so far, by metric and verdict; verdicts left out stand at zero.
     pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
 }

@@ -96,7 +96,8 @@ impl World {
 
     /// The fuse trips: the program's doing, at once. Not while the stable version has no backend.
     pub fn trip(&mut self) {
-        let has_stable = |version: Place| (0..self.slots[version].len()).any(|slot| self.slots[version][slot].current != 0);
+        let has_stable =
+            |version: Place| (0..self.slots[version].len()).any(|slot| self.slots[version][slot].current != 0);
         if let Some(mut guard) = self.guard.filter(|guard| has_stable(guard.stable)) {
             guard.tripped = true;
             self.guard = Some(guard);
@@ -195,14 +196,8 @@ impl World {
             Some(Settled::Learned) => count[2] += 1,
             None => {}
         };
-        for version in 0..self.versions.len() {
-            let off = self.is_turned_off(version) && left != Some(Rule::TurnedOffVersionSettlesNot);
-            let buckets = self.buckets.iter_mut().flatten().filter(|cell| cell.current == version && !off);
-            buckets.for_each(|cell| note(cell.settle(now, &waits, left)));
-        }
-        let empty = |cell: &Cell<Backend>| cell.current == 0 && left != Some(Rule::EmptyPoolSettlesNot);
-        let slots = self.slots.iter_mut().flatten().filter(|cell| !empty(cell));
-        slots.for_each(|cell| note(cell.settle(now, &waits, left)));
+        self.buckets.iter_mut().flatten().for_each(|cell| note(cell.settle(now, &waits, left)));
+        self.slots.iter_mut().flatten().for_each(|cell| note(cell.settle(now, &waits, left)));
         self.prefixes.iter_mut().for_each(|cell| note(cell.settle(now, &waits, left)));
         (0..3).for_each(|how| self.settled[how] += count[how]);
     }
@@ -247,7 +242,7 @@ impl World {
             }
         }
         let half_open: Vec<usize> = self.table.half_open.keys().copied().filter(|number| tuples(number)).collect();
-        for number in half_open.into_iter().filter(|_| self.left != Some(Rule::SweepFindsHalfOpen)) {
+        for number in half_open {
             let tuple = self.tuple(number);
             self.sweep.buckets[tuple.bucket] = true;
             self.sweep.any_half_open = true;
@@ -258,7 +253,8 @@ impl World {
     fn may_go(&self, tuple: Tuple) -> bool {
         let held = self.table.held[&tuple.number];
         let age_ms = (Millis::from(super::table::tick(self.now) - held.tick) << 29) / 1_000_000;
-        let idle = if self.left == Some(Rule::EntryLivesIdleTimeout) { self.waits.idle_ms / 2 } else { self.waits.idle_ms };
+        let idle =
+            if self.left == Some(Rule::EntryLivesIdleTimeout) { self.waits.idle_ms / 2 } else { self.waits.idle_ms };
         let over = age_ms > idle + 537 || (held.is_closing() && age_ms > self.closing_ms);
         over || held.is_lapsed(self.now) || self.is_needless(tuple, held.backend)
     }

@@ -212,7 +212,7 @@ impl<C: Carrier> History<'_, C> {
         };
         flow.syn_acks.retain(|(_, from)| *from == backend || !takes_none(*from));
         if !self.random.chance(0.1) {
-            flow.syn_acks.push((now + self.random.pick(&[0, 100, 900]), backend));
+            flow.syn_acks.push((now + self.random.pick(&[0, 100, 900, 1_500]), backend));
         }
         Ok(())
     }
@@ -223,7 +223,9 @@ impl<C: Carrier> History<'_, C> {
         let verdict = self.carrier.syn(&mut self.world, tuple, isn, marked)?;
         self.note(Some(tuple.number), || format!("SYN {isn:#x} (marked: {marked}): {verdict:?}"));
         match verdict {
-            Verdict::To(backend) if self.world.is_down(backend) => Err(format!("a new flow went to {backend}, which is down")),
+            Verdict::To(backend) if self.world.is_down(backend) => {
+                Err(format!("a new flow went to {backend}, which is down"))
+            }
             Verdict::To(backend) => {
                 let off = self.world.member(backend).is_some_and(|member| self.world.is_turned_off(member.version));
                 if off { Err(format!("a new flow went to {backend}, which is turned off")) } else { Ok(verdict) }
@@ -345,15 +347,17 @@ impl<C: Carrier> History<'_, C> {
             if let Verdict::To(backend) = verdict {
                 self.carrier.answer(&mut self.world, backend, tuple, Answer::Rst).map_err(wrong)?;
             }
+            if self.world.table.held(tuple.number, self.world.now).is_some_and(|held| held.established) {
+                return Err(wrong("a flow that nobody has got an entry for good".to_owned()));
+            }
         }
         Ok(())
     }
 
     /// Somebody who guesses a 5-tuple but no numbers sends into an open flow.
     fn attack(&mut self) -> Result<(), Wrong> {
-        let open: Vec<usize> = (0..self.clients.flows.len())
-            .filter(|index| self.clients.flows[*index].phase == Phase::Open)
-            .collect();
+        let open: Vec<usize> =
+            (0..self.clients.flows.len()).filter(|index| self.clients.flows[*index].phase == Phase::Open).collect();
         if open.is_empty() {
             return Ok(());
         }
