@@ -4,6 +4,7 @@
 //! is as old as the scrape, and a daemon that restarts loses no count, but for signals: see `docs/metrics.md`.
 
 mod family;
+mod guards;
 mod logging;
 mod render;
 mod signals;
