@@ -194,8 +194,10 @@ pub struct DetailRecord {
     pub versions_len: u8,
     /// Zero.
     pub zero: u8,
+    /// How many classes there are from `classes` on; for the daemon, which has to know them after a restart.
+    pub classes_len: u32,
     /// Room for what comes later.
-    pub reserved: [u32; 8],
+    pub reserved: [u32; 7],
     /// The versions by place.
     pub versions: [VersionDetail; VERSIONS],
 }

@@ -95,22 +95,22 @@ fn watch(packet: &Packet, checksum: Checksum, backend: &BackendRecord, id: u16) 
     };
     let mut said = Said {
         flow: hash,
-        bucket: u32::from(bucket),
-        backend: u32::from(id),
-        answer: if backend.flags & BackendRecord::FLAG_QUIC == 0 { Answer::Other } else { Answer::SynAck } as u32,
+        bucket: u64::from(bucket),
+        backend: u64::from(id),
+        answer: if backend.flags & BackendRecord::FLAG_QUIC == 0 { Answer::Other } else { Answer::SynAck } as u64,
         sequence: 1,
         ends: 0,
         has_payload: 1,
     };
     if let Checksum::Tcp(header) = checksum {
         let bits: u8 = header.read(13);
-        said.sequence = u32::from_be(header.read(4));
+        said.sequence = u64::from(u32::from_be(header.read(4)));
         let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
-        said.has_payload = u32::from(packet.ip.total_len() > length);
+        said.has_payload = u64::from(packet.ip.total_len() > length);
         if bits & flags::RST != 0 {
-            (said.answer, said.ends) = (Answer::Reset as u32, Tail::RESET);
+            (said.answer, said.ends) = (Answer::Reset as u64, Tail::RESET);
         } else if bits & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
-            said.answer = Answer::SynAck as u32;
+            said.answer = Answer::SynAck as u64;
         } else if bits & flags::FIN != 0 {
             said.ends = Tail::FIN_REVERSE;
         }

@@ -6,7 +6,7 @@
 
 use grayxdp_common::{
     cells::{Bucket, DetailRecord, NO_DSCP, PrefixKey, SegmentClass, SlotState, VERSIONS, VersionDetail},
-    exceptions::ExceptionKey,
+    exceptions::Tail,
     explanation::Turn,
     hash::FlowHash,
     reason::Reason,
@@ -34,61 +34,60 @@ pub(crate) enum Kind {
 }
 
 /// The packet ends its side of the flow.
-pub(crate) const FIN: u32 = 1;
+pub(crate) const FIN: u64 = 1;
 /// The packet carries payload.
-pub(crate) const PAYLOAD: u32 = 2;
+pub(crate) const PAYLOAD: u64 = 2;
 /// The flow is one of QUIC.
-pub(crate) const QUIC: u32 = 4;
+pub(crate) const QUIC: u64 = 4;
 /// Answer: no place for a half-open entry.
-pub(crate) const DEFERRED: u32 = 8;
+pub(crate) const DEFERRED: u64 = 8;
 
-/// A packet, as far as the choice depends on it, and what was decided. Scalars only: it lives on the stack and is handed
-/// to functions that the verifier looks at apart.
+/// A packet, as far as the choice depends on it, and what was decided.
 #[repr(C)]
 pub(crate) struct Question {
     /// Hash of the whole 5-tuple.
     pub(crate) flow: FlowHash,
     /// Index of the service's detail record.
-    pub(crate) detail: u32,
+    pub(crate) detail: u64,
     /// A [`Kind`].
-    pub(crate) kind: u32,
+    pub(crate) kind: u64,
     /// `FIN`, `PAYLOAD`, `QUIC`.
-    pub(crate) flags: u32,
+    pub(crate) flags: u64,
     /// Sequence number.
-    pub(crate) sequence: u32,
+    pub(crate) sequence: u64,
     /// Acknowledgement number.
-    pub(crate) acknowledged: u32,
+    pub(crate) acknowledged: u64,
     /// The client's address.
-    pub(crate) source: u32,
+    pub(crate) source: u64,
     /// Id of the service.
-    pub(crate) service: u32,
+    pub(crate) service: u64,
     /// The flow's bucket.
-    pub(crate) bucket: u32,
+    pub(crate) bucket: u64,
     /// The flow's slot.
-    pub(crate) slot: u32,
+    pub(crate) slot: u64,
     /// Class of the port.
-    pub(crate) port_class: u32,
+    pub(crate) port_class: u64,
     /// DSCP of the packet.
-    pub(crate) dscp: u32,
+    pub(crate) dscp: u64,
     /// Answer: the segment of a new flow.
-    pub(crate) segment: u32,
+    pub(crate) segment: u64,
     /// Answer: the backend.
-    pub(crate) backend: u32,
+    pub(crate) backend: u64,
 }
 
 /// The way of a cell that decides a packet.
 #[repr(C)]
 struct Cells {
     /// Segment of flows without an entry.
-    home_segment: u32,
+    home_segment: u64,
     /// Segment of new flows.
-    segment: u32,
+    segment: u64,
     /// The home segment's bucket.
-    home: u32,
+    home: u64,
     /// The current segment's bucket.
-    current: u32,
+    current: u64,
     /// Class now and at home differ (1), looks (2), pins (4): [`SlotState`] bits of the source's prefix.
-    prefix: u32,
+    prefix: u64,
 }
 
 /// The backend of a packet of settled cells; none where the long way is to be taken.
@@ -114,14 +113,80 @@ pub(crate) fn settled(detail: &DetailRecord, kind: Kind, bucket: u16, slot: u16)
     (id != 0).then_some(id)
 }
 
-/// Decides the way of any other packet. 0: to `question.backend`; else a [`Reason`] plus one.
-#[inline(never)]
-pub(crate) fn resolve(question: &mut Question) -> u32 {
-    let Some(detail) = tables::detail(question.detail) else { return failed(Reason::Fault) };
-    let mut cells = Cells { home_segment: 0, segment: 0, home: 0, current: 0, prefix: 0 };
-    find_cells(question, detail, &mut cells);
-    question.segment = cells.segment;
-    decide(question, detail, &cells)
+/// What the stages of a decision hand on to each other. It lies in a map of this CPU's own and not on the stack: so each
+/// stage is a function of its own that the verifier looks at once, and not on every way that leads to it.
+#[repr(C)]
+pub(crate) struct Scratch {
+    pub(crate) question: Question,
+    cells: Cells,
+    view: View,
+    found: Found,
+}
+
+/// Decides the way of any other packet, of which the scratch holds the question. 0: to its `backend`; else a [`Reason`]
+/// plus one.
+#[inline(always)]
+pub(crate) fn resolve(kind: Kind) -> u32 {
+    let failure = detail_find_cells() | detail_see() | detail_find_entries();
+    if failure != 0 {
+        return failed(Reason::Fault);
+    }
+    let answer = match kind {
+        Kind::First => detail_open(),
+        Kind::Datagram => detail_datagram(),
+        Kind::Later | Kind::Reset => detail_go_on(),
+    };
+    if answer != OTHERWISE {
+        answer as u32
+    } else if kind == Kind::First {
+        detail_defer() as u32
+    } else {
+        detail_by_default() as u32
+    }
+}
+
+/// What a stage says when another one is to go on: what opens a flow is deferred, anything else goes by home. Not called
+/// from the stage itself, because their stacks together would be too deep.
+const OTHERWISE: u64 = 1 << 40;
+
+/// A stage: what the scratch holds and the service's detail record. 1 where one is not there.
+macro_rules! stages {
+    ($($(#[$doc:meta])* $name:ident = $stage:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $name() -> u64 {
+                let Some(scratch) = tables::scratch() else { return 1 };
+                // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+                let scratch = unsafe { &mut *scratch };
+                let Some(detail) = tables::detail(scratch.question.detail as u32) else { return 1 };
+                let Scratch { question, cells, view, found } = scratch;
+                $stage(question, detail, cells, view, found)
+            }
+        )*
+    };
+}
+
+stages! {
+    /// Segments and buckets.
+    detail_find_cells = find_cells;
+    /// Default and choice.
+    detail_see = see;
+    /// The flow's entries.
+    detail_find_entries = find_entries;
+    /// What opens a flow.
+    detail_open = open;
+    /// A packet of a flow in progress, or a RST.
+    detail_go_on = go_on;
+    /// UDP.
+    detail_datagram = datagram;
+    /// What found no place.
+    detail_defer = defer;
+    /// By home.
+    detail_by_default = by_default;
+    /// Stamps.
+    detail_stamp = stamp;
 }
 
 /// Place of the signals of a version and a segment behind the service's base.
@@ -142,23 +207,30 @@ const fn failed(reason: Reason) -> u32 {
     reason as u32 + 1
 }
 
+const fn refused(reason: Reason) -> u64 {
+    failed(reason) as u64
+}
+
 /// Finds the segments of the packet and its buckets in them.
 #[inline(always)]
-fn find_cells(question: &Question, detail: &DetailRecord, cells: &mut Cells) {
+fn find_cells(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, _: &mut View, _: &mut Found) -> u64 {
     let bucket = question.bucket as u16;
+    (cells.home_segment, cells.segment, cells.prefix) = (0, 0, 0);
     let base = tables::bucket(detail.buckets, bucket);
-    let is_first = question.kind == Kind::First as u32;
-    let asks_segment = is_first || question.kind == Kind::Datagram as u32;
+    let is_first = question.kind == Kind::First as u64;
+    let asks_segment = is_first || question.kind == Kind::Datagram as u64;
     if detail.segments > 1 && (asks_segment || base.differs()) {
         find_segments(question, detail, is_first, cells);
     }
-    cells.home = u32::from(bucket_of(detail, base, cells.home_segment, bucket).0);
-    cells.current = u32::from(bucket_of(detail, base, cells.segment, bucket).0);
+    cells.home = u64::from(bucket_of(detail, base, cells.home_segment, bucket).0);
+    cells.current = u64::from(bucket_of(detail, base, cells.segment, bucket).0);
+    question.segment = cells.segment;
+    0
 }
 
 #[inline(always)]
-fn bucket_of(detail: &DetailRecord, base: Bucket, segment: u32, bucket: u16) -> Bucket {
-    if segment == 0 { base } else { tables::bucket(detail.buckets + segment, bucket) }
+fn bucket_of(detail: &DetailRecord, base: Bucket, segment: u64, bucket: u16) -> Bucket {
+    if segment == 0 { base } else { tables::bucket(detail.buckets + segment as u32, bucket) }
 }
 
 /// The segments by source, port and DSCP. The DSCP counts on what opens a flow, and for the choice only.
@@ -167,11 +239,11 @@ fn find_segments(question: &Question, detail: &DetailRecord, is_first: bool, cel
     turn(Turn::Segment);
     let (mut home, mut current) = (0, 0);
     if detail.prefixes != 0
-        && let Some(prefix) = tables::prefix(PrefixKey { set: detail.prefixes, address: question.source })
+        && let Some(prefix) = tables::prefix(PrefixKey { set: detail.prefixes, address: question.source as u32 })
     {
         turn(Turn::SourcePrefix);
         (home, current) = (prefix.home, prefix.current);
-        cells.prefix = u32::from(prefix.state);
+        cells.prefix = u64::from(prefix.state);
         if home != current {
             turn(Turn::PrefixUnsettled);
         }
@@ -184,8 +256,8 @@ fn find_segments(question: &Question, detail: &DetailRecord, is_first: bool, cel
     };
     let port = question.port_class as u8;
     cells.home_segment =
-        u32::from(tables::segment(detail.classes + u32::from(home), SegmentClass::index(port, NO_DSCP)));
-    cells.segment = u32::from(tables::segment(detail.classes + u32::from(current), SegmentClass::index(port, dscp)));
+        u64::from(tables::segment(detail.classes + u32::from(home), SegmentClass::index(port, NO_DSCP)));
+    cells.segment = u64::from(tables::segment(detail.classes + u32::from(current), SegmentClass::index(port, dscp)));
     note(|explanation| {
         (explanation.home_segment, explanation.current_segment) = (cells.home_segment as u8, cells.segment as u8);
         (explanation.port_class, explanation.dscp) = (port, dscp);
@@ -196,65 +268,55 @@ fn find_segments(question: &Question, detail: &DetailRecord, is_first: bool, cel
 #[repr(C)]
 struct View {
     /// Backend of a flow without an entry.
-    default: u32,
+    default: u64,
     /// Backend of a new flow.
-    choice: u32,
+    choice: u64,
     /// Place of the home version.
-    home_place: u32,
+    home_place: u64,
     /// Place of the version of new flows, with the guard's word.
-    place: u32,
+    place: u64,
     /// Home and current differ: of the bucket (1), of the home slot (2), of the prefix (4).
-    unsettled: u32,
+    unsettled: u64,
     /// Cells that pin: the same bits.
-    pins: u32,
+    pins: u64,
     /// Whether entries may be there.
-    looks: u32,
+    looks: u64,
     /// The guard turned the bucket's candidate off.
-    turned: u32,
+    turned: u64,
+    /// What is to be stamped: the same bits.
+    stamps: u64,
+    /// With what: a [`StampKind`].
+    stamp_kind: u64,
 }
 
-const BUCKET: u32 = 1;
-const SLOT: u32 = 2;
-const PREFIX: u32 = 4;
+const BUCKET: u64 = 1;
+const SLOT: u64 = 2;
+const PREFIX: u64 = 4;
 
 #[inline(always)]
-fn decide(question: &mut Question, detail: &DetailRecord, cells: &Cells) -> u32 {
-    let mut view = View { default: 0, choice: 0, home_place: 0, place: 0, unsettled: 0, pins: 0, looks: 0, turned: 0 };
-    if see(question, detail, cells, &mut view) != 0 {
-        return failed(Reason::Fault);
-    }
-    note(|explanation| {
-        (explanation.home_backend, explanation.current_backend) = (view.default as u16, view.choice as u16);
-        (explanation.home_place, explanation.current_place) = (view.home_place as u8, view.place as u8);
-    });
-    let mut found = Found::NOTHING;
-    let key = ExceptionKey::of(question.flow, question.bucket as u16);
+fn find_entries(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
+    *found = Found::NOTHING;
     if view.looks != 0 {
         turn(Turn::Looked);
-        exceptions::find(&key, &mut found);
+        exceptions::find(question.flow, question.bucket, found);
     }
-    if question.kind == Kind::First as u32 {
-        open(question, detail, cells, &view, &key, &found)
-    } else if question.kind == Kind::Datagram as u32 {
-        datagram(question, detail, cells, &view, &key, &found)
-    } else {
-        go_on(question, detail, cells, &view, &key, &found)
-    }
+    0
 }
 
 /// Default, choice, and what is unsettled about them.
 #[inline(always)]
-fn see(question: &Question, detail: &DetailRecord, cells: &Cells, view: &mut View) -> u32 {
+fn see(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, view: &mut View, _: &mut Found) -> u64 {
+    (view.unsettled, view.pins) = (0, 0);
     let (home, current, slot) = (Bucket(cells.home as u8), Bucket(cells.current as u8), question.slot as u16);
-    let is_first = question.kind == Kind::First as u32;
+    let is_first = question.kind == Kind::First as u64;
     // The places are of three bits, and there are eight versions.
     let home_version: &VersionDetail = &detail.versions[usize::from(home.home() & 7)];
     let home_state = state_of(home_version, slot);
     let Some(default) = tables::backend_of_slot(home_version.home, home_version.first_home, slot) else { return 1 };
-    (view.default, view.home_place) = (u32::from(default), u32::from(home.home()));
+    (view.default, view.home_place) = (u64::from(default), u64::from(home.home()));
 
     let turned = guard::turn_of(detail, current.current(), is_first);
-    view.turned = u32::from(turned);
+    view.turned = u64::from(turned);
     let mut place = if turned { detail.stable } else { current.current() } & 7;
     let mut version = &detail.versions[usize::from(place)];
     if version.flags & VersionDetail::FLAG_FAILOVER != 0 {
@@ -262,16 +324,16 @@ fn see(question: &Question, detail: &DetailRecord, cells: &Cells, view: &mut Vie
         version = &detail.versions[usize::from(place)];
         turn(Turn::Failover);
         if is_first {
-            tables::count_exceptions(question.service, |counters| counters.failovers += 1);
+            tables::count_exceptions(question.service as u32, |counters| counters.failovers += 1);
         }
     }
     let state = state_of(version, slot);
-    view.place = u32::from(place);
+    view.place = u64::from(place);
     let Some(choice) = tables::backend_of_slot(version.current, version.first_current, slot) else { return 1 };
-    view.choice = u32::from(choice);
-    if detail.instance != 0 && u32::from(detail.instance_segment) == cells.segment && !turned {
+    view.choice = u64::from(choice);
+    if detail.instance != 0 && u64::from(detail.instance_segment) == cells.segment && !turned {
         turn(Turn::Instance);
-        view.choice = u32::from(detail.instance);
+        view.choice = u64::from(detail.instance);
     }
 
     // The bucket of the home segment decides what is stamped; a guard turns it as it turns the choice.
@@ -285,7 +347,7 @@ fn see(question: &Question, detail: &DetailRecord, cells: &Cells, view: &mut Vie
         view.unsettled |= SLOT;
         turn(Turn::SlotUnsettled);
     }
-    if cells.prefix & u32::from(SlotState::UNSETTLED) != 0 {
+    if cells.prefix & u64::from(SlotState::UNSETTLED) != 0 {
         view.unsettled |= PREFIX;
     }
     if home.pins() {
@@ -294,15 +356,19 @@ fn see(question: &Question, detail: &DetailRecord, cells: &Cells, view: &mut Vie
     if home_state.has(SlotState::PINS) {
         view.pins |= SLOT;
     }
-    if cells.prefix & u32::from(SlotState::PINS) != 0 {
+    if cells.prefix & u64::from(SlotState::PINS) != 0 {
         view.pins |= PREFIX;
     }
     let slots = home_state.0 | state.0 | cells.prefix as u8;
     view.looks = view.unsettled
-        | u32::from(home.looks())
-        | u32::from(current.looks())
-        | u32::from(turned)
-        | u32::from(slots & (SlotState::LOOKS | SlotState::UNSETTLED));
+        | u64::from(home.looks())
+        | u64::from(current.looks())
+        | u64::from(turned)
+        | u64::from(slots & (SlotState::LOOKS | SlotState::UNSETTLED));
+    note(|explanation| {
+        (explanation.home_backend, explanation.current_backend) = (view.default as u16, view.choice as u16);
+        (explanation.home_place, explanation.current_place) = (view.home_place as u8, view.place as u8);
+    });
     0
 }
 
@@ -313,7 +379,7 @@ fn state_of(version: &VersionDetail, slot: u16) -> SlotState {
 
 /// Whether a flow may begin at a backend: it is up, and no guard turned its version off.
 #[inline(always)]
-fn is_open(detail: &DetailRecord, backend: u32) -> bool {
+fn is_open(detail: &DetailRecord, backend: u64) -> bool {
     let Some(record) = tables::backend(backend as u16) else { return false };
     if record.flags & BackendRecord::FLAG_DOWN != 0 {
         turn(Turn::Down);
@@ -324,29 +390,22 @@ fn is_open(detail: &DetailRecord, backend: u32) -> bool {
 
 /// Rule 2: what opens a flow.
 #[inline(always)]
-fn open(
-    question: &mut Question,
-    detail: &DetailRecord,
-    cells: &Cells,
-    view: &View,
-    key: &ExceptionKey,
-    found: &Found,
-) -> u32 {
+fn open(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
     let is_quic = question.flags & QUIC != 0;
     if is_quic && found.established != NO_ENTRY {
         // An Initial of a flow that is known already: the client goes on with its handshake.
         return by_entry(question, found);
     }
     if found.half_open != NO_ENTRY
-        && (is_quic || found.half_open_tail as u32 == question.sequence)
-        && is_open(detail, u32::from(found.half_open_head.backend()))
+        && (is_quic || found.half_open_tail as u32 == question.sequence as u32)
+        && is_open(detail, u64::from(found.half_open_head.backend()))
     {
         turn(Turn::SynRepeated);
         exceptions::refresh_half_open(found);
-        return to(question, u32::from(found.half_open_head.backend()));
+        return to(question, u64::from(found.half_open_head.backend()));
     }
     if view.choice == 0 {
-        return failed(Reason::NoBackend);
+        return refused(Reason::NoBackend);
     }
     turn(Turn::Chosen);
     if view.choice == view.default && found.established == NO_ENTRY {
@@ -355,46 +414,40 @@ fn open(
         }
         return to(question, view.choice);
     }
-    if exceptions::insert_half_open(key, found, view.choice as u16, question.sequence) {
+    if exceptions::insert_half_open(question.flow, question.bucket, found, view.choice as u16, question.sequence as u32)
+    {
         turn(Turn::HalfOpen);
-        tables::count_exceptions(question.service, |counters| counters.half_open += 1);
+        tables::count_exceptions(question.service as u32, |counters| counters.half_open += 1);
         return to(question, view.choice);
     }
-    defer(question, detail, cells, view, found)
+    OTHERWISE
 }
 
 /// No place for a half-open entry: the SYN goes where its flow's later packets will go.
 #[inline(always)]
-fn defer(question: &mut Question, detail: &DetailRecord, cells: &Cells, view: &View, found: &Found) -> u32 {
+fn defer(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
     turn(Turn::Deferred);
     question.flags |= DEFERRED;
-    stamp(question, detail, cells, view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
-    stamp(question, detail, cells, view, view.unsettled, StampKind::Seen);
-    tables::count_exceptions(question.service, |counters| counters.choice_deferred += 1);
-    let target = if found.established == NO_ENTRY { view.default } else { u32::from(found.established_head.backend()) };
+    mark(view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
+    mark(view, view.unsettled, StampKind::Seen);
+    tables::count_exceptions(question.service as u32, |counters| counters.choice_deferred += 1);
+    let target = if found.established == NO_ENTRY { view.default } else { u64::from(found.established_head.backend()) };
     if target == 0 || !is_open(detail, target) {
-        return failed(Reason::DeferredNowhere);
+        return refused(Reason::DeferredNowhere);
     }
     to(question, target)
 }
 
 /// Rules 3 and 4: a packet of a flow in progress, or a RST.
 #[inline(always)]
-fn go_on(
-    question: &mut Question,
-    detail: &DetailRecord,
-    cells: &Cells,
-    view: &View,
-    key: &ExceptionKey,
-    found: &Found,
-) -> u32 {
-    if found.half_open != NO_ENTRY && question.kind == Kind::Later as u32 && completes(question, found) {
+fn go_on(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
+    if found.half_open != NO_ENTRY && question.kind == Kind::Later as u64 && completes(question, found) {
         turn(Turn::Completed);
-        tables::count_exceptions(question.service, |counters| counters.completed += 1);
+        tables::count_exceptions(question.service as u32, |counters| counters.completed += 1);
         if found.established != NO_ENTRY {
             exceptions::clear(found.established, found.established_head);
         }
-        let backend = u32::from(found.half_open_head.backend());
+        let backend = u64::from(found.half_open_head.backend());
         if view.unsettled == 0 && view.turned == 0 && backend == view.default {
             exceptions::clear(found.half_open, found.half_open_head);
         } else {
@@ -403,12 +456,12 @@ fn go_on(
         return diverted(question, view, backend);
     }
     if found.established != NO_ENTRY {
-        let backend = u32::from(found.established_head.backend());
-        exceptions::touch_forward(found, question.kind == Kind::Reset as u32, question.flags);
+        let backend = u64::from(found.established_head.backend());
+        exceptions::touch_forward(found, question.kind == Kind::Reset as u64, question.flags);
         turn(Turn::Entry);
         return diverted(question, view, backend);
     }
-    by_default(question, detail, cells, view, key, question.kind == Kind::Later as u32, 0)
+    OTHERWISE
 }
 
 /// Whether the packet's numbers are those of the handshake that a half-open entry remembers.
@@ -421,23 +474,16 @@ fn completes(question: &Question, found: &Found) -> bool {
     if question.flags & QUIC != 0 {
         return true;
     }
-    let sent = question.sequence.wrapping_sub(initial).wrapping_sub(1);
-    let acknowledged = question.acknowledged.wrapping_sub(answered).wrapping_sub(1);
+    let sent = (question.sequence as u32).wrapping_sub(initial).wrapping_sub(1);
+    let acknowledged = (question.acknowledged as u32).wrapping_sub(answered).wrapping_sub(1);
     sent < exceptions::SENT_WINDOW && acknowledged < exceptions::ACKNOWLEDGED_WINDOW
 }
 
 /// UDP: no opening. Inside the learning window every flow without an entry goes by home and is pinned.
 #[inline(always)]
-fn datagram(
-    question: &mut Question,
-    detail: &DetailRecord,
-    cells: &Cells,
-    view: &View,
-    key: &ExceptionKey,
-    found: &Found,
-) -> u32 {
+fn datagram(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
     if found.established != NO_ENTRY {
-        let backend = u32::from(found.established_head.backend());
+        let backend = u64::from(found.established_head.backend());
         if stays(backend) {
             exceptions::touch_forward(found, false, question.flags);
             turn(Turn::Entry);
@@ -450,50 +496,45 @@ fn datagram(
     if view.turned != 0 || view.default == 0 || !stays(view.default) {
         return chosen(question, view);
     }
-    by_default(question, detail, cells, view, key, true, grayxdp_common::exceptions::Tail::UDP)
+    OTHERWISE
 }
 
 /// Whether a UDP flow of a backend stays there.
 #[inline(always)]
-fn stays(backend: u32) -> bool {
+fn stays(backend: u64) -> bool {
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     tables::backend(backend as u16)
         .is_some_and(|record| record.flags & DEAD != DEAD && record.flags & BackendRecord::FLAG_MOVES == 0)
 }
 
 #[inline(always)]
-fn chosen(question: &mut Question, view: &View) -> u32 {
+fn chosen(question: &mut Question, view: &View) -> u64 {
     turn(Turn::Chosen);
-    if view.choice == 0 { failed(Reason::NoBackend) } else { to(question, view.choice) }
+    if view.choice == 0 { refused(Reason::NoBackend) } else { to(question, view.choice) }
 }
 
 /// By home; stamps what is unsettled, and pins the flow where a cell says so.
 #[inline(always)]
-fn by_default(
-    question: &mut Question,
-    detail: &DetailRecord,
-    cells: &Cells,
-    view: &View,
-    key: &ExceptionKey,
-    may_pin: bool,
-    tail_flags: u64,
-) -> u32 {
+fn by_default(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, _: &mut Found) -> u64 {
+    let may_pin = question.kind != Kind::Reset as u64;
+    let tail_flags = if question.kind == Kind::Datagram as u64 { Tail::UDP } else { 0 };
     turn(Turn::Home);
     if view.default == 0 {
-        return failed(Reason::NoBackend);
+        return refused(Reason::NoBackend);
     }
     if view.unsettled != 0 {
-        stamp(question, detail, cells, view, view.unsettled, StampKind::Seen);
+        mark(view, view.unsettled, StampKind::Seen);
     }
     let pins = view.pins & view.unsettled;
     if may_pin && pins != 0 {
-        if exceptions::insert_pin(key, view.default as u16, question.slot as u16, tail_flags) {
+        if exceptions::insert_pin(question.flow, question.bucket, view.default as u16, question.slot as u16, tail_flags)
+        {
             turn(Turn::Pinned);
-            tables::count_exceptions(question.service, |counters| counters.pinned += 1);
+            tables::count_exceptions(question.service as u32, |counters| counters.pinned += 1);
         } else {
             turn(Turn::PinRefused);
-            stamp(question, detail, cells, view, pins, StampKind::Refused);
-            tables::count_exceptions(question.service, |counters| counters.pins_refused += 1);
+            mark(view, pins, StampKind::Refused);
+            tables::count_exceptions(question.service as u32, |counters| counters.pins_refused += 1);
         }
     }
     to(question, view.default)
@@ -501,51 +542,58 @@ fn by_default(
 
 /// Stamps some of bucket, slot and prefix.
 #[inline(always)]
-fn stamp(question: &Question, detail: &DetailRecord, cells: &Cells, view: &View, which: u32, kind: StampKind) {
-    if tables::explains() {
-        return;
-    }
-    if which & BUCKET != 0 && detail.bucket_stamps != 0 {
-        tables::stamp(detail.bucket_stamps + cells.home_segment, question.bucket as u16, kind);
-        if cells.segment != cells.home_segment {
-            tables::stamp(detail.bucket_stamps + cells.segment, question.bucket as u16, kind);
-        }
-    }
-    if which & SLOT != 0 {
-        stamp_slot(&detail.versions[view.home_place as usize & 7], question.slot as u16, kind);
-        if kind as u32 == StampKind::Deferred as u32 && view.place != view.home_place {
-            stamp_slot(&detail.versions[view.place as usize & 7], question.slot as u16, kind);
-        }
-    }
-    if which & PREFIX != 0 && cells.prefix != 0 {
-        tables::stamp_prefix(PrefixKey { set: detail.prefixes, address: question.source }, kind);
+fn mark(view: &mut View, which: u64, kind: StampKind) {
+    if !tables::explains() {
+        (view.stamps, view.stamp_kind) = (which, kind as u64);
+        detail_stamp();
     }
 }
 
 #[inline(always)]
-fn stamp_slot(version: &VersionDetail, slot: u16, kind: StampKind) {
+fn stamp(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, view: &mut View, _: &mut Found) -> u64 {
+    let (which, kind) = (view.stamps, view.stamp_kind);
+    if which & BUCKET != 0 && detail.bucket_stamps != 0 {
+        tables::stamp(detail.bucket_stamps + cells.home_segment as u32, question.bucket as u16, kind);
+        if cells.segment != cells.home_segment {
+            tables::stamp(detail.bucket_stamps + cells.segment as u32, question.bucket as u16, kind);
+        }
+    }
+    if which & SLOT != 0 {
+        stamp_slot(&detail.versions[view.home_place as usize & 7], question.slot as u16, kind);
+        if kind == StampKind::Deferred as u64 && view.place != view.home_place {
+            stamp_slot(&detail.versions[view.place as usize & 7], question.slot as u16, kind);
+        }
+    }
+    if which & PREFIX != 0 && cells.prefix != 0 {
+        tables::stamp_prefix(PrefixKey { set: detail.prefixes, address: question.source as u32 }, kind);
+    }
+    0
+}
+
+#[inline(always)]
+fn stamp_slot(version: &VersionDetail, slot: u16, kind: u64) {
     if version.stamps != 0 {
         tables::stamp(u32::from(version.stamps), slot, kind);
     }
 }
 
 #[inline(always)]
-fn by_entry(question: &mut Question, found: &Found) -> u32 {
+fn by_entry(question: &mut Question, found: &Found) -> u64 {
     turn(Turn::Entry);
     exceptions::touch_forward(found, false, question.flags);
-    to(question, u32::from(found.established_head.backend()))
+    to(question, u64::from(found.established_head.backend()))
 }
 
 #[inline(always)]
-fn diverted(question: &mut Question, view: &View, backend: u32) -> u32 {
+fn diverted(question: &mut Question, view: &View, backend: u64) -> u64 {
     if backend != view.default {
-        tables::count_exceptions(question.service, |counters| counters.diverted += 1);
+        tables::count_exceptions(question.service as u32, |counters| counters.diverted += 1);
     }
     to(question, backend)
 }
 
 #[inline(always)]
-fn to(question: &mut Question, backend: u32) -> u32 {
+fn to(question: &mut Question, backend: u64) -> u64 {
     question.backend = backend;
     0
 }

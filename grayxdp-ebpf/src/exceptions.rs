@@ -50,38 +50,60 @@ fn now() -> u32 {
 
 /// Finds the entries of a flow: of each kind the last one met.
 #[inline(always)]
-pub(crate) fn find(key: &ExceptionKey, found: &mut Found) {
-    if look_in(key.first, key.identity, found) {
-        look_in(key.second, key.identity, found);
+pub(crate) fn find(flow: FlowHash, bucket: u64, found: &mut Found) {
+    let numbers = exceptions_find(flow.0, bucket);
+    (found.half_open, found.established) = ((numbers >> 32) as u32, numbers as u32);
+    if found.half_open != NO_ENTRY
+        && let Some(entry) = entry(found.half_open)
+    {
+        // SAFETY: the two words of an entry; volatile, because other CPUs write them.
+        (found.half_open_head, found.half_open_tail) =
+            unsafe { (Head(entry.read_volatile()), entry.add(1).read_volatile()) };
     }
+    if found.established != NO_ENTRY
+        && let Some(entry) = entry(found.established)
+    {
+        // SAFETY: as above.
+        found.established_head = Head(unsafe { entry.read_volatile() });
+    }
+}
+
+/// Numbers of a flow's half-open (high half) and established entries. Exported, so that the verifier looks at it once and
+/// not on every way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn exceptions_find(flow: u64, bucket: u64) -> u64 {
+    let key = ExceptionKey::of(FlowHash(flow), bucket as u16);
+    let mut numbers = 0;
+    if look_in(key.first, key.identity, &mut numbers) {
+        look_in(key.second, key.identity, &mut numbers);
+    }
+    numbers
 }
 
 /// Looks into one set and says whether some flow of it lies in its other one.
 #[inline(always)]
-fn look_in(set: u32, identity: u64, found: &mut Found) -> bool {
+fn look_in(set: u32, identity: u64, numbers: &mut u64) -> bool {
     let set = set & tables::exception_mask();
     let Some(entries) = tables::exception_set(set) else { return false };
     let mut way = 0;
     while way < WAYS {
         let head = Head(read(entries, way, 0));
         if head.identity() == identity && head.state_bits() != EntryState::Free as u8 {
-            meet(set, way, head, read(entries, way, 1), found);
+            let number = u64::from(set * WAYS as u32 + way as u32 + 1);
+            if head.state_bits() == EntryState::HalfOpen as u8 {
+                if head.half_open_age(now()) <= HALF_OPEN_TICKS {
+                    *numbers = (*numbers & 0xffff_ffff) | (number << 32);
+                }
+            } else if head.state_bits() == EntryState::Established as u8
+                || now().wrapping_sub(Tail(read(entries, way, 1)).tick()) <= PIN_TICKS
+            {
+                *numbers = (*numbers >> 32 << 32) | number;
+            }
         }
         way += 1;
     }
     Head(read(entries, 0, 0)).overflows()
-}
-
-#[inline(always)]
-fn meet(set: u32, way: usize, head: Head, tail: u64, found: &mut Found) {
-    let number = set * WAYS as u32 + way as u32 + 1;
-    if head.state_bits() == EntryState::HalfOpen as u8 {
-        if head.half_open_age(now()) <= HALF_OPEN_TICKS {
-            (found.half_open, found.half_open_head, found.half_open_tail) = (number, head, tail);
-        }
-    } else if head.state_bits() == EntryState::Established as u8 || now().wrapping_sub(Tail(tail).tick()) <= PIN_TICKS {
-        (found.established, found.established_head) = (number, head);
-    }
 }
 
 #[inline(always)]
@@ -134,18 +156,18 @@ pub(crate) fn refresh_half_open(found: &Found) {
 
 /// Remembers a SYN's choice: over the flow's half-open entry, or in a new place. False where there is none.
 #[inline(always)]
-pub(crate) fn insert_half_open(key: &ExceptionKey, found: &Found, backend: u16, sequence: u32) -> bool {
+pub(crate) fn insert_half_open(flow: FlowHash, bucket: u64, found: &Found, backend: u16, sequence: u32) -> bool {
     if tables::explains() {
         return true;
     }
-    let head = Head::new(key.identity, backend, EntryState::HalfOpen, now());
+    let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::HalfOpen, now());
     let number = if found.half_open != NO_ENTRY
         && let Some(place) = entry(found.half_open)
         && atomic::exchange(place, found.half_open_head.0, head.with_overflow_of(found.half_open_head).0)
     {
         found.half_open
     } else {
-        insert(key, head, 0)
+        exceptions_insert(flow.0, head.0, 0) as u32
     };
     if number == NO_ENTRY {
         return false;
@@ -158,11 +180,12 @@ pub(crate) fn insert_half_open(key: &ExceptionKey, found: &Found, backend: u16, 
 
 /// Remembers where a flow went by home, unless it has an entry. False where there is no place.
 #[inline(always)]
-pub(crate) fn insert_pin(key: &ExceptionKey, backend: u16, slot: u16, tail_flags: u64) -> bool {
+pub(crate) fn insert_pin(flow: FlowHash, bucket: u64, backend: u16, slot: u16, tail_flags: u64) -> bool {
     if tables::explains() {
         return true;
     }
-    let number = insert(key, Head::new(key.identity, backend, EntryState::Pin, 0), tail_flags);
+    let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::Pin, 0);
+    let number = exceptions_insert(flow.0, head.0, tail_flags) as u32;
     if number == NO_ENTRY {
         return false;
     }
@@ -187,7 +210,7 @@ pub(crate) fn complete(found: &Found, slot: u16) {
 
 /// A client's packet of an entry: time, and what ends or restores its life.
 #[inline(always)]
-pub(crate) fn touch_forward(found: &Found, is_reset: bool, flags: u32) {
+pub(crate) fn touch_forward(found: &Found, is_reset: bool, flags: u64) {
     let fin = if flags & FIN != 0 { Tail::FIN_FORWARD } else { 0 };
     let ends = if is_reset { Tail::RESET } else { fin };
     touch(found.established, ends, flags & PAYLOAD != 0);
@@ -216,27 +239,26 @@ pub(crate) fn answered(said: &Said) -> u32 {
     if tables::explains() {
         return 0;
     }
-    let key = ExceptionKey::of(said.flow, said.bucket as u16);
     let mut found = Found::NOTHING;
-    find(&key, &mut found);
-    if said.answer == Answer::SynAck as u32
+    find(said.flow, said.bucket, &mut found);
+    if said.answer == Answer::SynAck as u64
         && found.half_open != NO_ENTRY
-        && u32::from(found.half_open_head.backend()) == said.backend
+        && u64::from(found.half_open_head.backend()) == said.backend
     {
         if let Some(entry) = entry(found.half_open) {
             // 0 stands for "none seen": such a number is remembered as the one before.
-            let number = if said.sequence == 0 { u32::MAX } else { said.sequence };
+            let number = if said.sequence == 0 { u32::MAX } else { said.sequence as u32 };
             // SAFETY: the high half of the second word; the low half belongs to the SYN, maybe on another CPU.
             unsafe { entry.cast::<u32>().add(3).write_volatile(number) };
         }
         return 0;
     }
-    if found.established == NO_ENTRY || u32::from(found.established_head.backend()) != said.backend {
+    if found.established == NO_ENTRY || u64::from(found.established_head.backend()) != said.backend {
         return 0;
     }
     let head = found.established_head;
     if head.state_bits() == EntryState::Pin as u8
-        && said.answer != Answer::Reset as u32
+        && said.answer != Answer::Reset as u64
         && let Some(entry) = entry(found.established)
     {
         atomic::exchange(entry, head.0, head.with_state(EntryState::Established).0);
@@ -265,54 +287,64 @@ pub(crate) struct Said {
     /// `Tail` bits of what ends.
     pub(crate) ends: u64,
     /// The flow's bucket.
-    pub(crate) bucket: u32,
+    pub(crate) bucket: u64,
     /// Id of the backend.
-    pub(crate) backend: u32,
+    pub(crate) backend: u64,
     /// An [`Answer`].
-    pub(crate) answer: u32,
+    pub(crate) answer: u64,
     /// Sequence number.
-    pub(crate) sequence: u32,
+    pub(crate) sequence: u64,
     /// Whether there is payload: 1.
-    pub(crate) has_payload: u32,
+    pub(crate) has_payload: u64,
 }
 
-/// Ways that can be taken in a set, as bits: free or lapsed ones, and pins of UDP flows.
-#[repr(C)]
-struct Room {
-    free: u64,
-    datagrams: u64,
+/// Ways that can be taken in a set, as bits: free or lapsed ones, and behind them pins of UDP flows.
+#[derive(Clone, Copy)]
+struct Room(u64);
+
+impl Room {
+    #[inline(always)]
+    const fn free(self) -> u64 {
+        self.0 & ((1 << WAYS) - 1)
+    }
+
+    #[inline(always)]
+    const fn datagrams(self) -> u64 {
+        self.0 >> WAYS & ((1 << WAYS) - 1)
+    }
 }
 
-/// Puts an entry into the emptier of its two sets and returns its number.
-#[inline(always)]
-fn insert(key: &ExceptionKey, head: Head, tail_flags: u64) -> u32 {
+/// Puts an entry into the emptier of its two sets and returns its number. Exported as [`exceptions_find`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn exceptions_insert(flow: u64, head: u64, tail_flags: u64) -> u64 {
+    let head = Head(head);
+    let key = ExceptionKey::of(FlowHash(flow), head.bucket());
     let mask = tables::exception_mask();
     let (first, second) = (key.first & mask, key.second & mask);
-    let (mut room, mut other) = (Room { free: 0, datagrams: 0 }, Room { free: 0, datagrams: 0 });
     let now = now();
-    if !room_in(first, now, &mut room) || !room_in(second, now, &mut other) {
-        return NO_ENTRY;
-    }
-    let set = if score(&other) > score(&room) { second } else { first };
-    let chosen = if set == first { &room } else { &other };
-    let way = way_in(chosen, tail_flags & Tail::UDP != 0);
+    let (room, other) = (Room(exceptions_room(first, now)), Room(exceptions_room(second, now)));
+    let is_second = score(other) > score(room);
+    let (set, ways) = if is_second { (second, other) } else { (first, room) };
+    let way = way_in(ways, tail_flags & Tail::UDP != 0);
     if way >= WAYS as u64 {
-        return NO_ENTRY;
+        return u64::from(NO_ENTRY);
     }
-    let Some(entries) = tables::exception_set(set) else { return NO_ENTRY };
-    let old = Head(read(entries, way as usize, 0));
     let number = set * WAYS as u32 + way as u32 + 1;
-    let Some(place) = entry(number) else { return NO_ENTRY };
-    if set != first {
+    let Some(place) = entry(number) else { return u64::from(NO_ENTRY) };
+    if is_second {
         overflow(first);
     }
-    if atomic::exchange(place, old.0, head.with_overflow_of(old).0) { number } else { NO_ENTRY }
+    // SAFETY: the first word of an entry.
+    let old = Head(unsafe { place.read_volatile() });
+    let is_taken = atomic::exchange(place, old.0, head.with_overflow_of(old).0);
+    if is_taken { u64::from(number) } else { u64::from(NO_ENTRY) }
 }
 
 /// Free ways count four times as much as those of UDP pins.
 #[inline(always)]
-fn score(room: &Room) -> u64 {
-    count(room.free) * 4 + count(room.datagrams)
+fn score(room: Room) -> u64 {
+    count(room.free()) * 4 + count(room.datagrams())
 }
 
 #[inline(always)]
@@ -322,35 +354,56 @@ fn count(ways: u64) -> u64 {
 
 /// The way to take; [`WAYS`] for none. UDP pins fill at most half of a set.
 #[inline(always)]
-fn way_in(room: &Room, is_datagram: bool) -> u64 {
-    let replaces = room.free == 0 || (is_datagram && count(room.datagrams) * 2 >= WAYS as u64);
-    let ways = if replaces { room.datagrams } else { room.free };
+fn way_in(room: Room, is_datagram: bool) -> u64 {
+    let replaces = room.free() == 0 || (is_datagram && count(room.datagrams()) * 2 >= WAYS as u64);
+    let ways = if replaces { room.datagrams() } else { room.free() };
     // The lowest set bit of each of sixteen masks, four bits each; 4 for none.
     const LOWEST: u64 = 0x0102_0103_0102_0104;
     LOWEST >> (ways << 2 & 63) & 15
 }
 
-/// What can be taken in a set. Without branches: the verifier would follow each of them in every way.
-#[inline(always)]
-fn room_in(set: u32, now: u32, room: &mut Room) -> bool {
-    let Some(entries) = tables::exception_set(set) else { return false };
+/// Numbers that the compiler must not know: it would make branches of the arithmetic in [`exceptions_room`], and the verifier would
+/// follow each of them in every way.
+#[unsafe(no_mangle)]
+static ROOM: Limits = Limits {
+    free: 1 << EntryState::Free as u64,
+    half_open: 1 << EntryState::HalfOpen as u64,
+    pin: 1 << EntryState::Pin as u64,
+    half_open_ticks: HALF_OPEN_TICKS as u64,
+    pin_ticks: PIN_TICKS as u64,
+};
+
+/// Bits by state, and the lives of what lapses.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Limits {
+    free: u64,
+    half_open: u64,
+    pin: u64,
+    half_open_ticks: u64,
+    pin_ticks: u64,
+}
+
+/// What can be taken in a set.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exceptions_room(set: u32, now: u32) -> u64 {
+    let Some(entries) = tables::exception_set(set) else { return 0 };
+    let mut room = 0;
+    let limits = tables::constant(&ROOM);
     let mut way = 0;
     while way < WAYS {
         let (head, tail) = (Head(read(entries, way, 0)), Tail(read(entries, way, 1)));
         let state = u64::from(head.state_bits());
-        let is = |of: EntryState| 1 << of as u64 >> state & 1;
-        let half_open_age = u64::from(head.half_open_age(now));
-        let half_open_lapsed = u64::from(HALF_OPEN_TICKS).wrapping_sub(half_open_age) >> 63;
-        let pin_age = u64::from(now.wrapping_sub(tail.tick()));
-        let pin_lapsed = u64::from(PIN_TICKS).wrapping_sub(pin_age) >> 63;
-        let pin = is(EntryState::Pin);
-        let free = is(EntryState::Free) | (is(EntryState::HalfOpen) & half_open_lapsed) | (pin & pin_lapsed);
-        room.free |= free << way;
-        room.datagrams |= (pin & !pin_lapsed & (tail.0 >> Tail::UDP.trailing_zeros() & 1)) << way;
+        let pin = limits.pin >> state & 1;
+        let half_open_lapsed = limits.half_open_ticks.wrapping_sub(u64::from(head.half_open_age(now))) >> 63;
+        let pin_lapsed = limits.pin_ticks.wrapping_sub(u64::from(now.wrapping_sub(tail.tick()))) >> 63;
+        let free = (limits.free >> state) | ((limits.half_open >> state) & half_open_lapsed) | (pin & pin_lapsed);
+        room |= (free & 1) << way;
+        room |= (pin & !pin_lapsed & (tail.0 >> Tail::UDP.trailing_zeros())) << (WAYS + way);
         way += 1;
     }
-    room.datagrams &= (1 << WAYS) - 1;
-    true
+    room
 }
 
 /// Notes that some flow whose first set this is lies in its second.

@@ -48,7 +48,7 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     note(|explanation| {
         (explanation.hash, explanation.bucket, explanation.slot) = (hash.0, hash.bucket(), hash.slot());
     });
-    let kind = kind_of(arrival, packet, checksum);
+    let kind = kind_of(checksum);
     let id = if service.detail == 0 {
         choose(hash, service).map(u32::from)
     } else {
@@ -72,9 +72,6 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
         return Outcome::Counted(service.service, reason);
     }
     count(arrival, id, checksum);
-    if kind == Kind::First {
-        guard::attempt(backend);
-    }
     let flow = Forward {
         hash: whole(packet, service, hash),
         epoch: service.epoch,
@@ -94,6 +91,8 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     };
     if measure::forward(packet, checksum, &flow, place) {
         guard::failure(u32::from(id));
+    } else if kind == Kind::First {
+        guard::attempt(backend);
     }
     let end = NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 };
     send(arrival, packet, checksum, service.service, backend, end)
@@ -105,7 +104,7 @@ const REFUSED: u32 = 1 << 31;
 /// First bit of the segment in what [`choose_in_detail`] returns with a backend.
 const SEGMENT_SHIFT: u32 = 16;
 /// Set in what [`choose_in_detail`] returns with the backend of a deferred SYN.
-const DEFERRED: u32 = detail::DEFERRED << DEFERRED_SHIFT;
+const DEFERRED: u32 = (detail::DEFERRED as u32) << DEFERRED_SHIFT;
 const DEFERRED_SHIFT: u32 = 24;
 
 /// The reason in what [`choose_in_detail`] returned.
@@ -132,7 +131,7 @@ fn affine(packet: &Packet, service: &ServiceRecord) -> Flow {
 
 /// What a packet is to its flow. UDP: only a service of QUIC asks for more, see [`choose_in_detail`].
 #[inline(always)]
-fn kind_of(_arrival: Arrival, _packet: &Packet, checksum: Checksum) -> Kind {
+fn kind_of(checksum: Checksum) -> Kind {
     let Checksum::Tcp(header) = checksum else { return Kind::Datagram };
     let bits: u8 = header.read(13);
     if bits & flags::RST != 0 {
@@ -163,25 +162,28 @@ fn choose_in_detail(
     if !asks_segment && let Some(id) = detail::settled(detail, kind, hash.bucket(), hash.slot()) {
         return u32::from(id);
     }
-    let mut question = Question {
+    let Some(scratch) = tables::scratch() else { return REFUSED | Reason::Fault as u32 };
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    let question = unsafe { &mut (*scratch).question };
+    *question = Question {
         flow: whole(packet, service, hash),
-        detail: service.detail,
-        kind: kind as u32,
+        detail: u64::from(service.detail),
+        kind: kind as u64,
         flags: if is_quic { detail::QUIC } else { 0 },
         sequence: 0,
         acknowledged: 0,
-        source: packet.ip.source,
-        service: u32::from(service.service.0),
-        bucket: u32::from(hash.bucket()),
-        slot: u32::from(hash.slot()),
-        port_class: u32::from(entry.port_class()),
-        dscp: u32::from(packet.ip.header.read::<u8>(1) >> 2),
+        source: u64::from(packet.ip.source),
+        service: u64::from(service.service.0),
+        bucket: u64::from(hash.bucket()),
+        slot: u64::from(hash.slot()),
+        port_class: u64::from(entry.port_class()),
+        dscp: u64::from(packet.ip.header.read::<u8>(1) >> 2),
         segment: 0,
         backend: 0,
     };
     if let Checksum::Tcp(header) = checksum {
-        question.sequence = u32::from_be(header.read(offset_of!(TcpHdr, seq)));
-        question.acknowledged = u32::from_be(header.read(offset_of!(TcpHdr, ack_seq)));
+        question.sequence = u64::from(u32::from_be(header.read(offset_of!(TcpHdr, seq))));
+        question.acknowledged = u64::from(u32::from_be(header.read(offset_of!(TcpHdr, ack_seq))));
         let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
         if packet.ip.total_len() > length {
             question.flags |= detail::PAYLOAD;
@@ -190,11 +192,11 @@ fn choose_in_detail(
             question.flags |= detail::FIN;
         }
     }
-    match detail::resolve(&mut question) {
+    match detail::resolve(kind) {
         0 => {
-            question.backend
-                | (question.segment << SEGMENT_SHIFT)
-                | (question.flags & detail::DEFERRED) << DEFERRED_SHIFT
+            question.backend as u32
+                | (question.segment as u32) << SEGMENT_SHIFT
+                | ((question.flags & detail::DEFERRED) as u32) << DEFERRED_SHIFT
         }
         reason => REFUSED | (reason - 1),
     }

@@ -27,6 +27,8 @@ use grayxdp_common::{
     signals::{ExceptionCounters, FlowSample, Mark, Signals},
 };
 
+use crate::detail::Scratch;
+
 /// User space writes single words of such a map.
 const MAPPABLE: u32 = 1 << 10;
 /// Elements are allocated as they come; the kernel asks for it in a trie.
@@ -82,6 +84,8 @@ static FLOWS: Array<FlowSample> = Array::with_max_entries(1, MAPPABLE);
 static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "CLOCK")]
 static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
+#[map(name = "SCRATCH")]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "EXPLANATION")]
 static EXPLANATION: Array<Explanation> = Array::with_max_entries(1, 0);
 
@@ -110,7 +114,7 @@ static MANUAL_CLOCK: u32 = 0;
 
 /// Reads a constant that user space sets when it loads the program; the verifier knows its value.
 #[inline(always)]
-fn constant<T: Copy>(global: &T) -> T {
+pub(crate) fn constant<T: Copy>(global: &T) -> T {
     // SAFETY: a reference is valid to read; volatile, because the compiler must not take the placeholder's value.
     unsafe { core::ptr::read_volatile(global) }
 }
@@ -270,6 +274,12 @@ fn manual_ns() -> u64 {
     CLOCK.get(0).copied().unwrap_or(0)
 }
 
+/// Where the stages of a decision meet.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
+}
+
 /// What a service has beyond its record.
 #[inline(always)]
 pub(crate) fn detail(index: u32) -> Option<&'static DetailRecord> {
@@ -303,9 +313,9 @@ pub(crate) enum StampKind {
 
 /// Stamps a bucket or a slot, unless it is stamped.
 #[inline(always)]
-pub(crate) fn stamp(table: u32, cell: u16, kind: StampKind) {
+pub(crate) fn stamp(table: u32, cell: u16, kind: u64) {
     if let Some(stamps) = STAMPS.get_ptr_mut(table) {
-        let at = (usize::from(cell) & (SLOT_TABLE_LEN - 1)) * size_of::<Stamp>() + kind as usize;
+        let at = (usize::from(cell) & (SLOT_TABLE_LEN - 1)) * size_of::<Stamp>() + (kind as usize & 3);
         // SAFETY: within the table by the mask; a byte that several CPUs set to the same value.
         unsafe { set(stamps.cast::<u8>().add(at)) };
     }
@@ -313,13 +323,18 @@ pub(crate) fn stamp(table: u32, cell: u16, kind: StampKind) {
 
 /// Stamps the source prefix that holds an address.
 #[inline(always)]
-pub(crate) fn stamp_prefix(key: PrefixKey, kind: StampKind) {
+pub(crate) fn stamp_prefix(key: PrefixKey, kind: u64) {
     if let Some(value) = PREFIXES.get(prefix_key(key)) {
         let first = offset_of!(PrefixValue, seen);
         const { assert!(offset_of!(PrefixValue, deferred) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, deferred)) };
         const { assert!(offset_of!(PrefixValue, refused) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, refused)) };
         // SAFETY: a byte of the value, as for `stamp`.
-        unsafe { set(core::ptr::from_ref(value).cast_mut().cast::<u8>().add(first + kind as usize)) };
+        unsafe {
+            set(core::ptr::from_ref(value)
+                .cast_mut()
+                .cast::<u8>()
+                .add(first + if kind > 1 { 2 } else { kind as usize & 1 }))
+        };
     }
 }
 

@@ -97,6 +97,9 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         verdicts: BTreeMap::new(),
         started: "2026-03-01T09:00:00Z".parse().expect("a time"),
         ended: None,
+        attempt: 1,
+        fuse: None,
+        lease: None,
         epoch: 1,
     })))
 }

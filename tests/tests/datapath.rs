@@ -18,7 +18,7 @@ use grayxdp::{
     },
 };
 use grayxdp_common::{
-    SLOTS,
+    ABI_VERSION, SLOTS,
     directory::{DirectorySet, EndpointKey},
     hash::{Flow, FlowHash, HashKey},
 };
@@ -65,7 +65,7 @@ fn version(id: u16, backends: &[u16]) -> WantedVersion {
     let address = |n: u16| Ipv4Addr::new(10, 99, (n >> 8) as u8, n as u8);
     let backends: Vec<_> = backends.iter().map(|&n| WantedBackend::up(BackendId(n), address(n), 8_080)).collect();
     let slots: Vec<_> = (0..SLOTS).map(|slot| backends[slot % backends.len()].id).collect();
-    WantedVersion::settled(VersionId(id), (id as u8 + 1) % 2, backends, Arc::from(slots))
+    WantedVersion::settled(VersionId(id), ((id + 1) % 2) as u8, backends, Arc::from(slots))
 }
 
 fn service(id: u16, threshold: u16, versions: Vec<WantedVersion>) -> WantedService {
@@ -239,8 +239,12 @@ fn tables_grow_when_a_reload_needs_more_and_shrink_to_what_is_configured() {
 fn a_pin_of_another_layout_is_refused_and_left_alone() {
     let pins = PinDir::new("layout");
     drop(pins.open(&two_versions(0)));
-    let folder =
-        std::fs::read_dir(pins.0.join("abi-1")).expect("pins").next().expect("a folder").expect("readable").path();
+    let folder = std::fs::read_dir(pins.0.join(format!("abi-{ABI_VERSION}")))
+        .expect("pins")
+        .next()
+        .expect("a folder")
+        .expect("readable")
+        .path();
     let (control, reasons) = (folder.join("CONTROL"), folder.join("REASONS"));
     std::fs::remove_file(&control).expect("removable");
     std::fs::rename(&reasons, &control).expect("bpffs renames");

@@ -16,8 +16,11 @@ pub const NAT_PACKETS: &str = "NAT_PACKETS";
 
 /// Name of the array of one interface index: where the plain redirect sends packets.
 pub const EGRESS: &str = "EGRESS";
-/// Name of the per-CPU array of one count: TCP packets that reached the sink.
+/// Name of the per-CPU array of one count: TCP packets that reached the sink, or that the filter dropped.
 pub const SUNK: &str = "SUNK";
+
+/// Where a flood comes from, address and mask in host order: 100.64.0.0/10. The filter drops it.
+pub const FLOOD: (u32, u32) = (0x6440_0000, 0xffc0_0000);
 
 /// Room for [`Target`]s; a power of two.
 pub const TARGETS_LEN: u32 = 64;

@@ -72,6 +72,12 @@ fn sink(ctx: XdpContext) -> u32 {
     ends::sink(&ctx)
 }
 
+/// Counts and drops what a flood sends; passes all else.
+#[xdp]
+fn filter(ctx: XdpContext) -> u32 {
+    ends::filter(&ctx)
+}
+
 /// Prepares the packet and calls the program in slot `SLOT`; `XDP_ABORTED` where there is none.
 #[inline(always)]
 fn prepare_and_call<const SLOT: u32>(ctx: &XdpContext) -> u32 {

@@ -171,7 +171,7 @@ fn segments(whose: &str, old: &Service, new: &Service, lines: &mut Vec<String>) 
 fn backends(whose: &str, old: (&Service, &Version), new: (&Service, &Version), lines: &mut Vec<String>) {
     let ends = |(service, version): (&Service, &Version)| -> BTreeMap<_, _> {
         let end = |backend: &Backend| {
-            let said = service.said_backend(backend);
+            let said = service.backend_address(backend).to_string();
             ((backend.address, service.port_of(backend)), (said, backend.weight))
         };
         version.backends.iter().map(end).collect()

@@ -34,7 +34,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
             for (index, backend) in version.backends.iter().enumerate() {
                 let owner = || Owner { place: list.index(index), service, version: Some(version) };
                 own_port(service, backend, &owner().place, problems);
-                let (end, place) = (service.said_backend(backend), owner().place);
+                let (end, place) = (service.backend_address(backend).to_string(), owner().place);
                 usable(backend.address, backend.port, &place, &format!("backend {end}"), "address", problems);
                 if let Some((_, first)) = ends(service, backend).find_map(|end| virtual_ends.get(&end)?.first()) {
                     problems.push(circle(&end, &place, first));

@@ -1,14 +1,15 @@
 //! Carrying out what the engine asks for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     analysis::History,
     daemon::{
         held::{self, Dealer},
+        layout::Layout,
         owner::{Engine, Owner},
     },
-    model::{Name, Weight, event::Event, time},
+    model::{Name, Weight, event::Event, kernel::Latch, time},
     rollout::{self, Command, Input, Notice, Record, State},
     store::{JournaledRollout, ServiceRecord, StoreError},
 };
@@ -48,8 +49,12 @@ impl Owner {
             match command {
                 Command::Refuse(line) => outcome.refused = Some(line),
                 Command::Event(notice) => outcome.changes.push(notice.message),
-                Command::Publish { weight } => outcome.changes.push(format!("{} {weight} %", state.candidate())),
-                Command::Journal(Record::Intent | Record::Promotion | Record::State) => {}
+                Command::Publish { weight, step: _ } => {
+                    outcome.changes.push(format!("{} {weight} %", state.candidate()));
+                }
+                Command::RenewLease { duration: _ }
+                | Command::ClearLatch(Latch::Tripped | Latch::LeaseExpired)
+                | Command::Journal(Record::Intent | Record::Promotion | Record::State) => {}
             }
         }
         outcome
@@ -58,7 +63,19 @@ impl Owner {
     fn carry_out(&mut self, state: &State, command: Command, outcome: &mut Outcome) -> Option<Input<'static>> {
         match command {
             Command::Journal(record) => Some(self.journal_rollout(state, record)),
-            Command::Publish { weight } => Some(self.publish_rollout(state, weight)),
+            Command::Publish { weight, step } => Some(self.publish_rollout(state, weight, step)),
+            Command::RenewLease { duration } => {
+                if let Some(id) = self.layout.ids.service(state.service()) {
+                    self.kernel.renew_lease(id, self.clock.kernel() + duration);
+                }
+                None
+            }
+            Command::ClearLatch(latch) => {
+                if let Some(id) = self.layout.ids.service(state.service()) {
+                    self.kernel.clear_latch(id, latch);
+                }
+                None
+            }
             Command::Event(notice) => {
                 outcome.changes.push(notice.message.clone());
                 self.rollout_event(state, notice);
@@ -71,15 +88,57 @@ impl Owner {
         }
     }
 
-    fn publish_rollout(&mut self, state: &State, weight: Weight) -> Input<'static> {
-        let Some(record) = self.rollout_record(state, weight) else {
-            let message = format!("service {} is configured no more", state.service());
-            return Input::PublishFailed { weight, message };
+    fn publish_rollout(&mut self, state: &State, weight: Weight, step: Option<usize>) -> Input<'static> {
+        let name = state.service();
+        let Some((record, service)) = self.rollout_record(state, weight).zip(self.layout.service(name)) else {
+            return Input::PublishFailed { weight, message: format!("service {name} is configured no more") };
         };
-        let epoch = record.epoch;
-        match self.publish(state.service(), record) {
+        let (epoch, needs) = (record.epoch, state.needs(service, step, self.clock.now().wall));
+        let before = self.layout.needs.insert(name.clone(), needs);
+        match self.publish(name, record) {
             Ok(()) => Input::Published { weight, epoch },
-            Err(error) => Input::PublishFailed { weight, message: error.to_string() },
+            Err(error) => {
+                self.layout.needs.insert(name.clone(), before.unwrap_or_default());
+                Input::PublishFailed { weight, message: error.to_string() }
+            }
+        }
+    }
+
+    /// Gives the data path what the rollouts need of it now beyond the weights: a guard goes when its rollout ends, flows
+    /// in progress are ended at a deadline. What the kernel does not take is tried again at the next tick.
+    pub(super) fn follow_needs(&mut self) {
+        let wall = self.clock.now().wall;
+        let needs = |(name, engine): (&Name, &Engine)| {
+            let (service, state) = (self.layout.service(name)?, &engine.state);
+            // A change that is under way brings its own.
+            let needs = state.flight.is_none().then(|| state.needs(service, state.exposed, wall))?;
+            (self.layout.needs.get(name).cloned().unwrap_or_default() != needs).then(|| (name.clone(), needs))
+        };
+        let changed: BTreeMap<_, _> = self.engines.iter().filter_map(needs).collect();
+        if changed.is_empty() {
+            return;
+        }
+        let mut next = self.layout.clone();
+        next.needs.extend(changed);
+        self.exchange_layout(next, "what rollouts need beyond their weights");
+    }
+
+    /// Publishes a layout with the same weights as now, and holds it from then on. False where the kernel does not take it,
+    /// which is logged once.
+    pub(super) fn exchange_layout(&mut self, next: Layout, what: &str) -> bool {
+        match next.publish(self.kernel.as_mut()) {
+            Ok(()) => {
+                self.layout = next;
+                self.problems.publish = None;
+                true
+            }
+            Err(error) => {
+                if self.problems.publish.is_none() {
+                    tracing::error!("{what}: not published, tried again every second: {error}");
+                }
+                self.problems.publish = Some(format!("{what}: {error}"));
+                false
+            }
         }
     }
 

@@ -19,10 +19,20 @@ const QUESTIONS: usize = 4;
 
 /// What the owner is sent.
 pub(super) enum Message {
-    Request { request: Box<Request>, actor: String, reply: oneshot::Sender<Result<Response, ApiError>> },
-    Metrics { reply: oneshot::Sender<Result<MetricsView, ApiError>> },
-    Ready { reply: oneshot::Sender<()> },
+    Request {
+        request: Box<Request>,
+        actor: String,
+        reply: oneshot::Sender<Result<Response, ApiError>>,
+    },
+    Metrics {
+        reply: oneshot::Sender<Result<MetricsView, ApiError>>,
+    },
+    Ready {
+        reply: oneshot::Sender<()>,
+    },
     Tick,
+    /// The data path has an event to tell.
+    Event,
     Stop,
 }
 
@@ -91,6 +101,18 @@ impl Handle {
         let _ = self.sender.try_send(Message::Tick);
     }
 
+    /// Tells the owner of an event of the data path, from any thread. It does not keep the owner alive. An event that finds
+    /// the queue full is left out: the next tick reads the same.
+    pub(super) fn waker(&self) -> Box<dyn Fn() + Send> {
+        let sender = self.sender.downgrade();
+        Box::new(move || {
+            if let Some(sender) = sender.upgrade() {
+                // Full or closed: the first is made up for by the tick.
+                let _ = sender.try_send(Message::Event);
+            }
+        })
+    }
+
     pub(super) async fn stop(&self) {
         // Closed means that it has stopped.
         let _ = self.sender.send(Message::Stop).await;
@@ -112,6 +134,7 @@ pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
                 let _ = reply.send(());
             }
             Message::Tick => owner.tick(),
+            Message::Event => owner.look_at_guards(),
             Message::Stop => return,
         }
         if owner.detached {

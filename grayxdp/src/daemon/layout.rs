@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    balance::{AppliedSplit, IdTable, IdsExhausted, Pools},
+    balance::{AppliedSplit, IdTable, IdsExhausted, Pools, ids::BackendKey},
     daemon::held,
     model::{
         Name,
         config::{Config, Service},
-        kernel::{Kernel, KernelError, Published, VersionId, Wanted, WantedBuckets},
+        kernel::{BackendState, Kernel, KernelError, Published, VersionId, Wanted, WantedBuckets},
     },
+    rollout::RolloutNeeds,
     store::ServiceRecord,
 };
 
@@ -20,6 +21,10 @@ pub(super) struct Layout {
     pub(super) ids: Arc<IdTable>,
     pub(super) pools: Arc<Pools>,
     pub(super) services: BTreeMap<Name, ServiceRecord>,
+    /// What rollouts need beyond the weights, by service.
+    pub(super) needs: BTreeMap<Name, RolloutNeeds>,
+    /// Backends that do not take new flows, and why: the others are up.
+    pub(super) backends: BTreeMap<BackendKey, BackendState>,
 }
 
 impl Layout {
@@ -36,7 +41,8 @@ impl Layout {
             ids.assign(&config)?;
         }
         let pools = Pools::build(&config, &ids, pools);
-        Ok(Self { config: Arc::new(config), ids: Arc::new(ids), pools: Arc::new(pools), services })
+        let (config, ids, pools) = (Arc::new(config), Arc::new(ids), Arc::new(pools));
+        Ok(Self { config, ids, pools, services, needs: BTreeMap::new(), backends: BTreeMap::new() })
     }
 
     /// The configuration of a service.

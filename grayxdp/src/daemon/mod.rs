@@ -5,6 +5,7 @@
 mod clock;
 mod engine;
 mod explain;
+mod guards;
 mod handle;
 mod held;
 mod layout;
@@ -85,11 +86,13 @@ where
     Open: FnOnce(&Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> + Send + 'static,
 {
     let (handle, messages) = handle::channel();
+    let waker = handle.waker();
     let (started, start) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let work = move || match owner::Owner::start(&config_path, clock, pins_left, open) {
-        Ok(owner) => {
+        Ok(mut owner) => {
             if started.send(Ok(())).is_ok() {
+                owner.wake_by_events(waker);
                 handle::serve(owner, messages);
                 // Nobody waits where the process is ending.
                 let _ = end.send(());

@@ -35,6 +35,7 @@ pub(super) struct Problems {
     pub(super) counters: Option<String>,
     pub(super) signals: Option<String>,
     pub(super) interfaces: Option<String>,
+    pub(super) publish: Option<String>,
 }
 
 /// Holds everything.
@@ -95,9 +96,11 @@ impl Owner {
         if running {
             self.look_for_foreign_weights();
         }
+        self.look_at_guards();
         for service in self.engines.keys().cloned().collect::<Vec<_>>() {
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
+        self.follow_needs();
         if self.pruned.is_none_or(|last| now.monotonic.saturating_sub(last) >= PRUNE_EVERY) {
             self.pruned = Some(now.monotonic);
             let kept = now.wall.saturating_sub(self.layout.config.history_retention);

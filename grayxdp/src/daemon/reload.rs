@@ -143,6 +143,7 @@ impl Owner {
         let unchanged = |what: String| ApiError::failed(format!("nothing was changed: {what}"));
         let (ids, pools) = (self.layout.ids.as_ref().clone(), &self.layout.pools);
         let next = Layout::build(config, ids, pools, services).map_err(|error| unchanged(error.to_string()))?;
+        let next = Layout { needs: self.layout.needs.clone(), backends: self.layout.backends.clone(), ..next };
         let differs = |(name, record): &(&Name, &ServiceRecord)| self.layout.services.get(*name) != Some(*record);
         let changed: Vec<_> = next.services.iter().filter(differs).collect();
         let intended = self.journal.transaction(|journal| -> Result<(), StoreError> {

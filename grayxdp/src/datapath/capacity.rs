@@ -1,9 +1,11 @@
 //! How large the maps are made: what the configuration needs, and room to grow by a reload.
 
+use std::sync::Arc;
+
 use grayxdp_common::maps;
 
 use super::directory;
-use crate::model::kernel::Wanted;
+use crate::model::kernel::{Wanted, WantedBuckets, WantedService, WantedVersion};
 
 /// What the maps must have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,14 +14,22 @@ pub struct Capacity {
     pub services: u32,
     /// Versions of all services together.
     pub versions: u32,
+    /// Slot tables: one a version, and another where home differs.
+    pub slot_tables: u32,
     /// Highest backend id.
     pub backends: u32,
-    /// Bucket tables, slot-state tables and stamps of what is unsettled at a time, of each.
-    pub cells: u32,
-    /// Source prefixes of all segments, twice: a changed set is built beside the live one.
-    pub prefixes: u32,
-    /// Classes of segments.
+    /// Endpoints of services and backends, and virtual addresses.
+    pub endpoints: u32,
+    /// Bucket tables of services that are not settled or have segments, those being built included.
+    pub bucket_tables: u32,
+    /// Slot states of versions that are not settled, those being built included.
+    pub slot_states: u32,
+    /// Stamps: one a bucket table, and one for the slots of a version that is not settled.
+    pub stamps: u32,
+    /// Classes of segments, those being built included.
     pub classes: u32,
+    /// Guards of running rollouts.
+    pub guards: u32,
     /// Places for signals: versions × segments.
     pub signals: u32,
     /// Possible CPUs.
@@ -32,6 +42,16 @@ pub struct Capacity {
     pub flows_log2: u32,
 }
 
+/// Log₂ of the sets of an exception table that a million live exceptions fill by half: 32 MiB.
+const EXCEPTION_SETS_LOG2: u32 = 19;
+/// Log₂ of the places for marks: 1 MiB.
+const MARKS_LOG2: u32 = 16;
+/// Log₂ of the places for sampled flows: 1 MiB.
+const FLOWS_LOG2: u32 = 14;
+/// Source prefixes of all segments, with those of changed sets beside them; room for them costs nothing.
+const PREFIXES: u32 = 1 << 20;
+/// Places of signals that a mark or a sample can name.
+const SIGNAL_PLACES: u32 = 1 << 16;
 /// Directories that can be built before one must wait for a grace period: a small one costs little.
 const SMALL_REGIONS: u32 = 8;
 /// The same for large ones.
@@ -52,25 +72,40 @@ const LOG_BYTES: u32 = 1 << 17;
 pub(super) const ROUTE_LEAVES: u32 = 4_096;
 
 impl Capacity {
-    /// What a set of services needs.
+    /// What a set of services needs. The tables that hold flows get their usual sizes.
     #[must_use]
     pub fn of(wanted: &Wanted) -> Self {
-        let versions = wanted.services.iter().flat_map(|service| &service.versions);
+        let services = &wanted.services;
+        let versions = services.iter().flat_map(|service| &service.versions);
         let backend =
             versions.clone().flat_map(|version| &version.backends).map(|backend| u32::from(backend.id.0)).max();
+        let needs: Vec<_> = services.iter().map(Need::of).collect();
+        let sum = |of: fn(&Need) -> u32| needs.iter().map(of).sum::<u32>();
+        let beside = |of: fn(&Need) -> u32| sum(of) + needs.iter().map(of).max().unwrap_or(0);
         Self {
-            services: wanted.services.iter().map(|service| u32::from(service.id.0)).max().unwrap_or(0),
+            services: services.iter().map(|service| u32::from(service.id.0)).max().unwrap_or(0),
             versions: versions.count() as u32,
+            slot_tables: sum(|need| need.slot_tables),
             backends: backend.unwrap_or(0),
-            cells: 0,
-            prefixes: 0,
-            classes: 0,
-            signals: wanted.services.iter().map(|service| service.versions.len() as u32).sum(),
+            endpoints: sum(|need| need.endpoints),
+            bucket_tables: beside(|need| need.bucket_tables),
+            slot_states: beside(|need| need.slot_states),
+            stamps: sum(|need| need.bucket_tables + need.slot_states),
+            classes: beside(|need| need.classes),
+            guards: sum(|need| need.guards),
+            signals: sum(|need| need.signals),
             cpus: aya::util::nr_cpus().unwrap_or(1) as u32,
-            exception_sets_log2: 0,
-            marks_log2: 0,
-            flows_log2: 0,
+            exception_sets_log2: EXCEPTION_SETS_LOG2,
+            marks_log2: MARKS_LOG2,
+            flows_log2: FLOWS_LOG2,
         }
+    }
+
+    /// The same with an exception table that so many live exceptions fill by half.
+    #[must_use]
+    pub fn with_exceptions(self, live: u32) -> Self {
+        let sets = (live / 2).clamp(1 << 4, 1 << 24).next_power_of_two();
+        Self { exception_sets_log2: sets.ilog2(), ..self }
     }
 
     /// The same with room to grow by a half, and never tiny.
@@ -80,21 +115,35 @@ impl Capacity {
         Self {
             services: room(self.services, 30),
             versions: room(self.versions, 24),
+            slot_tables: self.slot_tables.max(room(self.versions, 24)),
             backends: room(self.backends, 120),
-            cells: room(self.cells, 16),
-            prefixes: room(self.prefixes * 2, 1_024),
+            endpoints: room(self.endpoints, 180),
+            bucket_tables: room(self.bucket_tables, 24),
+            slot_states: room(self.slot_states, 24),
+            stamps: room(self.stamps, 32),
             classes: room(self.classes, 16),
-            signals: room(self.signals, 32),
-            cpus: self.cpus,
-            exception_sets_log2: self.exception_sets_log2.max(14),
-            marks_log2: self.marks_log2.max(16),
-            flows_log2: self.flows_log2.max(14),
+            guards: room(self.guards, 16),
+            signals: (self.signals + self.signals / 4).clamp(32, SIGNAL_PLACES),
+            ..self
+        }
+    }
+
+    /// The same with twice as much of what must lie in one piece, and may not although there is room.
+    pub(super) fn with_longer_runs(self) -> Self {
+        Self {
+            bucket_tables: self.bucket_tables * 2,
+            stamps: self.stamps * 2,
+            classes: self.classes * 2,
+            guards: self.guards * 2,
+            signals: (self.signals * 2).min(SIGNAL_PLACES),
+            slot_states: self.slot_states * 2,
+            ..self
         }
     }
 
     /// Log₂ of the sets of one directory: endpoints and addresses of services, endpoints of backends.
     pub(super) fn region_log2(self) -> u8 {
-        directory::sets_log2((self.services * 2 + self.backends) as usize)
+        directory::sets_log2((self.services * 2 + self.backends).max(self.endpoints) as usize)
     }
 
     fn regions(self) -> u32 {
@@ -103,12 +152,12 @@ impl Capacity {
 
     /// Entries of each map.
     pub(super) fn entries(self) -> [(&'static str, u32); 26] {
-        let spare_tables = (self.versions / 5).max(8);
+        let spare_tables = (self.slot_tables / 5).max(8);
         [
             (maps::CONTROL, 1),
             (maps::DIRECTORY, self.regions() << self.region_log2()),
             (maps::SERVICES, self.services * 2 + 32),
-            (maps::SLOTS, self.versions + spare_tables),
+            (maps::SLOTS, self.slot_tables + spare_tables),
             (maps::BACKENDS, self.backends + 1),
             (maps::COUNTERS, self.backends + 1),
             (maps::REASONS, self.services + 1),
@@ -118,20 +167,53 @@ impl Capacity {
             (maps::LOG, LOG_BYTES),
             (maps::ROUTE_HEADS, 1),
             (maps::ROUTE_LEAVES, ROUTE_LEAVES),
-            (maps::BUCKETS, self.cells + 1),
-            (maps::SLOT_STATES, self.cells + 1),
-            (maps::STAMPS, self.cells + 1),
+            (maps::BUCKETS, self.bucket_tables + 1),
+            (maps::SLOT_STATES, self.slot_states + 1),
+            (maps::STAMPS, self.stamps + 1),
             (maps::DETAILS, self.services * 2 + 32),
-            (maps::PREFIXES, self.prefixes),
-            (maps::CLASSES, self.classes),
-            (maps::GUARDS, self.services + 1),
+            (maps::PREFIXES, PREFIXES),
+            (maps::CLASSES, self.classes.max(1)),
+            (maps::GUARDS, self.guards + 1),
             (maps::EVENTS, EVENT_BYTES),
             (maps::EXCEPTIONS, 1 << self.exception_sets_log2),
             (maps::EXCEPTION_COUNTERS, self.services + 1),
             (maps::MARKS, 1 << self.marks_log2),
             (maps::FLOWS, 1 << self.flows_log2),
-            (maps::SIGNALS, self.signals * 2 * self.cpus),
+            (maps::SIGNALS, self.signals.max(1) * 2 * self.cpus),
         ]
+    }
+}
+
+/// What one service needs.
+struct Need {
+    slot_tables: u32,
+    endpoints: u32,
+    bucket_tables: u32,
+    slot_states: u32,
+    classes: u32,
+    guards: u32,
+    signals: u32,
+}
+
+impl Need {
+    fn of(service: &WantedService) -> Self {
+        let segments = match &service.buckets {
+            WantedBuckets::Split(_) => 0,
+            WantedBuckets::Cells(cells) => cells.len() as u32,
+        };
+        let has_home = |version: &&WantedVersion| !Arc::ptr_eq(&version.slots.current, &version.slots.home);
+        let places = service.versions.iter().map(|version| u32::from(version.place) + 1).max().unwrap_or(0);
+        let ports = service.ports.len() as u32;
+        let backends = service.versions.iter().flat_map(|version| &version.backends);
+        Self {
+            slot_tables: (service.versions.len() + service.versions.iter().filter(has_home).count()) as u32,
+            endpoints: 1 + ports + backends.map(|backend| if backend.port == 0 { ports } else { 1 }).sum::<u32>(),
+            bucket_tables: segments,
+            slot_states: service.versions.iter().filter(|version| version.slots.states.is_some()).count() as u32,
+            classes: service.segments.as_ref().map_or(0, |segments| segments.classes.len() as u32),
+            guards: u32::from(service.guard.is_some()),
+            signals: places * segments.max(1),
+        }
     }
 }
 
@@ -144,6 +226,7 @@ mod tests {
         let capacity = Capacity {
             services: 1_000,
             versions: 2_000,
+            slot_tables: 2_000,
             backends: 10_000,
             ..Capacity::of(&Wanted::default()).with_room()
         };

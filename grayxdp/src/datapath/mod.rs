@@ -6,6 +6,7 @@ mod counters;
 mod directory;
 mod explain;
 mod grace;
+mod lasting;
 mod links;
 mod mapped;
 mod next_hops;
@@ -14,7 +15,7 @@ mod pins;
 mod tables;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem::offset_of,
     net::SocketAddrV4,
     os::fd::AsFd as _,
@@ -25,25 +26,21 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData},
+    maps::{Map, MapData, MapError},
 };
 use aya_log::EbpfLogger;
-use grayxdp_common::{
-    hash::HashKey,
-    maps,
-    records::{Control, SlotTable},
-};
+use grayxdp_common::{hash::HashKey, maps, records::Control};
 
 pub use self::capacity::Capacity;
 use self::{
     counters::CounterMaps,
     explain::Explainer,
     links::Links,
-    mapped::Mapped,
+    mapped::{Mappable, Mapped},
     next_hops::NextHops,
     object::{Fit, Purpose},
     pins::Pins,
-    tables::{Memory, Tables},
+    tables::{Memory, Tables, TablesError},
 };
 use crate::model::{
     api::InterfaceStatus,
@@ -102,6 +99,8 @@ struct Loaded {
     /// What the program has to say; rare.
     log: Mutex<EbpfLogger<&'static dyn log::Log>>,
     next_hops: NextHops,
+    /// Maps whose content was copied from smaller ones.
+    copied: Vec<&'static str>,
 }
 
 impl Datapath {
@@ -117,7 +116,7 @@ impl Datapath {
         let (loaded, unused) = match adoptable(&pins, settings.capacity)? {
             Some(folder) => (Loaded::open(folder, &settings)?, None),
             None => {
-                let loaded = Loaded::new(&pins, &settings)?;
+                let loaded = Loaded::new(&pins, &settings, None)?;
                 let folder = loaded.folder.clone();
                 (loaded, Some(folder))
             }
@@ -176,10 +175,11 @@ impl Datapath {
         Ok(())
     }
 
-    /// Makes larger maps, publishes into them and moves the links there: counters begin anew.
-    fn grow(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
+    /// Makes larger maps, publishes into them and moves the links there. What belongs to flows stays as it is.
+    fn grow(&mut self, wanted: &Wanted, need: Capacity) -> Result<(), KernelError> {
         let before = self.settings.capacity;
-        self.settings.capacity = Capacity::of(wanted).with_room();
+        let Capacity { exception_sets_log2, marks_log2, flows_log2, .. } = before;
+        self.settings.capacity = Capacity { exception_sets_log2, marks_log2, flows_log2, ..need };
         let grown = self.move_to_new_maps(wanted);
         if grown.is_err() {
             self.settings.capacity = before;
@@ -188,8 +188,15 @@ impl Datapath {
     }
 
     fn move_to_new_maps(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
-        let mut larger = Loaded::new(&self.pins, &self.settings)?;
-        larger.publish(wanted)?;
+        if !self.loaded.folder.exists() {
+            self.loaded.pin_again()?;
+        }
+        let mut larger = Loaded::new(&self.pins, &self.settings, Some(&self.loaded))?;
+        let known = self.loaded.tables().backend_ids().collect();
+        if let Err(error) = larger.publish(wanted, &known) {
+            pins::remove_maps(&larger.folder)?;
+            return Err(KernelError(error.to_string()));
+        }
         let old = std::mem::replace(&mut self.loaded, larger);
         tracing::info!(from = %old.folder.display(), to = %self.loaded.folder.display(), "making the kernel's tables larger");
         if self.pins.links()?.is_empty() {
@@ -204,8 +211,9 @@ impl Datapath {
             // The links that moved go back to the old tables, and the larger ones are dropped with their folder.
             self.loaded = old;
             self.attach()?;
+            return moved;
         }
-        moved
+        self.loaded.take_late(&old)
     }
 
     /// Removes maps that no link's program works on any more.
@@ -220,24 +228,39 @@ impl Datapath {
 }
 
 impl Loaded {
-    /// New maps in a folder of their own.
-    fn new(pins: &Pins, settings: &Settings) -> Result<Self, KernelError> {
+    /// New maps in a folder of their own, but for what stays of those `before` that they replace.
+    fn new(pins: &Pins, settings: &Settings, before: Option<&Self>) -> Result<Self, KernelError> {
         let folder = pins.new_map_folder()?;
-        let opened = Self::open_in(folder.clone(), settings, Some(settings.capacity.region_log2()));
-        if opened.is_err()
+        let made = Self::make(folder.clone(), settings, before);
+        if made.is_err()
             && let Err(error) = pins::remove_maps(&folder)
         {
             tracing::warn!(%error, "a folder of unfinished maps stays behind");
         }
-        opened
+        made
+    }
+
+    fn make(folder: PathBuf, settings: &Settings, before: Option<&Self>) -> Result<Self, KernelError> {
+        let region_log2 = Some(settings.capacity.region_log2());
+        let Some(before) = before else { return Self::open_in(folder, settings, region_log2, BTreeMap::new()) };
+        let copied = lasting::keep(&before.folder, &folder, settings.capacity)?;
+        let inherited = before.tables().live().clone();
+        let made = Self { copied, ..Self::open_in(folder, settings, region_log2, inherited)? };
+        lasting::copy(&before.folder, &made.folder, &made.copied)?;
+        Ok(made)
     }
 
     /// Maps that are there.
     fn open(folder: PathBuf, settings: &Settings) -> Result<Self, KernelError> {
-        Self::open_in(folder, settings, None)
+        Self::open_in(folder, settings, None, BTreeMap::new())
     }
 
-    fn open_in(folder: PathBuf, settings: &Settings, new_region_log2: Option<u8>) -> Result<Self, KernelError> {
+    fn open_in(
+        folder: PathBuf,
+        settings: &Settings,
+        new_region_log2: Option<u8>,
+        inherited: BTreeMap<ServiceId, tables::Live>,
+    ) -> Result<Self, KernelError> {
         let mut live = object::load(&folder, settings, Purpose::Live)?;
         let explainer = Explainer::load(&folder, settings)?;
         let memory = memory(&folder)?;
@@ -252,14 +275,27 @@ impl Loaded {
                 "the kernel's tables were made under another hash key: restore the key file, or run `grayxdp detach` first".into(),
             ));
         }
-        let tables = Tables::adopt(memory, control.region_log2 as u8)
-            .map_err(|error| KernelError(format!("a thread cannot be started: {error}")))?;
+        let tables = Tables::adopt(memory, control.region_log2 as u8, inherited).map_err(kernel_error)?;
         let tables = Arc::new(Mutex::new(tables));
         let counters = CounterMaps::open(&folder)?;
         let next_hops = NextHops::start(Arc::clone(&tables), &folder)?;
         let log = EbpfLogger::init(&mut live)
             .map_err(|error| KernelError(format!("the program's messages cannot be read: {error}")))?;
-        Ok(Self { folder, live, explainer, tables, counters, log: Mutex::new(log), next_hops })
+        let log = Mutex::new(log);
+        Ok(Self { folder, live, explainer, tables, counters, log, next_hops, copied: Vec::new() })
+    }
+
+    /// Takes over what came to smaller maps while these took their place, once no packet meets those any more.
+    fn take_late(&self, smaller: &Self) -> Result<(), KernelError> {
+        let (tables, mut smaller) = (self.tables(), smaller.tables());
+        smaller.wait_for_readers();
+        if self.copied.contains(&maps::STAMPS) {
+            tables.add_stamps_of(&smaller).map_err(kernel_error)?;
+        }
+        if self.copied.contains(&maps::GUARDS) {
+            tables.add_latches_of(&smaller).map_err(kernel_error)?;
+        }
+        Ok(())
     }
 
     /// Pins the maps where somebody removed their pins: they live on as long as the daemon has them open.
@@ -274,21 +310,15 @@ impl Loaded {
         Ok(())
     }
 
-    fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
-        let fresh: Vec<BackendId> = {
-            let mut tables = self.tables();
-            let before: std::collections::BTreeSet<_> = tables.backend_ids().collect();
-            let ids =
-                wanted.services.iter().flat_map(|service| &service.versions).flat_map(|version| &version.backends);
-            let fresh: Vec<_> = ids.map(|backend| backend.id).filter(|id| !before.contains(id)).collect();
-            drop(tables);
-            for id in &fresh {
-                self.counters.clear(*id)?;
-            }
-            tables = self.tables();
-            tables.publish(wanted).map_err(|error| KernelError(error.to_string()))?;
-            fresh
-        };
+    /// Publishes; counters of backends that are not `known` begin at zero.
+    fn publish(&mut self, wanted: &Wanted, known: &BTreeSet<BackendId>) -> Result<(), TablesError> {
+        let backends = wanted.services.iter().flat_map(|service| &service.versions).flat_map(|v| &v.backends);
+        let before: BTreeSet<_> = self.tables().backend_ids().collect();
+        let fresh: Vec<_> = backends.map(|backend| backend.id).filter(|id| !before.contains(id)).collect();
+        for id in fresh.iter().filter(|id| !known.contains(id)) {
+            self.counters.clear(*id).map_err(|error| TablesError::Counters(error.0))?;
+        }
+        self.tables().publish(wanted)?;
         self.next_hops.set_direct_access(wanted.direct_access.clone());
         if !fresh.is_empty() {
             self.next_hops.refresh(NEXT_HOPS_LIMIT);
@@ -303,11 +333,20 @@ impl Loaded {
 
 impl Kernel for Datapath {
     fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
-        if self.loaded.tables().has_room_for(wanted) { self.loaded.publish(wanted) } else { self.grow(wanted) }
+        let need = || Capacity::of(wanted).with_room();
+        if !self.loaded.tables().has_room_for(wanted) {
+            tables::check(wanted).map_err(kernel_error)?;
+            return self.grow(wanted, need());
+        }
+        match self.loaded.publish(wanted, &BTreeSet::new()) {
+            // There is room, but not in one piece.
+            Err(TablesError::Full(_)) => self.grow(wanted, need().with_longer_runs()),
+            other => other.map_err(kernel_error),
+        }
     }
 
     fn published(&self) -> Result<Vec<Published>, KernelError> {
-        Ok(self.loaded.tables().published())
+        self.loaded.tables().published().map_err(kernel_error)
     }
 
     fn counters(&self) -> Result<Counters, KernelError> {
@@ -326,12 +365,14 @@ impl Kernel for Datapath {
         self.loaded.explainer.explain(source, destination, protocol, question)
     }
 
-    fn observe(&mut self, _now: Duration) -> Result<Observed, KernelError> {
-        Ok(Observed::default())
+    fn observe(&mut self, now: Duration) -> Result<Observed, KernelError> {
+        let mut tables = self.loaded.tables();
+        tables.pass_time(now);
+        Ok(Observed { stamps: tables.take_stamps().map_err(kernel_error)?, ..Observed::default() })
     }
 
     fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError> {
-        Ok(Vec::new())
+        self.loaded.tables().held_slots().map_err(kernel_error)
     }
 
     fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
@@ -339,12 +380,16 @@ impl Kernel for Datapath {
     }
 
     fn guards(&self) -> Vec<GuardStatus> {
-        Vec::new()
+        self.loaded.tables().guards()
     }
 
-    fn renew_lease(&mut self, _service: ServiceId, _until: Duration) {}
+    fn renew_lease(&mut self, service: ServiceId, until: Duration) {
+        self.loaded.tables().renew_lease(service, until);
+    }
 
-    fn clear_latch(&mut self, _service: ServiceId, _latch: Latch) {}
+    fn clear_latch(&mut self, service: ServiceId, latch: Latch) {
+        self.loaded.tables().clear_latch(service, latch);
+    }
 
     fn on_event(&mut self, _wake: Box<dyn Fn() + Send>) -> Result<(), KernelError> {
         Ok(())
@@ -400,30 +445,60 @@ fn adoptable(pins: &Pins, need: Capacity) -> Result<Option<PathBuf>, KernelError
     }
     let Some(folder) = folders.pop() else { return Ok(None) };
     match object::check_pins(&folder, need)? {
-        Fit::Fits => Ok(Some(folder)),
-        Fit::TooSmall | Fit::Incomplete => Ok(None),
+        Fit::Usable => Ok(Some(folder)),
+        Fit::Incomplete => Ok(None),
     }
 }
 
+fn kernel_error(error: TablesError) -> KernelError {
+    KernelError(error.to_string())
+}
+
 fn memory(folder: &Path) -> Result<Memory, KernelError> {
+    let (guards, stamps, signals) =
+        (mappable(folder, maps::GUARDS)?, mappable(folder, maps::STAMPS)?, mappable(folder, maps::SIGNALS)?);
+    let unreadable = |error: MapError| KernelError(format!("a map is not of its kind: {error}"));
     Ok(Memory {
         control: mapped(folder, maps::CONTROL)?,
         directory: mapped(folder, maps::DIRECTORY)?,
         services: mapped(folder, maps::SERVICES)?,
-        slots: slots(folder)?,
+        details: mapped(folder, maps::DETAILS)?,
         backends: mapped(folder, maps::BACKENDS)?,
+        slots: Map::Array(opened(folder, maps::SLOTS)?).try_into().map_err(unreadable)?,
+        buckets: Map::Array(opened(folder, maps::BUCKETS)?).try_into().map_err(unreadable)?,
+        states: Map::Array(opened(folder, maps::SLOT_STATES)?).try_into().map_err(unreadable)?,
+        classes: Map::Array(opened(folder, maps::CLASSES)?).try_into().map_err(unreadable)?,
+        prefixes: Map::LpmTrie(opened(folder, maps::PREFIXES)?).try_into().map_err(unreadable)?,
+        stamps,
+        guards,
+        signals,
+        cpus: aya::util::nr_cpus().map_err(|(_, error)| unreadable_map("cpu/possible", &error))? as u32,
     })
 }
 
-fn slots(folder: &Path) -> Result<Array<MapData, SlotTable>, KernelError> {
-    let data = MapData::from_pin(folder.join(maps::SLOTS));
-    let slots = data.and_then(|data| Map::Array(data).try_into());
-    slots.map_err(|error| KernelError(format!("the map {} cannot be read: {error}", maps::SLOTS)))
+/// A pinned map.
+fn opened(folder: &Path, name: &str) -> Result<MapData, KernelError> {
+    MapData::from_pin(folder.join(name)).map_err(|error| unreadable_map(name, &error))
 }
 
+/// A pinned map, all of it mapped.
 fn mapped<T: aya::Pod>(folder: &Path, name: &str) -> Result<Mapped<T>, KernelError> {
-    let failed = |error: &dyn std::fmt::Display| KernelError(format!("the map {name} cannot be read: {error}"));
-    let data = MapData::from_pin(folder.join(name)).map_err(|error| failed(&error))?;
-    let entries = data.info().map_err(|error| failed(&error))?.max_entries();
-    Mapped::new(data.fd().as_fd(), entries).map_err(|error| failed(&error))
+    let (data, entries) = with_entries(folder, name)?;
+    Mapped::new(data.fd().as_fd(), entries).map_err(|error| unreadable_map(name, &error))
+}
+
+/// A pinned map, to be seen through windows.
+fn mappable<T: aya::Pod>(folder: &Path, name: &str) -> Result<Mappable<T>, KernelError> {
+    let (data, entries) = with_entries(folder, name)?;
+    Ok(Mappable::new(data, entries))
+}
+
+fn with_entries(folder: &Path, name: &str) -> Result<(MapData, u32), KernelError> {
+    let data = opened(folder, name)?;
+    let entries = data.info().map_err(|error| unreadable_map(name, &error))?.max_entries();
+    Ok((data, entries))
+}
+
+fn unreadable_map(name: &str, error: &dyn std::fmt::Display) -> KernelError {
+    KernelError(format!("the map {name} cannot be read: {error}"))
 }

@@ -29,10 +29,30 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
     let Settings { capacity, hash_key, clock, .. } = settings;
     let manual_clock = u32::from(*clock == ClockSource::Manual);
     let explains = u32::from(purpose == Purpose::Explain);
+    // Pinned maps keep the size that they were made with.
+    let entries = |name: &str| -> Result<u32, KernelError> {
+        let path = folder.join(name);
+        if path.exists() {
+            return Ok(MapInfo::from_pin(&path).map_err(|error| stale(&path, &error.to_string()))?.max_entries());
+        }
+        let made = capacity.entries().into_iter().find(|(made, _)| *made == name);
+        Ok(made.map(|(_, entries)| entries).expect("every map has a capacity"))
+    };
+    let [sets, marks, flows] = [entries(maps::EXCEPTIONS)?, entries(maps::MARKS)?, entries(maps::FLOWS)?];
+    let globals = [
+        ("EXPLAINS", explains),
+        ("MANUAL_CLOCK", manual_clock),
+        ("EXCEPTION_SETS_LOG2", sets.ilog2()),
+        ("MARKS_LOG2", marks.ilog2()),
+        ("FLOWS_LOG2", flows.ilog2()),
+        ("CPUS", capacity.cpus),
+    ];
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
-    loader.override_global("HASH_KEY", hash_key, true).override_global("EXPLAINS", &explains, true);
-    loader.override_global("MANUAL_CLOCK", &manual_clock, true);
+    loader.override_global("HASH_KEY", hash_key, true);
+    for (name, value) in &globals {
+        loader.override_global(name, value, true);
+    }
     let paths: Vec<_> = maps::PINNED.iter().map(|name| (*name, folder.join(name))).collect();
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
@@ -119,10 +139,8 @@ fn expected(name: &str) -> Shape {
 /// Whether the pinned maps of a folder can serve.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// As they are; the capacity that they were made for.
-    Fits,
-    /// Their layout is right, their size too small.
-    TooSmall,
+    /// As they are; where they are too small, they grow with the next publishing.
+    Usable,
     /// A pin is missing: an earlier start did not get far.
     Incomplete,
 }
@@ -132,8 +150,7 @@ pub(super) enum Fit {
 /// # Errors
 /// A map of another layout, which nothing here would have made.
 pub(super) fn check_pins(folder: &Path, need: Capacity) -> Result<Fit, KernelError> {
-    let mut fit = Fit::Fits;
-    for (name, entries) in need.entries() {
+    for (name, _) in need.entries() {
         let path = folder.join(name);
         if !path.exists() {
             return Ok(Fit::Incomplete);
@@ -143,11 +160,8 @@ pub(super) fn check_pins(folder: &Path, need: Capacity) -> Result<Fit, KernelErr
         if found != expected(name) {
             return Err(stale(&path, &format!("it is {found:?}, not {:?}", expected(name))));
         }
-        if info.max_entries() < entries {
-            fit = Fit::TooSmall;
-        }
     }
-    Ok(fit)
+    Ok(Fit::Usable)
 }
 
 fn shape_of(info: &MapInfo) -> Result<Shape, MapError> {

@@ -9,6 +9,7 @@ use crate::model::{
     Name, Weight,
     config::Protocol,
     event::Event,
+    kernel::LeaseEnd,
     plan::Plan,
     signals::SignalsStatus,
     state::{Finding, RolloutState, Verdict},
@@ -121,6 +122,8 @@ pub enum RolloutAction {
     },
     /// Gives all new flows back to stable.
     Abort,
+    /// Begins one that was rolled back or failed anew, and clears what fuse and lease latched.
+    Retry,
 }
 
 /// What goes with every change.
@@ -387,6 +390,8 @@ pub struct RolloutStatus {
     pub candidate: Name,
     /// Where it stands.
     pub state: RolloutState,
+    /// Which try it is, from 1.
+    pub attempt: u64,
     /// Why it stands there: one sentence.
     pub message: String,
     /// Index of the current step, from 0.
@@ -411,4 +416,42 @@ pub struct RolloutStatus {
     pub ended: Option<jiff::Timestamp>,
     /// Epoch of the service now, for `--if-epoch`.
     pub epoch: u64,
+    /// The fuse, while it is armed and after it tripped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuse: Option<FuseStatus>,
+    /// The lease, while it is armed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
+}
+
+/// The fuse of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FuseStatus {
+    /// Failures that are let pass within the window.
+    pub limit: u32,
+    /// Least part of the attempts.
+    pub ratio: f64,
+    /// The window in seconds.
+    pub window_seconds: f64,
+    /// Connect failures of the candidate in this attempt.
+    pub failures: u64,
+    /// What tripped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tripped: Option<String>,
+}
+
+/// The lease of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseStatus {
+    /// How long the weight holds without the daemon, in seconds.
+    pub duration_seconds: f64,
+    /// What its end does.
+    pub on_expiry: LeaseEnd,
+    /// How much is left of it, in seconds; none before the first renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_seconds: Option<f64>,
+    /// Whether it ran out and nobody resumed since.
+    pub expired: bool,
 }

@@ -1,5 +1,6 @@
 //! The configuration file, as types. `config` reads and checks it.
 
+mod address;
 pub mod duration;
 mod guarding;
 mod prefix;
@@ -10,6 +11,7 @@ use std::{path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use address::{BackendAddress, NotABackend};
 pub use guarding::{CheckType, DEFAULT_SEGMENT, Fuse, HealthCheck, Match, Segment};
 pub use prefix::{NotAPrefix, Prefix};
 pub use service::{Affinity, Backend, Forwarding, OnDown, OnEmptyPool, Protocol, Service, Version};

@@ -331,13 +331,13 @@ pub struct HeldSlots {
 
 /// Cells that were stamped since the last look, by index.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct CellStamps {
+pub struct CellStamps<I = u16> {
     /// A packet was resolved by home.
-    pub seen: Vec<u16>,
+    pub seen: Vec<I>,
     /// A SYN was deferred.
-    pub deferred: Vec<u16>,
+    pub deferred: Vec<I>,
     /// A pin found no place.
-    pub refused: Vec<u16>,
+    pub refused: Vec<I>,
 }
 
 /// The stamps of one service.
@@ -348,7 +348,7 @@ pub struct ServiceStamps {
     /// Of the slots of each version that has any.
     pub versions: BTreeMap<VersionId, CellStamps>,
     /// Of the source prefixes (index in [`WantedSegments::prefixes`]).
-    pub prefixes: CellStamps,
+    pub prefixes: CellStamps<u32>,
 }
 
 /// What one sweep of the whole exception table found of one service, after it removed what may go.

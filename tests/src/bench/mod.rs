@@ -3,6 +3,7 @@
 
 pub mod case;
 pub mod cases;
+pub mod ends;
 pub mod figure;
 pub mod frames;
 pub mod harness;

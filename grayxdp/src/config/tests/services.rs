@@ -48,7 +48,7 @@ fn every_field_of_a_service_is_read() {
     let service = full();
     assert_eq!((service.virtual_ports(), service.only_port(), service.quic), (&[80, 443][..], 0, true));
     assert_eq!(service.endpoint(), "192.0.2.10:80,443/udp");
-    assert_eq!(service.said_backend(&service.versions[0].backends[0]), "10.0.1.1");
+    assert_eq!(service.backend_address(&service.versions[0].backends[0]).to_string(), "10.0.1.1");
     let [asia, web] = &service.segments[..] else { panic!("two segments") };
     assert_eq!((asia.r#match.sources.len(), asia.r#match.dscp.as_slice(), asia.weights.len()), (1, &[46][..], 1));
     assert_eq!((web.r#match.ports.as_slice(), web.weights.len()), (&[443][..], 0));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Name, Weight,
-    config::{Fuse, HealthCheck, Segment, duration},
+    config::{BackendAddress, Fuse, HealthCheck, Segment, duration},
 };
 
 /// A virtual service.
@@ -151,13 +151,12 @@ impl Service {
         backend.port.unwrap_or(self.only_port())
     }
 
-    /// `10.0.1.1:8080`; the address alone where the client's port is kept.
+    /// Where a backend is met: `10.0.1.1:8080`; the address alone where it keeps one of several ports of the client.
     #[must_use]
-    pub fn said_backend(&self, backend: &Backend) -> String {
-        match self.port_of(backend) {
-            0 if backend.port.is_none() => backend.address.to_string(),
-            port => format!("{}:{port}", backend.address),
-        }
+    pub fn backend_address(&self, backend: &Backend) -> BackendAddress {
+        let only = self.virtual_ports().len() == 1;
+        let port = backend.port.or_else(|| only.then(|| self.only_port()));
+        BackendAddress { address: backend.address, port }
     }
 
     /// A version.

@@ -1,0 +1,203 @@
+//! A flood of SYNs in the middle of a change of weights: no connection breaks, the split gives way. Alone in its
+//! program, because it needs the whole machine.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{thread, time::Duration};
+
+use grayxdp::{
+    lab::{Lab, LastingTraffic, Lives, Tally, Traffic},
+    model::config::Protocol,
+};
+use grayxdp_tests::{
+    bench::throughput::nftables,
+    flood::{Flood, Sent},
+    size::Size,
+    stand::{Metrics, Setup, Stand, VIP_PORT},
+};
+
+/// Two versions of one backend each.
+const BACKENDS: usize = 2;
+/// Before the flood begins and after it ended.
+const CALM: Duration = Duration::from_secs(2);
+
+/// What is done while it floods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum During {
+    /// Nothing.
+    Nothing,
+    /// Weights go 0 → 30 → 60 → 30 %.
+    Changes,
+}
+
+/// What honest clients met while it flooded.
+#[derive(Debug)]
+struct Outcome {
+    sent: Sent,
+    /// Short connections, one request each.
+    short: Tally,
+    lasting: Lives,
+    harms: Vec<String>,
+    deferred: f64,
+    refused: f64,
+    peak_entries: f64,
+    /// Of the short connections that began between the changes: wanted and observed share of `v2`.
+    shares: Vec<(f64, f64)>,
+}
+
+impl Outcome {
+    fn failed(&self) -> u64 {
+        self.short.failed() + self.lasting.harmed()
+    }
+
+    fn row(&self, what: &str) -> String {
+        format!(
+            "| {what} | {:.2} | {:.2} | {} | {} | {} | {} | {:.0} | {:.0} |",
+            self.sent.mpps(),
+            self.sent.forwarded_mpps(),
+            self.short.requests(),
+            self.short.failed(),
+            self.lasting.begun,
+            self.lasting.harmed(),
+            self.deferred,
+            self.peak_entries
+        )
+    }
+}
+
+const TITLE: &str = "| what | SYNs sent, Mpps | forwarded, Mpps | short connections | of these failed | lasting connections \
+                     | of these harmed | `choice_deferred` | entries at most |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |";
+
+fn short(target: std::net::SocketAddrV4, sources: grayxdp::lab::Sources) -> Traffic {
+    Traffic { clients: 8, pause: Duration::from_millis(5), ..Traffic::new(target, sources) }
+}
+
+fn lasting(target: std::net::SocketAddrV4, sources: grayxdp::lab::Sources) -> LastingTraffic {
+    LastingTraffic {
+        silence: Duration::from_secs(5),
+        longest_pause: Duration::from_secs(2),
+        ..LastingTraffic::new(Protocol::Tcp, target, sources)
+    }
+}
+
+fn deferred(metrics: &Metrics) -> f64 {
+    metrics.sum("grayxdp_choice_deferred_total", &[])
+}
+
+/// Floods grayxdp at a rate for a while.
+fn flooded(mpps: f64, time: Duration, during: During) -> Outcome {
+    let fields = ["idleTimeout: 10m", "settleAfter: 5m"].map(str::to_owned).to_vec();
+    let mut stand = Stand::running(Setup { fields, ..Setup::default() });
+    let (target, sources) = (stand.target(), stand.lab().sources());
+    let flows = lasting(target, sources).start(stand.lab().client()).unwrap();
+    let running = short(target, sources).start(stand.lab().client()).unwrap();
+    flows.begin("before", Size::of_this_run().pick(100, 500));
+    thread::sleep(CALM);
+    let flood = Flood::start(stand.lab_mut(), BACKENDS, target, mpps).unwrap();
+    let (mut shares, mut peak_entries) = (Vec::new(), 0.0_f64);
+    let parts: &[Option<u8>] = match during {
+        During::Nothing => &[None],
+        During::Changes => &[None, Some(30), Some(60), Some(30)],
+    };
+    for weight in parts {
+        if let Some(v2) = weight {
+            stand.set_v2(*v2);
+        }
+        flows.begin("flooded", Size::of_this_run().pick(20, 50));
+        let before = running.tally();
+        thread::sleep(time / u32::try_from(parts.len()).unwrap());
+        let met = running.tally().since(&before);
+        shares
+            .push((f64::from(weight.unwrap_or(0)) / 100.0, met.by_version("v2") as f64 / met.answered().max(1) as f64));
+        peak_entries = peak_entries.max(stand.metrics().sum("grayxdp_exception_entries", &[]));
+    }
+    let sent = flood.stop().unwrap();
+    thread::sleep(CALM);
+    let metrics = stand.metrics();
+    let tally = flows.finish();
+    let refused = metrics.sum("grayxdp_exception_refused_total", &[]);
+    let (lasting, harms) = (tally.all(), tally.harms);
+    Outcome { sent, short: running.stop(), lasting, harms, deferred: deferred(&metrics), refused, peak_entries, shares }
+}
+
+/// Floods the kernel's own destination NAT, which tracks connections, in the same way.
+fn flooded_nftables(mpps: f64, time: Duration) -> Outcome {
+    let mut stand = Stand::new(Setup::default());
+    let lab = stand.lab();
+    lab.ping().unwrap();
+    nftables(lab).unwrap();
+    steer_to_another_processor(lab);
+    let (target, sources) = (std::net::SocketAddrV4::new(lab.vip(), VIP_PORT), lab.sources());
+    let flows = lasting(target, sources).start(lab.client()).unwrap();
+    let running = short(target, sources).start(lab.client()).unwrap();
+    flows.begin("before", Size::of_this_run().pick(100, 500));
+    thread::sleep(CALM);
+    let flood = Flood::start(stand.lab_mut(), BACKENDS, target, mpps).unwrap();
+    for _ in 0..4 {
+        flows.begin("flooded", Size::of_this_run().pick(20, 50));
+        thread::sleep(time / 4);
+    }
+    let sent = flood.stop().unwrap();
+    thread::sleep(CALM);
+    let tally = flows.finish();
+    let (lasting, harms) = (tally.all(), tally.harms);
+    let (deferred, refused, peak_entries, shares) = (0.0, 0.0, 0.0, Vec::new());
+    Outcome { sent, short: running.stop(), lasting, harms, deferred, refused, peak_entries, shares }
+}
+
+/// The highest of some rates at which no connection fails while nothing changes; what is sent can be less, where the
+/// machine cannot do more.
+fn highest_rate(rates: &[f64], time: Duration) -> Option<f64> {
+    let mut highest = None;
+    for &rate in rates {
+        let outcome = flooded(rate, time, During::Nothing);
+        println!("{}", outcome.row(&format!("no change, {rate} Mpps asked for")));
+        if outcome.failed() > 0 {
+            outcome.harms.iter().take(5).for_each(|harm| println!("  {harm}"));
+            break;
+        }
+        highest = Some(rate);
+        if outcome.sent.forwarded_mpps() < rate * 0.8 {
+            println!("  this machine cannot send and forward more");
+            break;
+        }
+    }
+    highest
+}
+
+#[test]
+fn a_flood_in_the_middle_of_a_change_breaks_no_connection() {
+    let size = Size::of_this_run();
+    let rates: &[f64] = size.pick(&[1.0, 2.0], &[1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0]);
+    println!("{TITLE}");
+    let rate = highest_rate(rates, size.pick(Duration::from_secs(3), Duration::from_secs(10)));
+    let rate = rate.expect("no connection fails while it floods and nothing changes");
+    let time = size.pick(Duration::from_secs(8), Duration::from_secs(30));
+    let changed = flooded(rate, time, During::Changes);
+    println!("{}", changed.row("weights change"));
+    for (wanted, observed) in &changed.shares {
+        println!("  v2: wanted {:.1} %, observed {:.1} % of new connections", wanted * 100.0, observed * 100.0);
+    }
+    let nftables = flooded_nftables(rate, time);
+    println!("{}", nftables.row("nftables with connection tracking"));
+    println!("  {} entries of connection tracking at most", conntrack_max());
+    println!("  pins refused: {}", changed.refused);
+    assert_eq!(changed.failed(), 0, "{:?} {:?} {:?}", changed.short, changed.lasting, changed.harms);
+    assert!(changed.short.answered() > 100, "{:?}", changed.short);
+}
+
+/// Lets the load balancer's kernel work on another processor than the generator, which else waited for it and sent no
+/// more than it can do.
+fn steer_to_another_processor(lab: &Lab) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    lab.balancer().output("mount", ["-t", "sysfs", "sysfs", folder]).unwrap();
+    let others = thread::available_parallelism().map_or(1, usize::from).max(2).min(32);
+    let queue = format!("{folder}/class/net/{}/queues/rx-0/rps_cpus", lab.interfaces()[0]);
+    lab.balancer().run(|| std::fs::write(&queue, format!("{:x}", (1_u64 << others) - 2))).unwrap();
+    lab.balancer().output("umount", [folder]).unwrap();
+}
+
+fn conntrack_max() -> String {
+    std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap_or_default().trim().to_owned()
+}

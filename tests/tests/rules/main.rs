@@ -1,0 +1,3 @@
+//! The rules of the exception scheme: no history goes wrong, and each rule that is left out makes one go wrong.
+
+mod model;
