@@ -501,7 +501,7 @@ pub trait Kernel: Send {
     /// What could not be read.
     fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError>;
 
-    /// All signals, in one go, summed over CPUs.
+    /// All signals, in one go, summed over CPUs. What is all zero is left out.
     ///
     /// # Errors
     /// What could not be read.
