@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
-    daemon::{clock::Clock, held, layout::Layout, meter::Meter},
+    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter},
     model::{
         Name,
         api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
@@ -48,6 +48,7 @@ pub(super) struct Owner {
     /// The newest rollout of each service that this run has seen.
     pub(super) engines: BTreeMap<Name, Engine>,
     pub(super) meter: Meter,
+    pub(super) backends: Backends,
     pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
     pub(super) problems: Problems,
@@ -61,7 +62,10 @@ impl Owner {
     pub(super) fn handle(&mut self, request: Request, actor: &str) -> Result<Response, ApiError> {
         match request {
             Request::Status => self.status().map(|status| Response::Status(Box::new(status))),
-            Request::WeightsSet { service, weights, options } => {
+            Request::WeightsSet { service, segment: Some(segment), .. } => Err(ApiError::conflict(format!(
+                "segment {segment} of {service} follows the weights of the service in this release"
+            ))),
+            Request::WeightsSet { service, segment: None, weights, options } => {
                 self.set_weights(&service, &weights, &options, actor).map(Response::Done)
             }
             Request::Reload { diff, reset_weights, options } => {
@@ -71,8 +75,13 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol } => {
-                self.explain(source, destination, protocol).map(|explained| Response::Explained(Box::new(explained)))
+            Request::Explain { source, destination, protocol, dscp, later } => {
+                let explained = self.explain((source, destination, protocol), dscp, later);
+                explained.map(|explained| Response::Explained(Box::new(explained)))
+            }
+            Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
+            Request::BackendChange { service, backends, action, options } => {
+                self.change_backends(&service, &backends, action, &options, actor).map(Response::Done)
             }
             Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
@@ -101,6 +110,7 @@ impl Owner {
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
         self.follow_needs();
+        self.follow_backends();
         if self.pruned.is_none_or(|last| now.monotonic.saturating_sub(last) >= PRUNE_EVERY) {
             self.pruned = Some(now.monotonic);
             let kept = now.wall.saturating_sub(self.layout.config.history_retention);
@@ -181,6 +191,7 @@ impl Owner {
             engine.history.push_signals(at, signals);
         }
         self.meter.push(at, totals);
+        self.note_traffic(at, counters);
     }
 
     /// Weights in the kernel that this daemon did not write freeze the rollout that they belong to.
@@ -310,7 +321,15 @@ pub(super) fn log(event: &Event) {
     let whose = event.rollout.as_ref().or(event.service.as_ref()).map(|name| format!("{name}: ")).unwrap_or_default();
     let alarm = matches!(
         event.kind.as_str(),
-        "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen" | "interfaceLost"
+        "rollbackFailing"
+            | "publishFailed"
+            | "journalFailed"
+            | "frozen"
+            | "interfaceLost"
+            | "fuseTripped"
+            | "leaseExpired"
+            | "noStableBackend"
+            | "backendDown"
     );
     match alarm {
         true => tracing::error!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),
