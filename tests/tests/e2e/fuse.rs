@@ -216,4 +216,9 @@ fn latches_outlive_a_killed_daemon() {
     assert_eq!(stand.send(500).by_version("v1"), 500);
     let again = stand.cli(&["rollout", "start", &stand.file("latched.yaml").to_string_lossy()]);
     assert!(!again.status.success(), "a latched name is not started again: {again:?}");
+    stand.serve(CANDIDATE, "v2");
+    let _ = stand.done(&["rollout", "retry", "latched", "--reason", "it serves now"]);
+    eventually("the candidate's weight", || stand.v2(), |v2| *v2 >= 25.0);
+    let tally = stand.send(500);
+    assert!(tally.failed() == 0 && tally.by_version("v2") > 60, "{tally:?}");
 }

@@ -65,8 +65,9 @@ fn at(flows: &LastingFlows, stand: &Stand, backend: usize) -> usize {
 
 /// `backend drain`, `disable` or `enable`.
 fn operate(stand: &Stand, verb: &str, backend: usize) {
-    let address = format!("{}:{SERVER_PORT}", stand.lab().backend_address(backend));
-    let _ = stand.done(&["backend", verb, SERVICE, &address, "--reason", "a test"]);
+    let version = if backend < 3 { "v1" } else { "v2" };
+    let name = format!("{version}/{}:{SERVER_PORT}", stand.lab().backend_address(backend));
+    let _ = stand.done(&["backend", verb, SERVICE, &name, "--reason", "a test"]);
 }
 
 /// Answers by a backend while time passes.
