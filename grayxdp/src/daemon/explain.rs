@@ -22,8 +22,9 @@ impl Owner {
         source: SocketAddrV4,
         destination: SocketAddrV4,
         protocol: Protocol,
+        dscp: u8,
     ) -> Result<Explained, ApiError> {
-        let way = self.kernel.explain(source, destination, protocol, Question::First { dscp: 0 });
+        let way = self.kernel.explain(source, destination, protocol, Question::First { dscp });
         let way = way.map_err(|error| ApiError::failed(error.to_string()))?;
         let seen: Explanation = way.explanation;
         let ids = &self.layout.ids;

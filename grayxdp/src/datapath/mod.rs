@@ -3,15 +3,21 @@
 mod announce;
 mod capacity;
 mod counters;
+mod defaults;
 mod directory;
+mod entry_life;
+mod events;
 mod explain;
 mod grace;
+mod lapsed;
 mod lasting;
 mod links;
 mod mapped;
 mod next_hops;
 mod object;
 mod pins;
+mod signals;
+mod sweep;
 mod tables;
 
 use std::{
@@ -34,12 +40,15 @@ use grayxdp_common::{hash::HashKey, maps, records::Control};
 pub use self::capacity::Capacity;
 use self::{
     counters::CounterMaps,
+    events::Events,
     explain::Explainer,
+    lapsed::Lapsed,
     links::Links,
     mapped::{Mappable, Mapped},
     next_hops::NextHops,
     object::{Fit, Purpose},
     pins::Pins,
+    sweep::Sweeper,
     tables::{Memory, Tables, TablesError},
 };
 use crate::model::{
@@ -87,6 +96,8 @@ pub struct Datapath {
     links: Links,
     /// Maps that this start made and nothing is attached to yet.
     unused: Option<PathBuf>,
+    /// The thread that waits for events; their map stays the same when others are made larger.
+    events: Option<Events>,
 }
 
 /// Everything that belongs to one set of maps.
@@ -99,6 +110,8 @@ struct Loaded {
     /// What the program has to say; rare.
     log: Mutex<EbpfLogger<&'static dyn log::Log>>,
     next_hops: NextHops,
+    sweeper: Sweeper,
+    lapsed: Lapsed,
     /// Maps whose content was copied from smaller ones.
     copied: Vec<&'static str>,
 }
@@ -121,7 +134,7 @@ impl Datapath {
                 (loaded, Some(folder))
             }
         };
-        Ok(Self { settings, pins, loaded, links: Links::default(), unused })
+        Ok(Self { settings, pins, loaded, links: Links::default(), unused, events: None })
     }
 
     /// Whether tables of an earlier daemon lie in a pin folder.
@@ -281,8 +294,18 @@ impl Loaded {
         let next_hops = NextHops::start(Arc::clone(&tables), &folder)?;
         let log = EbpfLogger::init(&mut live)
             .map_err(|error| KernelError(format!("the program's messages cannot be read: {error}")))?;
-        let log = Mutex::new(log);
-        Ok(Self { folder, live, explainer, tables, counters, log, next_hops, copied: Vec::new() })
+        Ok(Self {
+            live,
+            explainer,
+            tables,
+            counters,
+            log: Mutex::new(log),
+            next_hops,
+            sweeper: Sweeper::new(mappable(&folder, maps::EXCEPTIONS)?),
+            lapsed: Lapsed::new(mappable(&folder, maps::MARKS)?, mappable(&folder, maps::FLOWS)?),
+            copied: Vec::new(),
+            folder,
+        })
     }
 
     /// Takes over what came to smaller maps while these took their place, once no packet meets those any more.
@@ -326,6 +349,15 @@ impl Loaded {
         Ok(())
     }
 
+    fn observe(&mut self, now: Duration) -> Result<Observed, TablesError> {
+        let mut tables = self.tables.lock().expect("no holder panics");
+        tables.pass_time(now);
+        self.lapsed.sweep(&tables, now)?;
+        let stamps = tables.take_stamps()?;
+        let sweep = self.sweeper.go_on(&mut tables, now)?;
+        Ok(Observed { stamps, sweep, places: self.sweeper.places() })
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().expect("no holder panics")
     }
@@ -366,9 +398,7 @@ impl Kernel for Datapath {
     }
 
     fn observe(&mut self, now: Duration) -> Result<Observed, KernelError> {
-        let mut tables = self.loaded.tables();
-        tables.pass_time(now);
-        Ok(Observed { stamps: tables.take_stamps().map_err(kernel_error)?, ..Observed::default() })
+        self.loaded.observe(now).map_err(kernel_error)
     }
 
     fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError> {
@@ -376,7 +406,7 @@ impl Kernel for Datapath {
     }
 
     fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
-        Ok(BTreeMap::new())
+        signals::read(&self.loaded.tables()).map_err(kernel_error)
     }
 
     fn guards(&self) -> Vec<GuardStatus> {
@@ -391,7 +421,8 @@ impl Kernel for Datapath {
         self.loaded.tables().clear_latch(service, latch);
     }
 
-    fn on_event(&mut self, _wake: Box<dyn Fn() + Send>) -> Result<(), KernelError> {
+    fn on_event(&mut self, wake: Box<dyn Fn() + Send>) -> Result<(), KernelError> {
+        self.events = Some(Events::start(&self.loaded.folder, wake)?);
         Ok(())
     }
 

@@ -25,6 +25,9 @@ use crate::model::{
     config::{Affinity, Protocol},
 };
 
+/// Flows that are followed, of [`records::SAMPLE_ALL`]: one in 64.
+pub const SAMPLE_RATE: u16 = records::SAMPLE_ALL / 64;
+
 /// Whether a backend takes flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum BackendState {
@@ -498,7 +501,7 @@ pub trait Kernel: Send {
     /// What could not be read.
     fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError>;
 
-    /// All signals, in one go, summed over CPUs.
+    /// All signals, in one go, summed over CPUs. What is all zero is left out.
     ///
     /// # Errors
     /// What could not be read.

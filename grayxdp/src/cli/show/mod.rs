@@ -4,6 +4,7 @@ mod change;
 mod event;
 mod explained;
 mod rollout;
+mod signals;
 mod status;
 mod weights;
 

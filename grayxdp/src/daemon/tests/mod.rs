@@ -56,6 +56,7 @@ struct Memory {
     published: Vec<Published>,
     publishes: u32,
     counters: BTreeMap<BackendId, BackendCounters>,
+    signals: BTreeMap<SignalKey, Box<Signals>>,
     broken: bool,
     panics: bool,
     /// Writes after which the daemon dies, before or after the last of them.
@@ -152,7 +153,7 @@ impl Kernel for FakeKernel {
     }
 
     fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
-        Ok(BTreeMap::new())
+        Ok(self.memory().signals.clone())
     }
 
     fn guards(&self) -> Vec<GuardStatus> {
@@ -313,6 +314,11 @@ impl Host {
                 counted.bytes_forward += syns * 100;
                 let refuses = self.refusing.contains(&name.as_str());
                 *(if refuses { &mut counted.refusals } else { &mut counted.syn_acks }) += syns;
+                let key = SignalKey { version: version.id, segment: 0, epoch: service.epoch };
+                memory.signals.retain(|held, _| held.version != key.version || held.epoch + 1 >= key.epoch);
+                let signals = memory.signals.entry(key).or_default();
+                signals.attempts += syns;
+                *(if refuses { &mut signals.refused } else { &mut signals.opened }) += syns;
             }
         }
     }

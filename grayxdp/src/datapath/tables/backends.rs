@@ -8,7 +8,7 @@ use grayxdp_common::records::{BackendRecord, NextHop};
 use super::{Memory, Tables, entries::raw, live::Live};
 use crate::model::{
     config::Affinity,
-    kernel::{BackendId, BackendState, ExistingFlows, ServiceId, WantedBackend, WantedService, WantedVersion},
+    kernel::{BackendId, BackendState, ExistingFlows, WantedBackend, WantedService, WantedVersion},
 };
 
 /// The word of flags, sample rate and guard.
@@ -124,20 +124,6 @@ impl Tables {
                 self.memory.write_manner(index, Manner::of(&now), manner);
             }
         }
-    }
-
-    /// Whether marks of the epoch before the present one still count for a service.
-    pub(super) fn counts_previous(&self, service: ServiceId) -> bool {
-        let of_service = |id: &&BackendId| self.memory.backends.read(u32::from(id.0)).service == service.0;
-        let backend = match self.sources.get(&service) {
-            Some(source) => {
-                source.versions.iter().flat_map(|version| &version.backends).map(|backend| backend.id).next()
-            }
-            None => self.backends.keys().find(of_service).copied(),
-        };
-        backend.is_some_and(|id| {
-            self.memory.backends.read(u32::from(id.0)).flags & BackendRecord::FLAG_PREVIOUS_EPOCH != 0
-        })
     }
 
     /// Tells the tables where backends are reached now.

@@ -102,7 +102,7 @@ impl Tables {
             (need.stamps >= stamps.len(), "so many unsettled services"),
             (need.classes > classes.len(), "so many segments"),
             (need.guards >= guards.len(), "so many guards"),
-            (need.signals > self.signal_places(), "so many signals"),
+            (need.signals > self.memory.signal_places(), "so many signals"),
         ];
         if let Some((_, what)) = full.into_iter().find(|(is_full, _)| *is_full) {
             return Err(TablesError::Full(what));

@@ -1,11 +1,13 @@
 //! Places of the signals, and making them ready for an epoch.
 
+use std::{mem::offset_of, sync::atomic::Ordering};
+
 use grayxdp_common::signals::Signals;
 
 use super::{EpochChange, Memory, Tables, TablesError, live::Live};
 use crate::{
     datapath::mapped::Mapped,
-    model::kernel::{ServiceId, VersionId, WantedService},
+    model::kernel::{VersionId, WantedService},
 };
 
 /// The signals of one place and parity, CPU by CPU.
@@ -26,16 +28,19 @@ impl PlaceMemory {
         &self.window
     }
 
-    fn clear(&self) {
-        self.indices().for_each(|index| self.window.clear(index));
+    /// Begins an epoch: what belongs to an older one counts no more, then all counts are zero.
+    fn begin(&self, epoch: u64) {
+        for index in self.indices() {
+            self.window.store(index, offset_of!(Signals, epoch), epoch);
+            let counts = self.window.words(index).iter().skip(1);
+            counts.filter(|word| word.load(Ordering::Relaxed) != 0).for_each(|word| word.store(0, Ordering::Release));
+        }
     }
 }
 
 /// The signals of a service as they are to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::datapath) struct Measured {
-    /// The service.
-    pub(in crate::datapath) service: ServiceId,
     /// First place.
     pub(in crate::datapath) base: u32,
     /// Its versions by place.
@@ -44,8 +49,6 @@ pub(in crate::datapath) struct Measured {
     pub(in crate::datapath) segments: u32,
     /// The present epoch.
     pub(in crate::datapath) epoch: u64,
-    /// Whether those of the epoch before still count.
-    pub(in crate::datapath) has_previous: bool,
 }
 
 impl Memory {
@@ -55,17 +58,13 @@ impl Memory {
         Ok(PlaceMemory { window: self.signals.window(first, self.cpus)?, first, cpus: self.cpus })
     }
 
-    fn clear_signals(&self, place: u32, parities: &[u64]) -> Result<(), TablesError> {
-        parities.iter().try_for_each(|parity| self.signals_at(place, (parity & 1) as u32).map(|place| place.clear()))
+    /// How many places there are for signals.
+    pub(in crate::datapath) fn signal_places(&self) -> u32 {
+        self.signals.len() / 2 / self.cpus
     }
 }
 
 impl Tables {
-    /// How many places there are for signals.
-    pub(super) fn signal_places(&self) -> u32 {
-        self.memory.signals.len() / 2 / self.memory.cpus
-    }
-
     /// Before the switch: signals of a new epoch, and of versions that are new at their place, begin at zero.
     pub(super) fn prepare_signals(&self, new: &Live) -> Result<(), TablesError> {
         let old = self.before(&self.live, new.record.service);
@@ -75,14 +74,18 @@ impl Tables {
         let (base, _) = new.signals();
         let segments = new.segments();
         for (place, version) in (0..).zip(new.versions()).filter(|(_, version)| *version != VersionId::NONE) {
-            let parities: &[u64] = match change {
-                EpochChange::Other => &[0, 1],
-                EpochChange::None | EpochChange::Next if old_versions.get(place as usize) != Some(&version) => &[0, 1],
+            let is_new = old_versions.get(place as usize) != Some(&version);
+            let epochs: &[u64] = match change {
+                EpochChange::Other => &[epoch.wrapping_sub(1), epoch],
+                EpochChange::None | EpochChange::Next if is_new => &[epoch.wrapping_sub(1), epoch],
                 EpochChange::Next => &[epoch],
                 EpochChange::None => &[],
             };
-            let places = base + place * segments..base + (place + 1) * segments;
-            places.into_iter().try_for_each(|place| self.memory.clear_signals(place, parities))?;
+            for place in base + place * segments..base + (place + 1) * segments {
+                for epoch in epochs {
+                    self.memory.signals_at(place, (epoch & 1) as u32)?.begin(*epoch);
+                }
+            }
         }
         Ok(())
     }
@@ -98,15 +101,13 @@ impl Tables {
 
     /// All services' signals, where they are, and which epochs they are of.
     pub(in crate::datapath) fn measured(&self) -> Vec<Measured> {
-        let measured = |(id, live): (&ServiceId, &Live)| Measured {
-            service: *id,
+        let measured = |live: &Live| Measured {
             base: live.signals().0,
             versions: live.versions(),
             segments: live.segments(),
             epoch: live.record.epoch,
-            has_previous: self.counts_previous(*id),
         };
-        self.live.iter().map(measured).collect()
+        self.live.values().map(measured).collect()
     }
 
     /// The memory of the tables, for those who read signals.

@@ -36,7 +36,7 @@ use self::{
     segments::LeavingSet,
     staging::Stage,
 };
-pub(super) use self::{check::check, entries::raw, live::Live};
+pub(super) use self::{check::check, entries::raw, live::Live, measures::Measured};
 use super::{
     directory,
     mapped::{Mappable, Mapped},
@@ -82,6 +82,8 @@ pub(super) struct Tables {
     leaving_sets: Vec<LeavingSet>,
     /// Stamps of prefixes that were taken from such sets.
     prefix_stamps: BTreeMap<ServiceId, CellStamps<u32>>,
+    /// Whether a service could make exceptions since that was last asked.
+    had_details: bool,
     pools: Pools,
     regions: super::grace::Pool,
     region: Option<u32>,
@@ -142,6 +144,7 @@ impl Tables {
             pools: Pools::new(|kind| memory.len_of(kind), &in_use)?,
             region_log2,
             entries,
+            had_details: true,
             live,
             inherited,
             backends,
@@ -282,6 +285,7 @@ impl Tables {
         self.entries = entries;
         let old_backends = std::mem::replace(&mut self.backends, backends);
         let old = std::mem::replace(&mut self.live, live);
+        self.had_details |= self.has_details();
         for service in services {
             let change = EpochChange::between(self.before(&old, service.id), &self.live[&service.id]);
             self.settle_backends(service, &self.live[&service.id], change);
@@ -395,6 +399,16 @@ impl Tables {
         self.pools.grace().wait();
     }
 
+    fn has_details(&self) -> bool {
+        self.live.values().any(|live| live.detail.is_some())
+    }
+
+    /// Whether a service can make exceptions, or could since this was last asked.
+    pub(super) fn take_had_details(&mut self) -> bool {
+        let has_details = self.has_details();
+        std::mem::replace(&mut self.had_details, has_details) || has_details
+    }
+
     /// Records of the live services.
     pub(super) const fn live(&self) -> &BTreeMap<ServiceId, Live> {
         &self.live
@@ -471,7 +485,7 @@ impl Memory {
             Kind::Classes => self.classes.len(),
             Kind::PrefixSets => places::PREFIX_SETS,
             Kind::Guards => self.guards.len(),
-            Kind::Signals => self.signals.len() / 2 / self.cpus,
+            Kind::Signals => self.signal_places(),
         }
     }
 }
