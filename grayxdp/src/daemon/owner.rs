@@ -75,8 +75,8 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol, dscp } => {
-                let explained = self.explain(source, destination, protocol, dscp);
+            Request::Explain { source, destination, protocol, dscp, later } => {
+                let explained = self.explain((source, destination, protocol), dscp, later);
                 explained.map(|explained| Response::Explained(Box::new(explained)))
             }
             Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),

@@ -144,6 +144,11 @@ impl Owner {
         for service in &layout.config.clone().services {
             let running = engines.get(&service.name).map(|engine| &engine.state).filter(|s| !s.phase.is_final());
             let found = reconcile(&layout, service, known.get(&service.name), running, &published);
+            if let Some(state) = running {
+                let weight = held::weight(&found.record, state.candidate());
+                let needs = state.needs_at_start(service, weight, found.record.rollout, clock.now().wall);
+                layout.needs.insert(service.name.clone(), needs);
+            }
             layout.services.insert(service.name.clone(), found.record.clone());
             told.push((service.name.clone(), found));
         }
@@ -182,6 +187,7 @@ impl Owner {
                 self.drive(&name, |_| Input::Restarted { kernel });
             }
         }
+        self.look_at_guards();
         self.fail_the_homeless();
         if let Err(error) = self.kernel.attach() {
             self.forget(&new);
