@@ -29,7 +29,7 @@ pub enum Request {
     WeightsSet {
         /// The service.
         service: Name,
-        /// The segment; all of the service where it is left out.
+        /// The segment; none: the service itself, and all segments without weights of their own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         segment: Option<Name>,
         /// Percentages that sum to 100.

@@ -30,8 +30,8 @@ use crate::model::{
     },
     config::Protocol,
     kernel::{
-        BackendCounters, BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
-        Question, ServiceId, SignalKey, Signals, VersionId, Wanted, WantedBuckets, WantedService, Way,
+        BackendCounters, BackendId, Bucket, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed,
+        Published, Question, ServiceId, SignalKey, Signals, VersionId, Wanted, WantedBuckets, WantedService, Way,
     },
     plan::Plan,
     state::RolloutState,

@@ -96,9 +96,8 @@ fn weights_that_somebody_else_wrote_freeze_the_rollout() {
     host.seconds(&mut owner, 3);
     {
         let mut memory = host.kernel.memory();
-        let mut split = memory.published[0].split().expect("a split");
-        split.threshold = BUCKETS / 2;
-        memory.published[0].buckets = WantedBuckets::Split(split);
+        let half = |bucket: u16| Bucket::new(u8::from(bucket < BUCKETS / 2), 0, false, false);
+        memory.published[0].buckets = WantedBuckets::Cells(vec![(0..BUCKETS).map(half).collect()]);
         memory.published[0].epoch += 1;
     }
     host.second(&mut owner);
