@@ -48,7 +48,7 @@ fn rolled_back(stand: &Stand, name: &str) -> RolloutStatus {
     let rollout = eventually("a rollback", || stand.rollout(name), |rollout| rollout.state == RolloutState::RolledBack);
     assert!(rollout.message.contains("fuse"), "the message says what tripped: {}", rollout.message);
     let fuse = rollout.fuse.as_ref().expect("a rollout tells of its fuse");
-    assert!(fuse.tripped.is_some() && fuse.failures > LIMIT as u64, "{fuse:?}");
+    assert!(fuse.tripped.is_some(), "{fuse:?}");
     assert_eq!(stand.v2(), 0.0);
     rollout
 }
