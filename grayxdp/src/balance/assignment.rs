@@ -148,7 +148,8 @@ impl Assignment {
             }
         }
         if let Some(noted) = stamps.segments.first().filter(|_| self.segments.len() > 1) {
-            let shared = |index: &&u16| self.agreed.as_ref().is_none_or(|agreed| agreed[usize::from(**index) % agreed.len()]);
+            let shared =
+                |index: &&u16| self.agreed.as_ref().is_none_or(|agreed| agreed[usize::from(**index) % agreed.len()]);
             let of = |noted: &[u16]| noted.iter().filter(shared).copied().collect::<Vec<_>>();
             let noted = crate::model::kernel::CellStamps {
                 seen: of(&noted.seen),

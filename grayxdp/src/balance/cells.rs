@@ -24,8 +24,8 @@ use crate::{
     model::kernel::{BackendId, CellStamps},
 };
 
-pub use life::{Policy, Pressure, Settled};
 use life::{LAPSE, Life, Pins};
+pub use life::{Policy, Pressure, Settled};
 
 /// Whom a cell belongs to.
 pub trait Owner: Copy + Eq {
@@ -282,7 +282,8 @@ impl<T: Owner> Cells<T> {
     /// Whether any new flows or others belong to such an owner.
     #[must_use]
     pub fn names(&self, whom: impl Fn(T) -> bool) -> bool {
-        self.current.iter().any(|owner| whom(*owner)) || (!self.is_quiet() && self.home.iter().any(|owner| whom(*owner)))
+        self.current.iter().any(|owner| whom(*owner))
+            || (!self.is_quiet() && self.home.iter().any(|owner| whom(*owner)))
     }
 
     /// Settles cells whose `home` is such an owner, whatever was seen: its time is over.

@@ -11,10 +11,10 @@ pub mod segments;
 pub mod shares;
 pub mod wanted;
 
-pub use ids::{IdTable, IdsExhausted};
-pub use maglev::{SlotBackend, slot_counts, slot_table};
 pub use assignment::{Assignment, Gone, Home, HomePool, Looks, SegmentTarget, Target, View};
 pub use cells::{CellState, Cells, Owner, Policy, Pressure, Settled, Turn};
+pub use ids::{IdTable, IdsExhausted};
+pub use maglev::{SlotBackend, slot_counts, slot_table};
 pub use moment::{Moment, Span};
 pub use ownership::{Ownership, Share};
 pub use segments::{HomeSource, Rule, Sources};

@@ -88,7 +88,12 @@ impl Ownership {
     /// As a split of the versions at places 0 and 1 in the kernel has it.
     #[must_use]
     pub fn of_split(split: Split) -> Self {
-        Self::of_ring(Ring { rest: 0, second: 1, offset: split.offset % BUCKETS, threshold: split.threshold.min(BUCKETS) })
+        Self::of_ring(Ring {
+            rest: 0,
+            second: 1,
+            offset: split.offset % BUCKETS,
+            threshold: split.threshold.min(BUCKETS),
+        })
     }
 
     /// The same with other places: that of `places[n]` becomes `n`.
@@ -185,7 +190,8 @@ fn exchange(owners: &mut [u8], wanted: &[u16; VERSIONS], base: u16) {
     let mut held = counts(owners);
     for taker in 0..VERSIONS {
         for giver in 0..VERSIONS {
-            let (lacks, spares) = (wanted[taker].saturating_sub(held[taker]), held[giver].saturating_sub(wanted[giver]));
+            let (lacks, spares) =
+                (wanted[taker].saturating_sub(held[taker]), held[giver].saturating_sub(wanted[giver]));
             let count = lacks.min(spares);
             if count > 0 {
                 hand_over(owners, giver as u8, taker as u8, count, base);
@@ -291,21 +297,26 @@ mod tests {
     use super::*;
 
     fn shares(hundredths: &[u16]) -> Vec<Share> {
-        (0..).zip(hundredths).map(|(place, number)| (place, Weight::from_hundredths(*number).expect("a weight"))).collect()
+        (0..)
+            .zip(hundredths)
+            .map(|(place, number)| (place, Weight::from_hundredths(*number).expect("a weight")))
+            .collect()
     }
 
     /// Weights of so many versions that sum to 100 %.
     fn weights(versions: usize) -> impl Strategy<Value = Vec<u16>> {
-        prop::collection::vec(0_u16..=1_000, versions).prop_filter_map("nothing", |raw| {
-            (raw.iter().any(|share| *share > 0)).then(|| apportion(&raw, 10_000))
-        })
+        prop::collection::vec(0_u16..=1_000, versions)
+            .prop_filter_map("nothing", |raw| (raw.iter().any(|share| *share > 0)).then(|| apportion(&raw, 10_000)))
     }
 
     #[test]
     fn two_versions_are_a_threshold_from_the_offset() {
         let tenth = Ownership::first(&shares(&[9_000, 1_000]), 16_000);
         assert_eq!(tenth.split(), Some(Split { offset: 16_000, threshold: 1_638 }));
-        assert_eq!((tenth.owners()[16_000], tenth.owners()[15_999], tenth.owners()[1_253], tenth.owners()[1_254]), (1, 0, 1, 0));
+        assert_eq!(
+            (tenth.owners()[16_000], tenth.owners()[15_999], tenth.owners()[1_253], tenth.owners()[1_254]),
+            (1, 0, 1, 0)
+        );
         let all = tenth.reweighted(&shares(&[0, 10_000]), None, 0);
         assert_eq!(all.split(), Some(Split { offset: 16_000, threshold: BUCKETS }));
         let anew = all.reweighted(&shares(&[500, 9_500]), Some(7), 0);
@@ -331,7 +342,10 @@ mod tests {
         assert_eq!((again.is_ring(), again.moved(&two)), (false, 0));
         let whole = again.reweighted(&shares(&[10_000, 0]), None, 5);
         assert!(!whole.is_ring());
-        assert_eq!(whole.reweighted(&shares(&[10_000, 0]), Some(9), 5).split(), Some(Split { offset: 9, threshold: 0 }));
+        assert_eq!(
+            whole.reweighted(&shares(&[10_000, 0]), Some(9), 5).split(),
+            Some(Split { offset: 9, threshold: 0 })
+        );
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl World {
 
     /// The fuse trips: the program's doing, at once. Not while the stable version has no backend.
     pub fn trip(&mut self) {
-        let has_stable = |version: Place| (0..self.slots[version].len()).any(|slot| self.slots[version][slot].current != 0);
+        let has_stable =
+            |version: Place| (0..self.slots[version].len()).any(|slot| self.slots[version][slot].current != 0);
         if let Some(mut guard) = self.guard.filter(|guard| has_stable(guard.stable)) {
             guard.tripped = true;
             self.guard = Some(guard);
@@ -258,7 +259,8 @@ impl World {
     fn may_go(&self, tuple: Tuple) -> bool {
         let held = self.table.held[&tuple.number];
         let age_ms = (Millis::from(super::table::tick(self.now) - held.tick) << 29) / 1_000_000;
-        let idle = if self.left == Some(Rule::EntryLivesIdleTimeout) { self.waits.idle_ms / 2 } else { self.waits.idle_ms };
+        let idle =
+            if self.left == Some(Rule::EntryLivesIdleTimeout) { self.waits.idle_ms / 2 } else { self.waits.idle_ms };
         let over = age_ms > idle + 537 || (held.is_closing() && age_ms > self.closing_ms);
         over || held.is_lapsed(self.now) || self.is_needless(tuple, held.backend)
     }

@@ -68,8 +68,7 @@ impl Pool {
         let members: Vec<Member> = BackendKey::of(target.service, version).zip(weights).filter_map(member).collect();
         let stays = |old: &&Member| members.iter().all(|new| new.backend.id != old.backend.id);
         let leaving = self.members.iter().filter(stays);
-        let leaving: Vec<Member> =
-            leaving.map(|old| Member { left: Some(old.left.unwrap_or(now)), ..*old }).collect();
+        let leaving: Vec<Member> = leaving.map(|old| Member { left: Some(old.left.unwrap_or(now)), ..*old }).collect();
         let eligible: Vec<SlotBackend> =
             members.iter().filter(|member| member.state == BackendState::Up).map(|member| member.backend).collect();
         if self.slots.current().is_empty() {

@@ -49,9 +49,8 @@ impl Case {
             true => BackendState::Down { resets: true },
             false => BackendState::Up,
         };
-        let segment = |(number, of, buckets): &'_ (u8, Option<Match>, Ownership)| {
-            (*number, of.clone(), buckets.clone())
-        };
+        let segment =
+            |(number, of, buckets): &'_ (u8, Option<Match>, Ownership)| (*number, of.clone(), buckets.clone());
         let owned: Vec<_> = self.segments.iter().map(segment).collect();
         let segments = owned
             .iter()
@@ -71,7 +70,10 @@ impl Case {
         self.buckets = self.buckets.reweighted(&shares(second), None, 0);
     }
 
-    fn wanted(&self, assignment: &Assignment) -> (Vec<WantedVersion>, WantedBuckets, Option<crate::model::kernel::WantedSegments>) {
+    fn wanted(
+        &self,
+        assignment: &Assignment,
+    ) -> (Vec<WantedVersion>, WantedBuckets, Option<crate::model::kernel::WantedSegments>) {
         assignment.wanted(&View {
             buckets: &self.buckets,
             ports: &[80],
@@ -146,7 +148,8 @@ fn a_backend_that_is_down_loses_few_slots_of_others_and_gets_its_own_back() {
     assert_eq!(own, 3_276);
     assert!(others * 100 < before.len() * 3, "{others} of the others' slots moved");
     assert_eq!(versions[0].backends[2].state, BackendState::Down { resets: true });
-    let state = slots.states.as_ref().expect("unsettled slots")[before.iter().position(|id| id.0 == 3).expect("it had some")];
+    let state =
+        slots.states.as_ref().expect("unsettled slots")[before.iter().position(|id| id.0 == 3).expect("it had some")];
     assert_eq!(state, SlotState(SlotState::UNSETTLED | SlotState::LOOKS));
     case.down.clear();
     case.with(|target| assignment.change(target, at(1_020)));
@@ -176,7 +179,9 @@ fn an_empty_pool_fails_over_and_settles_on_nobody() {
 fn what_is_removed_stays_until_nothing_refers_to_it() {
     let mut case = Case::new(3, 0);
     let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
-    let removed = case.ids.backend(&BackendKey::of(&case.config.services[0], &case.config.services[0].versions[0]).nth(2).expect("three"));
+    let removed = case.ids.backend(
+        &BackendKey::of(&case.config.services[0], &case.config.services[0].versions[0]).nth(2).expect("three"),
+    );
     let removed = removed.expect("a number");
     case.config.services[0].versions[0].backends.pop();
     let v2 = case.config.services[0].versions.pop().expect("two");
@@ -219,7 +224,9 @@ fn segments_differ_where_their_owners_do_and_stamps_of_agreeing_buckets_are_of_a
     case.segments = vec![(1, Some(asia(Vec::new())), Ownership::first(&shares(1_000), 100))];
     let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
     let (_, buckets, segments) = case.wanted(&assignment);
-    let differing = |buckets: &WantedBuckets| tables(buckets).iter().map(|table| table.iter().filter(|b| b.differs()).count()).collect::<Vec<_>>();
+    let differing = |buckets: &WantedBuckets| {
+        tables(buckets).iter().map(|table| table.iter().filter(|b| b.differs()).count()).collect::<Vec<_>>()
+    };
     assert_eq!((differing(&buckets), segments.expect("segments").by_dscp), (vec![1_638, 1_638], false));
     assert!(assignment.is_quiet());
 
@@ -227,7 +234,10 @@ fn segments_differ_where_their_owners_do_and_stamps_of_agreeing_buckets_are_of_a
     case.weigh(2_000);
     case.segments[0].2 = case.buckets.clone();
     case.with(|target| assignment.change(target, at(1_010)));
-    assert_eq!((differing(&case.wanted(&assignment).1), assignment.unsettled()), (vec![1_638, 1_638], [3_277 + 1_639, 0, 0]));
+    assert_eq!(
+        (differing(&case.wanted(&assignment).1), assignment.unsettled()),
+        (vec![1_638, 1_638], [3_277 + 1_639, 0, 0])
+    );
     let stamps = |bucket| ServiceStamps {
         segments: vec![CellStamps { seen: vec![bucket], ..CellStamps::default() }, CellStamps::default()],
         ..ServiceStamps::default()
@@ -258,7 +268,11 @@ fn a_canary_instance_and_a_candidate_turned_off_keep_their_buckets_looking() {
     case.segments = vec![(1, Some(asia(Vec::new())), case.buckets.clone())];
     let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
     let looking = |assignment: &Assignment| {
-        assignment.segments.iter().map(|cells| (0..16_384).filter(|b| cells.state(*b).looks).count()).collect::<Vec<_>>()
+        assignment
+            .segments
+            .iter()
+            .map(|cells| (0..16_384).filter(|b| cells.state(*b).looks).count())
+            .collect::<Vec<_>>()
     };
     assignment.keep_looking(Looks { instance: Some(1), turned_off: None }, at(1_000));
     assert_eq!(looking(&assignment), [0, 16_384]);
@@ -296,13 +310,22 @@ fn udp_settles_at_once_when_told_to() {
 fn other_places_move_nobody() {
     let mut case = Case::new(2, 1_000);
     case.places = ["v1", "v2"].into_iter().map(|name| name.parse().expect("a name")).zip([3, 5]).collect();
-    case.buckets = Ownership::first(&shares(1_000).into_iter().map(|(place, weight)| (3 + 2 * place, weight)).collect::<Vec<_>>(), 100);
+    case.buckets = Ownership::first(
+        &shares(1_000).into_iter().map(|(place, weight)| (3 + 2 * place, weight)).collect::<Vec<_>>(),
+        100,
+    );
     let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
     assert!(matches!(case.wanted(&assignment).1, WantedBuckets::Cells(_)));
     assignment.renumber(&[3, 5]);
     case.buckets = case.buckets.renumbered(&[3, 5]);
-    assert_eq!(case.wanted(&assignment).1, WantedBuckets::Split(grayxdp_common::records::Split { offset: 100, threshold: 1_638 }));
-    assert_eq!(assignment.version_at(1), case.ids.version(&"a".parse().expect("a name"), &"v2".parse().expect("a name")));
+    assert_eq!(
+        case.wanted(&assignment).1,
+        WantedBuckets::Split(grayxdp_common::records::Split { offset: 100, threshold: 1_638 })
+    );
+    assert_eq!(
+        assignment.version_at(1),
+        case.ids.version(&"a".parse().expect("a name"), &"v2".parse().expect("a name"))
+    );
 }
 
 /// What an operator, or the network, does.

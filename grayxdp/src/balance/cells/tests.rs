@@ -36,7 +36,16 @@ struct Plain {
 impl Plain {
     const fn new(owner: u8) -> Self {
         const AGO: i64 = -1_000_000;
-        Self { current: owner, home: owner, seen: AGO, changed: AGO, deferred: AGO, restart: AGO, equal: AGO, look: false }
+        Self {
+            current: owner,
+            home: owner,
+            seen: AGO,
+            changed: AGO,
+            deferred: AGO,
+            restart: AGO,
+            equal: AGO,
+            look: false,
+        }
     }
 
     fn give(&mut self, owner: u8, now: i64) {

@@ -62,7 +62,8 @@ impl Sources {
             return sources;
         }
         let named: BTreeSet<Prefix> = sources.prefixes.iter().copied().collect();
-        let gone: BTreeSet<Prefix> = homes.iter().map(|home| home.prefix).filter(|home| !named.contains(home)).collect();
+        let gone: BTreeSet<Prefix> =
+            homes.iter().map(|home| home.prefix).filter(|home| !named.contains(home)).collect();
         sources.insert(&gone);
         let mut rows = sources.rows.to_vec();
         let mut owners = sources.cells.current().to_vec();
@@ -262,7 +263,9 @@ impl Sources {
     /// Whether there is nothing but the prefix of all sources.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        *self.prefixes == [EVERYWHERE] && self.is_settled() && *self.row(self.cells.current()[0]) == Row::default_segment()
+        *self.prefixes == [EVERYWHERE]
+            && self.is_settled()
+            && *self.row(self.cells.current()[0]) == Row::default_segment()
     }
 }
 

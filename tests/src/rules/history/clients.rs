@@ -223,7 +223,9 @@ impl<C: Carrier> History<'_, C> {
         let verdict = self.carrier.syn(&mut self.world, tuple, isn, marked)?;
         self.note(Some(tuple.number), || format!("SYN {isn:#x} (marked: {marked}): {verdict:?}"));
         match verdict {
-            Verdict::To(backend) if self.world.is_down(backend) => Err(format!("a new flow went to {backend}, which is down")),
+            Verdict::To(backend) if self.world.is_down(backend) => {
+                Err(format!("a new flow went to {backend}, which is down"))
+            }
             Verdict::To(backend) => {
                 let off = self.world.member(backend).is_some_and(|member| self.world.is_turned_off(member.version));
                 if off { Err(format!("a new flow went to {backend}, which is turned off")) } else { Ok(verdict) }
@@ -351,9 +353,8 @@ impl<C: Carrier> History<'_, C> {
 
     /// Somebody who guesses a 5-tuple but no numbers sends into an open flow.
     fn attack(&mut self) -> Result<(), Wrong> {
-        let open: Vec<usize> = (0..self.clients.flows.len())
-            .filter(|index| self.clients.flows[*index].phase == Phase::Open)
-            .collect();
+        let open: Vec<usize> =
+            (0..self.clients.flows.len()).filter(|index| self.clients.flows[*index].phase == Phase::Open).collect();
         if open.is_empty() {
             return Ok(());
         }

@@ -43,7 +43,11 @@ impl<C: Carrier> History<'_, C> {
         flow.last = now;
         let Verdict::To(to) = verdict else {
             flow.unsure = true;
-            return if flow.mine == 0 || excused { Ok(()) } else { Err(format!("{verdict:?} for {}'s flow", flow.mine)) };
+            return if flow.mine == 0 || excused {
+                Ok(())
+            } else {
+                Err(format!("{verdict:?} for {}'s flow", flow.mine))
+            };
         };
         if flow.mine != 0 && to != flow.mine && !excused {
             return Err(format!("went to {to}, but the flow is {}'s, silent for {silence} ms", flow.mine));
