@@ -99,12 +99,16 @@ fn watch(packet: &Packet, checksum: Checksum, backend: &BackendRecord, id: u16) 
         backend: u64::from(id),
         answer: if backend.flags & BackendRecord::FLAG_QUIC == 0 { Answer::Other } else { Answer::SynAck } as u64,
         sequence: 1,
+        acknowledged: 0,
+        acknowledges: u64::from(u32::MAX),
         ends: 0,
         has_payload: 1,
     };
     if let Checksum::Tcp(header) = checksum {
         let bits: u8 = header.read(13);
         said.sequence = u64::from(u32::from_be(header.read(4)));
+        said.acknowledged = u64::from(u32::from_be(header.read(8)));
+        said.acknowledges = u64::from(exceptions::SENT_WINDOW);
         let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
         said.has_payload = u64::from(packet.ip.total_len() > length);
         if bits & flags::RST != 0 {

@@ -97,7 +97,7 @@ pub(crate) fn settled(detail: &DetailRecord, kind: Kind, bucket: u16, slot: u16)
         return None;
     }
     let cell = tables::bucket(detail.buckets, bucket);
-    if cell.looks() || cell.differs() || guard::is_turned(detail, cell.current()) {
+    if cell.looks() || cell.differs() || guard::turn_of(detail, cell.current(), kind == Kind::Datagram) {
         return None;
     }
     let version = &detail.versions[usize::from(cell.current())];
@@ -315,7 +315,8 @@ fn see(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, view: 
     let Some(default) = tables::backend_of_slot(home_version.home, home_version.first_home, slot) else { return 1 };
     (view.default, view.home_place) = (u64::from(default), u64::from(home.home()));
 
-    let turned = guard::turn_of(detail, current.current(), is_first);
+    let looks_at_lease = is_first || question.kind == Kind::Datagram as u64;
+    let turned = guard::turn_of(detail, current.current(), looks_at_lease);
     view.turned = u64::from(turned);
     let mut place = if turned { detail.stable } else { current.current() } & 7;
     let mut version = &detail.versions[usize::from(place)];
@@ -331,7 +332,11 @@ fn see(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, view: 
     view.place = u64::from(place);
     let Some(choice) = tables::backend_of_slot(version.current, version.first_current, slot) else { return 1 };
     view.choice = u64::from(choice);
-    if detail.instance != 0 && u64::from(detail.instance_segment) == cells.segment && !turned {
+    if detail.instance != 0
+        && u64::from(detail.instance_segment) == cells.segment
+        && !guard::turn_of(detail, detail.candidate, looks_at_lease)
+        && is_open(detail, u64::from(detail.instance))
+    {
         turn(Turn::Instance);
         view.choice = u64::from(detail.instance);
     }
@@ -381,7 +386,7 @@ fn state_of(version: &VersionDetail, slot: u16) -> SlotState {
 #[inline(always)]
 fn is_open(detail: &DetailRecord, backend: u64) -> bool {
     let Some(record) = tables::backend(backend as u16) else { return false };
-    if record.flags & BackendRecord::FLAG_DOWN != 0 {
+    if record.flags & (BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS) != 0 {
         turn(Turn::Down);
         return false;
     }
@@ -392,7 +397,7 @@ fn is_open(detail: &DetailRecord, backend: u64) -> bool {
 #[inline(always)]
 fn open(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
     let is_quic = question.flags & QUIC != 0;
-    if is_quic && found.established != NO_ENTRY {
+    if is_quic && found.established != NO_ENTRY && is_open(detail, u64::from(found.established_head.backend())) {
         // An Initial of a flow that is known already: the client goes on with its handshake.
         return by_entry(question, found);
     }
@@ -408,7 +413,8 @@ fn open(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &mu
         return refused(Reason::NoBackend);
     }
     turn(Turn::Chosen);
-    if view.choice == view.default && found.established == NO_ENTRY {
+    // By unsettled cells choice and default may agree now and part before the handshake ends.
+    if view.choice == view.default && view.unsettled == 0 && found.established == NO_ENTRY {
         if found.half_open != NO_ENTRY {
             exceptions::clear(found.half_open, found.half_open_head);
         }
@@ -432,6 +438,10 @@ fn defer(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &m
     mark(view, view.unsettled, StampKind::Seen);
     tables::count_exceptions(question.service as u32, |counters| counters.choice_deferred += 1);
     let target = if found.established == NO_ENTRY { view.default } else { u64::from(found.established_head.backend()) };
+    if found.established != NO_ENTRY {
+        // The entry may be about to end: it is the new flow's from now on.
+        exceptions::touch(found.established, 0, true);
+    }
     if target == 0 || !is_open(detail, target) {
         return refused(Reason::DeferredNowhere);
     }
@@ -491,7 +501,6 @@ fn datagram(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut
         }
         turn(Turn::Moved);
         exceptions::clear(found.established, found.established_head);
-        return chosen(question, view);
     }
     if view.turned != 0 || view.default == 0 || !stays(view.default) {
         return chosen(question, view);

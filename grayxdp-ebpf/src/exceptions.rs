@@ -225,7 +225,7 @@ pub(crate) fn touch(number: u32, ends: u64, has_payload: bool) {
     let Some(entry) = entry(number) else { return };
     // SAFETY: the second word of an entry.
     let tail = Tail(unsafe { entry.add(1).read_volatile() });
-    let restored = if has_payload && ends == 0 { !Tail::CLOSING } else { !0 };
+    let restored = if has_payload && ends == 0 && tail.is_closing() { !Tail::CLOSING } else { !0 };
     let flags = (tail.0 >> 32 << 32 & restored) | ends;
     let fresh = Tail(flags | u64::from(now()));
     if fresh != tail {
@@ -244,6 +244,8 @@ pub(crate) fn answered(said: &Said) -> u32 {
     if said.answer == Answer::SynAck as u64
         && found.half_open != NO_ENTRY
         && u64::from(found.half_open_head.backend()) == said.backend
+        && (said.acknowledged as u32).wrapping_sub(found.half_open_tail as u32).wrapping_sub(1)
+            < said.acknowledges as u32
     {
         if let Some(entry) = entry(found.half_open) {
             // 0 stands for "none seen": such a number is remembered as the one before.
@@ -294,6 +296,10 @@ pub(crate) struct Said {
     pub(crate) answer: u64,
     /// Sequence number.
     pub(crate) sequence: u64,
+    /// Acknowledgement number.
+    pub(crate) acknowledged: u64,
+    /// How far behind a SYN a SYN-ACK may acknowledge: [`SENT_WINDOW`], of QUIC anything.
+    pub(crate) acknowledges: u64,
     /// Whether there is payload: 1.
     pub(crate) has_payload: u64,
 }

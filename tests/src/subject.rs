@@ -28,11 +28,19 @@ impl Subject {
     /// # Errors
     /// What the kernel refused.
     pub fn open(wanted: &Wanted) -> Result<Self> {
+        Self::open_with(wanted, Capacity::of(wanted).with_room())
+    }
+
+    /// The same with tables of a size of one's own.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_with(wanted: &Wanted, capacity: Capacity) -> Result<Self> {
         let settings = Settings {
             pin_dir: Path::new("/sys/fs/bpf/grayxdp").to_owned(),
             interfaces: Vec::new(),
             hash_key: KEY,
-            capacity: Capacity::of(wanted).with_room(),
+            capacity,
             clock: ClockSource::Monotonic,
         };
         let mut datapath = Datapath::open(settings)?;

@@ -192,7 +192,7 @@ fn steer_to_another_processor(lab: &Lab) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
     lab.balancer().output("mount", ["-t", "sysfs", "sysfs", folder]).unwrap();
-    let others = thread::available_parallelism().map_or(1, usize::from).max(2).min(32);
+    let others = thread::available_parallelism().map_or(1, usize::from).clamp(2, 32);
     let queue = format!("{folder}/class/net/{}/queues/rx-0/rps_cpus", lab.interfaces()[0]);
     lab.balancer().run(|| std::fs::write(&queue, format!("{:x}", (1_u64 << others) - 2))).unwrap();
     lab.balancer().output("umount", [folder]).unwrap();

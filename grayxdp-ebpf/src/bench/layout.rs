@@ -1,7 +1,7 @@
 //! What the benchmark's wrapper and its harness share; the harness includes this file.
 
 /// Programs that a wrapper can call; wrapper `n` always calls slot `n` of [`PROGRAMS`].
-pub const SLOTS: u32 = 10;
+pub const SLOTS: u32 = 20;
 
 /// Name of the program array.
 pub const PROGRAMS: &str = "PROGRAMS";

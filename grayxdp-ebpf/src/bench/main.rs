@@ -165,6 +165,16 @@ wrappers! {
     wrapper_7 = 7,
     wrapper_8 = 8,
     wrapper_9 = 9,
+    wrapper_10 = 10,
+    wrapper_11 = 11,
+    wrapper_12 = 12,
+    wrapper_13 = 13,
+    wrapper_14 = 14,
+    wrapper_15 = 15,
+    wrapper_16 = 16,
+    wrapper_17 = 17,
+    wrapper_18 = 18,
+    wrapper_19 = 19,
 }
 
 #[panic_handler]

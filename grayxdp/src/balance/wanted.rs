@@ -11,8 +11,8 @@ use crate::{
         Name,
         config::{Config, Service, Version},
         kernel::{
-            BackendId, BackendState, ExistingFlows, Split, VersionId, Wanted, WantedBackend, WantedBuckets,
-            WantedService, WantedSlots, WantedVersion,
+            BackendId, BackendState, ExistingFlows, SAMPLE_RATE, Split, VersionId, Wanted, WantedBackend,
+            WantedBuckets, WantedService, WantedSlots, WantedVersion,
         },
     },
 };
@@ -81,6 +81,9 @@ impl Pools {
                 buckets: WantedBuckets::Split(split),
                 epoch,
                 rollout,
+                measures: rollout != 0,
+                sample_rate: SAMPLE_RATE,
+                flow_horizon: service.flow_horizon,
                 ..WantedService::default()
             }
         });

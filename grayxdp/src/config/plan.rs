@@ -13,8 +13,8 @@ use crate::{
         Name, Weight,
         config::{Config, Match, Protocol, Service},
         plan::{
-            Analysis, Canary, ExistingFlows, FlowsEnd, Instance, Metric, Plan, Provider, Signal, Strategy,
-            ThresholdRange,
+            Analysis, Canary, ExistingFlows, FlowsEnd, Instance, KernelSignal, Metric, Plan, Provider, Strategy,
+            ThresholdRange, Unit,
         },
     },
 };
@@ -156,15 +156,27 @@ fn range(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
     {
         refuse(place.clone(), format!("min {min} is above max {max}"), "swap the two");
     }
-    let Provider::Kernel(kernel) = &metric.provider;
-    match kernel.signal {
-        Signal::ConnectFailureRatio => {
-            for (name, bound) in [("min", min), ("max", max)] {
-                if let Some(bound) = bound.filter(|bound| !(0.0..=1.0).contains(bound)) {
-                    refuse(place.field(name), format!("{name} {bound} of a ratio"), "use 0 to 1, as 0.01 for 1 %");
-                }
-            }
+    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider;
+    let (greatest, what, remedy) = match signal.unit() {
+        Unit::Ratio => (1.0, "a ratio", "use 0 to 1, as 0.01 for 1 %"),
+        Unit::Seconds => (f64::MAX, "a time", "use a duration, as 250ms"),
+        Unit::Bytes => (f64::MAX, "a number of bytes", "use 0 or more"),
+        Unit::PerSecond => (f64::MAX, "a rate", "use 0 or more"),
+    };
+    for (name, bound) in [("min", min), ("max", max)] {
+        if let Some(bound) = bound.filter(|bound| !(0.0..=greatest).contains(bound)) {
+            refuse(place.field(name), format!("{name} {bound} of {what}"), remedy);
         }
+    }
+    match quantile {
+        Some(_) if !signal.has_quantile() => {
+            let what = format!("{} has no quantile", signal.label());
+            refuse(place.clone(), what, "leave `quantile` out");
+        }
+        Some(quantile) if !(*quantile > 0.0 && *quantile < 1.0) => {
+            refuse(place.clone(), format!("quantile {quantile}"), "use a number between 0 and 1, as 0.99");
+        }
+        Some(_) | None => {}
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     daemon::owner::Owner,
+    health::Report,
     model::api::{ApiError, Request, Response},
     telemetry::MetricsView,
 };
@@ -33,6 +34,8 @@ pub(super) enum Message {
     Tick,
     /// The data path has an event to tell.
     Event,
+    /// A health check found something new.
+    Health(Report),
     Stop,
 }
 
@@ -101,6 +104,12 @@ impl Handle {
         let _ = self.sender.try_send(Message::Tick);
     }
 
+    /// Tells the owner what a health check found.
+    pub(super) async fn health(&self, report: Report) {
+        // Closed: whoever waits for the owner's end sees it.
+        let _ = self.sender.send(Message::Health(report)).await;
+    }
+
     /// Tells the owner of an event of the data path, from any thread. It does not keep the owner alive. An event that finds
     /// the queue full is left out: the next tick reads the same.
     pub(super) fn waker(&self) -> Box<dyn Fn() + Send> {
@@ -135,10 +144,15 @@ pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
             }
             Message::Tick => owner.tick(),
             Message::Event => owner.look_at_guards(),
+            Message::Health(report) => owner.note_health(report),
             Message::Stop => return,
         }
         if owner.detached {
             return;
+        }
+        // What fails together is published together.
+        if messages.is_empty() {
+            owner.follow_backends();
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     daemon::owner::Owner,
     model::{
         config::{Service, Version},
-        kernel::{Counters, Reason, ServiceId},
+        kernel::{Counters, Reason, ServiceId, VersionId},
     },
     rollout::State,
     telemetry::{BackendMetrics, MetricsView, RolloutMetrics, ServiceMetrics, VersionMetrics},
@@ -27,6 +27,7 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
 
 fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> ServiceMetrics {
     let totals = owner.meter.totals(counters, &owner.layout.ids);
+    let owner = &*owner;
     let (layout, threshold) = (&owner.layout, owner.layout.services[&service.name].split.threshold);
     let version = |(index, version): (usize, &Version)| {
         let id = layout.ids.version(&service.name, &version.name);
@@ -34,6 +35,7 @@ fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> Service
             name: version.name.clone(),
             buckets: if index == 0 { BUCKETS - threshold } else { threshold },
             totals: id.and_then(|id| totals.get(&id)).copied().unwrap_or_default(),
+            measured: owner.signals.of(id.unwrap_or(VersionId::NONE)),
             backends: BackendKey::of(service, version)
                 .map(|key| {
                     let counted = layout.ids.backend(&key).and_then(|id| counters.backends.get(&id));

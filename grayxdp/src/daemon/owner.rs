@@ -1,11 +1,11 @@
 //! The owner: the one place that holds the data path, the journal and the engines. It runs on a thread of its own and
 //! does one thing at a time, so no two changes ever meet.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    analysis::{History, Reading, Sample},
-    daemon::{clock::Clock, held, layout::Layout, meter::Meter},
+    analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
+    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter},
     model::{
         Name,
         api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
@@ -33,6 +33,7 @@ pub(super) struct Engine {
 pub(super) struct Problems {
     pub(super) journal: Option<String>,
     pub(super) counters: Option<String>,
+    pub(super) signals: Option<String>,
     pub(super) interfaces: Option<String>,
     pub(super) publish: Option<String>,
 }
@@ -47,6 +48,8 @@ pub(super) struct Owner {
     /// The newest rollout of each service that this run has seen.
     pub(super) engines: BTreeMap<Name, Engine>,
     pub(super) meter: Meter,
+    pub(super) backends: Backends,
+    pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
     pub(super) problems: Problems,
     pub(super) started: Now,
@@ -59,7 +62,10 @@ impl Owner {
     pub(super) fn handle(&mut self, request: Request, actor: &str) -> Result<Response, ApiError> {
         match request {
             Request::Status => self.status().map(|status| Response::Status(Box::new(status))),
-            Request::WeightsSet { service, weights, options } => {
+            Request::WeightsSet { service, segment: Some(segment), .. } => Err(ApiError::conflict(format!(
+                "segment {segment} of {service} follows the weights of the service in this release"
+            ))),
+            Request::WeightsSet { service, segment: None, weights, options } => {
                 self.set_weights(&service, &weights, &options, actor).map(Response::Done)
             }
             Request::Reload { diff, reset_weights, options } => {
@@ -69,8 +75,13 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol } => {
-                self.explain(source, destination, protocol).map(|explained| Response::Explained(Box::new(explained)))
+            Request::Explain { source, destination, protocol, dscp, later } => {
+                let explained = self.explain((source, destination, protocol), dscp, later);
+                explained.map(|explained| Response::Explained(Box::new(explained)))
+            }
+            Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
+            Request::BackendChange { service, backends, action, options } => {
+                self.change_backends(&service, &backends, action, &options, actor).map(Response::Done)
             }
             Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
@@ -99,6 +110,7 @@ impl Owner {
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
         self.follow_needs();
+        self.follow_backends();
         if self.pruned.is_none_or(|last| now.monotonic.saturating_sub(last) >= PRUNE_EVERY) {
             self.pruned = Some(now.monotonic);
             let kept = now.wall.saturating_sub(self.layout.config.history_retention);
@@ -159,17 +171,27 @@ impl Owner {
 
     fn take_sample(&mut self, at: Duration, counters: &Counters) {
         let totals = self.meter.totals(counters, &self.layout.ids);
+        let running = self.engines.values().any(|engine| !engine.state.phase.is_final());
+        if running {
+            self.read_signals();
+        }
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
-            let reading = |version: &Name| {
+            let measured = |version: &Name| {
                 let id = self.layout.ids.version(name, version)?;
-                let counted = totals.get(&id).copied().unwrap_or_default();
-                let (syns, syn_acks, refusals) = (counted.syns, counted.syn_acks, counted.refusals);
-                Some((version.clone(), Reading { syns, syn_acks, refusals }))
+                Some((version.clone(), Arc::new(self.signals.of(id))))
             };
             let versions = [engine.state.candidate(), &engine.state.stable];
-            engine.history.push(Sample { at, versions: versions.into_iter().filter_map(reading).collect() });
+            let signals: SignalSample = versions.into_iter().filter_map(measured).collect();
+            let reading = |measured: &Measured| {
+                let (syns, syn_acks, refusals) = (measured.attempts, measured.opened, measured.refused);
+                Reading { syns, syn_acks, refusals }
+            };
+            let versions = signals.iter().map(|(name, measured)| (name.clone(), reading(measured))).collect();
+            engine.history.push(Sample { at, versions });
+            engine.history.push_signals(at, signals);
         }
         self.meter.push(at, totals);
+        self.note_traffic(at, counters);
     }
 
     /// Weights in the kernel that this daemon did not write freeze the rollout that they belong to.
@@ -202,6 +224,7 @@ impl Owner {
     pub(super) fn publish(&mut self, service: &Name, record: ServiceRecord) -> Result<(), KernelError> {
         let moved = held::moved(self.layout.services[service].split, record.split);
         let next = self.layout.with(service, record);
+        self.read_signals();
         next.publish(self.kernel.as_mut())?;
         *self.bucket_moves.entry(service.clone()).or_default() += u64::from(moved);
         self.layout = next;
@@ -298,7 +321,15 @@ pub(super) fn log(event: &Event) {
     let whose = event.rollout.as_ref().or(event.service.as_ref()).map(|name| format!("{name}: ")).unwrap_or_default();
     let alarm = matches!(
         event.kind.as_str(),
-        "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen" | "interfaceLost"
+        "rollbackFailing"
+            | "publishFailed"
+            | "journalFailed"
+            | "frozen"
+            | "interfaceLost"
+            | "fuseTripped"
+            | "leaseExpired"
+            | "noStableBackend"
+            | "backendDown"
     );
     match alarm {
         true => tracing::error!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),

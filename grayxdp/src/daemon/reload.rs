@@ -143,7 +143,8 @@ impl Owner {
         let unchanged = |what: String| ApiError::failed(format!("nothing was changed: {what}"));
         let (ids, pools) = (self.layout.ids.as_ref().clone(), &self.layout.pools);
         let next = Layout::build(config, ids, pools, services).map_err(|error| unchanged(error.to_string()))?;
-        let next = Layout { needs: self.layout.needs.clone(), backends: self.layout.backends.clone(), ..next };
+        let backends = self.backends.states(&next.config);
+        let next = Layout { needs: self.layout.needs.clone(), backends, ..next };
         let differs = |(name, record): &(&Name, &ServiceRecord)| self.layout.services.get(*name) != Some(*record);
         let changed: Vec<_> = next.services.iter().filter(differs).collect();
         let intended = self.journal.transaction(|journal| -> Result<(), StoreError> {
@@ -151,6 +152,7 @@ impl Owner {
             changed.iter().try_for_each(|(name, record)| journal.begin_intent(name, record))
         });
         intended.map_err(|error| unchanged(error.to_string()))?;
+        self.read_signals();
         if let Err(error) = next.publish(self.kernel.as_mut()) {
             let withdrawn = self.journal.transaction(|journal| -> Result<(), StoreError> {
                 journal.save_ids(&self.layout.ids)?;
@@ -173,6 +175,7 @@ impl Owner {
         self.engines.retain(|name, _| next.services.contains_key(name));
         self.layout = next;
         self.meter.forget_owners();
+        self.follow_configuration();
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         Name, Weight,
         api::{ApiError, ChangeOptions, Done, Response, RolloutAction, RolloutStatus},
         config::{Protocol, Service},
-        plan::{Metric, Plan, Provider, Signal},
+        plan::{Metric, Plan, Provider},
     },
     rollout::{Input, Notice, State},
     store::{JournaledRollout, ServiceRecord},
@@ -205,10 +205,7 @@ fn check_roles(plan: &Plan, service: &Service, record: &ServiceRecord) -> Result
 /// Whether the data path can measure a metric for a protocol.
 const fn is_measured(metric: &Metric, protocol: Protocol) -> bool {
     let Provider::Kernel(kernel) = &metric.provider;
-    match (kernel.signal, protocol) {
-        (Signal::ConnectFailureRatio, Protocol::Tcp) => true,
-        (Signal::ConnectFailureRatio, Protocol::Udp) => false,
-    }
+    analysis::signal::is_measured(kernel.signal, protocol)
 }
 
 /// An empty history of the length that a rollout's metrics need.

@@ -11,9 +11,11 @@ use std::{
 use grayxdp_common::{BUCKETS, hash::HashKey};
 
 use crate::{
+    analysis::Totals,
     balance::{IdsExhausted, Pools},
     config::{self, ConfigError},
     daemon::{
+        backends::Backends,
         clock::Clock,
         engine::journaled,
         held::{self, Dealer},
@@ -132,6 +134,8 @@ impl Owner {
         let record = |service: &Service| (service.name.clone(), from_journal(service, known.get(&service.name)));
         let services = config.services.iter().map(record).collect();
         let mut layout = Layout::build(config, ids, &Pools::default(), services)?;
+        let backends = Backends::from_journal(journal.backends()?);
+        layout.backends = backends.states(&layout.config);
         let wanted = layout.wanted();
         let kernel = open(&Setup { config: &layout.config, hash_key, wanted: &wanted })?;
         let published = kernel.published()?;
@@ -140,16 +144,22 @@ impl Owner {
         for service in &layout.config.clone().services {
             let running = engines.get(&service.name).map(|engine| &engine.state).filter(|s| !s.phase.is_final());
             let found = reconcile(&layout, service, known.get(&service.name), running, &published);
+            if let Some(state) = running {
+                let weight = held::weight(&found.record, state.candidate());
+                let needs = state.needs_at_start(service, weight, found.record.rollout, clock.now().wall);
+                layout.needs.insert(service.name.clone(), needs);
+            }
             layout.services.insert(service.name.clone(), found.record.clone());
             told.push((service.name.clone(), found));
         }
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
-        let bucket_moves = BTreeMap::new();
+        let (bucket_moves, signals) = (BTreeMap::new(), Totals::default());
         let (pruned, detached) = (None, false);
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, bucket_moves, problems, started, pruned, detached,
+            config_path, layout, kernel, journal, clock, engines, meter, signals, backends, bucket_moves, problems, started, pruned,
+            detached,
         };
         owner.settle(told)?;
         Ok(owner)
@@ -177,6 +187,7 @@ impl Owner {
                 self.drive(&name, |_| Input::Restarted { kernel });
             }
         }
+        self.look_at_guards();
         self.fail_the_homeless();
         if let Err(error) = self.kernel.attach() {
             self.forget(&new);

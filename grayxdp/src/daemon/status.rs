@@ -1,14 +1,22 @@
 //! `status`: how everything stands.
 
+use std::collections::BTreeMap;
+
 use grayxdp_common::BUCKETS;
 
 use crate::{
     balance::{self, ids::BackendKey},
-    daemon::{held, meter, owner::Owner},
+    daemon::{
+        backends::{Condition, QUIET},
+        held, meter,
+        owner::Owner,
+        signals,
+    },
     model::{
-        api::{ApiError, BackendStatus, ServiceStatus, Status, Totals, VersionStatus},
-        config::{Service, Version},
-        kernel::{BackendCounters, Counters},
+        Name,
+        api::{ApiError, Availability, BackendStatus, ListedBackend, ServiceStatus, Status, Totals, VersionStatus},
+        config::{Backend, Service, Version},
+        kernel::{BackendCounters, BackendId, BackendState, Counters},
         state::RolloutState,
         time,
     },
@@ -17,6 +25,7 @@ use crate::{
 
 impl Owner {
     pub(super) fn status(&mut self) -> Result<Status, ApiError> {
+        self.read_signals();
         let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
         let services: Vec<_> =
             self.layout.config.clone().services.iter().map(|service| self.service(service, &counters)).collect();
@@ -38,6 +47,12 @@ impl Owner {
         if let Some(problem) = &self.problems.counters {
             warnings.push(format!("the counters of the data path cannot be read: {problem}"));
         }
+        if let Some(problem) = &self.problems.publish {
+            warnings.push(format!("the kernel did not take a change, tried again every second: {problem}"));
+        }
+        if let Some(problem) = &self.problems.signals {
+            warnings.push(format!("the signals of the data path cannot be read: {problem}"));
+        }
         let bare = self.bare_interfaces();
         if !bare.is_empty() {
             let why = self.problems.interfaces.as_deref().unwrap_or("tried again within a second");
@@ -49,6 +64,7 @@ impl Owner {
                 warnings.push(format!("rollout {} is {}: {}", state.name(), state.phase.label(), state.message));
             }
         }
+        warnings.extend(self.layout.config.services.iter().flat_map(|service| self.emptied(service)));
         for service in services {
             let unresolved = service.versions.iter().flat_map(|v| &v.backends).filter(|backend| !backend.resolved);
             let addresses: Vec<_> = unresolved.map(|backend| backend.address.to_string()).collect();
@@ -106,32 +122,76 @@ impl Owner {
             live: meter::share(flows[index].bytes, bytes),
             flows_per_second: flows[index].syns_per_second,
             totals: id(version).and_then(|id| totals.get(&id)).map(totals_of).unwrap_or_default(),
+            signals: signals::status(&self.measured(id(version))),
             backends: self.backends(service, version, counters),
         };
         service.versions.iter().enumerate().map(version).collect()
     }
 
     fn backends(&self, service: &Service, version: &Version, counters: &Counters) -> Vec<BackendStatus> {
-        let weights: Vec<_> = version.backends.iter().map(|backend| backend.weight).collect();
+        let keys: Vec<_> = BackendKey::of(service, version).collect();
+        let up = |key: &BackendKey| !self.layout.backends.contains_key(key);
+        let eligible = || keys.iter().zip(&version.backends).filter(|(key, _)| up(key));
+        let weights: Vec<_> = eligible().map(|(_, backend)| backend.weight).collect();
         let slots = balance::slot_counts(&weights).unwrap_or_else(|_| vec![0; weights.len()]);
-        let keys = BackendKey::of(service, version).zip(weights).zip(slots);
-        let status = |((key, weight), slots): ((BackendKey, u16), u16)| {
-            let id = self.layout.ids.backend(&key);
+        let slots: BTreeMap<_, _> = eligible().map(|(key, _)| key).zip(slots).collect();
+        let status = |(key, backend): (&BackendKey, &Backend)| {
+            let id = self.layout.ids.backend(key);
+            let condition = self.backends.conditions.get(key);
+            let state = self.layout.backends.get(key).copied().unwrap_or_default();
             BackendStatus {
-                address: key.address,
-                weight,
-                slots,
+                address: service.backend_address(backend),
+                weight: backend.weight,
+                slots: slots.get(key).copied().unwrap_or_default(),
                 resolved: id.is_some_and(|id| self.kernel.is_resolved(id)),
+                state: availability(state),
+                why: condition.filter(|_| !up(key)).and_then(Condition::why),
+                since: condition.map(|condition| time::timestamp(condition.since)),
+                check_error: condition.and_then(|condition| condition.error.clone()),
+                drained: id.filter(|_| !up(key)).map(|id| self.is_drained(id)),
                 totals: id.and_then(|id| counters.backends.get(&id)).map(totals_of).unwrap_or_default(),
             }
         };
-        keys.map(status).collect()
+        keys.iter().zip(&version.backends).map(status).collect()
+    }
+
+    /// Whether a backend that takes no new flows has none left.
+    fn is_drained(&self, id: BackendId) -> bool {
+        let last = self.backends.last_packet(id);
+        last.is_some_and(|last| self.clock.now().monotonic.saturating_sub(last) >= QUIET)
+    }
+
+    /// `backend list`.
+    pub(super) fn list_backends(&self, only: Option<&Name>) -> Result<Vec<ListedBackend>, ApiError> {
+        if let Some(name) = only {
+            self.known(name)?;
+        }
+        let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
+        let services = self.layout.config.services.iter().filter(|service| only.is_none_or(|n| *n == service.name));
+        let listed = services.flat_map(|service| {
+            let counters = &counters;
+            service.versions.iter().flat_map(move |version| {
+                let listed =
+                    |backend| ListedBackend { service: service.name.clone(), version: version.name.clone(), backend };
+                self.backends(service, version, counters).into_iter().map(listed)
+            })
+        });
+        Ok(listed.collect())
     }
 
     /// Everything that one scrape shows, read from the kernel now.
     pub(super) fn metrics(&mut self) -> Result<crate::telemetry::MetricsView, ApiError> {
         let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
+        self.read_signals();
         Ok(super::metrics::view(self, &counters))
+    }
+}
+
+const fn availability(state: BackendState) -> Availability {
+    match state {
+        BackendState::Up => Availability::Up,
+        BackendState::Draining => Availability::Draining,
+        BackendState::Down { resets: _ } => Availability::Down,
     }
 }
 

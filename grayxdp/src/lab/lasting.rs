@@ -1,21 +1,23 @@
 //! Flows that last: each must meet the same backend from its first request to its last, however long it was silent.
 
+mod flow;
+
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{SocketAddr, SocketAddrV4},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
 use tokio::{
-    net::UdpSocket,
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use super::{LabError, Namespace, Sources, http::Connection};
+use self::flow::Flow;
+use super::{LabError, Namespace, Sources};
 use crate::model::config::Protocol;
 
 /// How lasting flows behave.
@@ -99,8 +101,6 @@ impl LastingTally {
 
 /// Harms that are told in words; all are counted.
 const TOLD_HARMS: usize = 100;
-/// How long a datagram may be without an answer before it is sent again.
-const REPEAT_AFTER: Duration = Duration::from_secs(1);
 
 /// Lasting flows at work; they end when dropped.
 #[derive(Debug)]
@@ -246,8 +246,8 @@ async fn live(shared: Arc<Shared>, number: u64, step: Arc<str>, stopped: watch::
     shared.count(&step, |lives| lives.begun += 1);
     let source = traffic.sources.at(number);
     let opened = async {
-        let mut flow = Flow::open(traffic, source).await?;
-        let who = flow.ask(&shared, &step, 0).await?;
+        let mut flow = Flow::open(traffic.protocol, source, traffic.target, traffic.timeout).await?;
+        let who = flow.ask(0, || repeated(&shared, &step)).await?;
         io::Result::Ok((flow, who))
     };
     let (mut flow, home) = match opened.await {
@@ -270,6 +270,10 @@ async fn live(shared: Arc<Shared>, number: u64, step: Arc<str>, stopped: watch::
     }
 }
 
+fn repeated(shared: &Shared, step: &str) {
+    shared.count(step, |lives| lives.repeated += 1);
+}
+
 /// Asks again and again, at last when all are to end. What goes wrong is counted, and told in words.
 async fn stay(
     shared: &Shared,
@@ -290,7 +294,7 @@ async fn stay(
         let silent = begun.elapsed().as_secs_f64();
         let answer = match ended {
             Some(error) => Err(error),
-            None => flow.ask(shared, step, request).await,
+            None => flow.ask(request, || repeated(shared, step)).await,
         };
         let harm = match answer {
             Ok(who) if who == home => {
@@ -312,74 +316,6 @@ async fn stay(
         return Err(format!("{harm}; request {request}, {silent:.1} s after the one before"));
     }
     Ok(())
-}
-
-/// One flow's socket.
-enum Flow {
-    Tcp { connection: Connection, timeout: Duration },
-    Udp { socket: UdpSocket, local: SocketAddr, timeout: Duration },
-}
-
-impl Flow {
-    async fn open(traffic: &LastingTraffic, source: Ipv4Addr) -> io::Result<Self> {
-        let timeout = traffic.timeout;
-        match traffic.protocol {
-            Protocol::Tcp => {
-                let opening = Connection::open(source, traffic.target, false);
-                Ok(Self::Tcp { connection: tokio::time::timeout(timeout, opening).await??, timeout })
-            }
-            Protocol::Udp => {
-                let socket = UdpSocket::bind(SocketAddr::from((source, 0))).await?;
-                socket.connect(traffic.target).await?;
-                Ok(Self::Udp { local: socket.local_addr()?, socket, timeout })
-            }
-        }
-    }
-
-    /// Who answers the next request.
-    async fn ask(&mut self, shared: &Shared, step: &str, request: u64) -> io::Result<String> {
-        match self {
-            Self::Tcp { connection, timeout } => tokio::time::timeout(*timeout, connection.ask()).await?,
-            Self::Udp { socket, timeout, .. } => {
-                let repeated = || shared.count(step, |lives| lives.repeated += 1);
-                tokio::time::timeout(*timeout, ask_by_datagrams(socket, request, repeated)).await?
-            }
-        }
-    }
-
-    /// Waits until the flow ends without being asked to.
-    async fn ended(&mut self) -> io::Error {
-        match self {
-            Self::Tcp { connection, .. } => connection.ended().await,
-            Self::Udp { .. } => std::future::pending().await,
-        }
-    }
-
-    fn local(&self) -> SocketAddr {
-        match self {
-            Self::Tcp { connection, .. } => connection.local(),
-            Self::Udp { local, .. } => *local,
-        }
-    }
-}
-
-/// Sends a numbered datagram until it is answered.
-async fn ask_by_datagrams(socket: &UdpSocket, request: u64, repeated: impl Fn()) -> io::Result<String> {
-    let question = format!("#{request}");
-    let mut answer = [0; 256];
-    loop {
-        socket.send(question.as_bytes()).await?;
-        let until = tokio::time::Instant::now() + REPEAT_AFTER;
-        while let Ok(received) = tokio::time::timeout_at(until, socket.recv(&mut answer)).await {
-            let text = String::from_utf8_lossy(&answer[..received?]);
-            match text.split_once(' ') {
-                Some((who, number)) if number == question => return Ok(who.to_owned()),
-                // The answer to a datagram that was sent again.
-                Some(_) | None => {}
-            }
-        }
-        repeated();
-    }
 }
 
 /// Each flow's own pseudo-random numbers (SplitMix64), the same in every run.

@@ -1,5 +1,7 @@
 //! The API that the socket and HTTP speak: one request, one answer, keys as in the files.
 
+mod backend;
+
 use std::{collections::BTreeMap, net::SocketAddrV4};
 
 use schemars::JsonSchema;
@@ -11,8 +13,11 @@ use crate::model::{
     event::Event,
     kernel::LeaseEnd,
     plan::Plan,
+    signals::SignalsStatus,
     state::{Finding, RolloutState, Verdict},
 };
+
+pub use backend::{Availability, BackendAction, BackendName, BackendStatus, ListedBackend, NotABackendName};
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +29,9 @@ pub enum Request {
     WeightsSet {
         /// The service.
         service: Name,
+        /// The segment; all of the service where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        segment: Option<Name>,
         /// Percentages that sum to 100.
         weights: BTreeMap<Name, Weight>,
         /// Reason, dry run, expected epoch, force.
@@ -55,6 +63,30 @@ pub enum Request {
         destination: SocketAddrV4,
         /// TCP or UDP.
         protocol: Protocol,
+        /// Differentiated services code point of the first packet, `0..=63`.
+        #[serde(default)]
+        dscp: u8,
+        /// Only what happens to a packet of a flow in progress.
+        #[serde(default)]
+        later: bool,
+    },
+    /// Backends and how they stand.
+    BackendList {
+        /// Only those of this service.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
+    },
+    /// Takes new flows, or all flows, off backends, or gives them back.
+    BackendChange {
+        /// The service.
+        service: Name,
+        /// Which of its backends.
+        backends: Vec<BackendName>,
+        /// What is to be.
+        action: BackendAction,
+        /// Reason, dry run, expected epoch.
+        #[serde(default)]
+        options: ChangeOptions,
     },
     /// Begins a rollout.
     RolloutStart {
@@ -98,10 +130,14 @@ impl Request {
             | Self::Reload { .. }
             | Self::RolloutStart { .. }
             | Self::RolloutChange { .. }
+            | Self::BackendChange { .. }
             | Self::Detach { .. } => true,
-            Self::Status | Self::Events { .. } | Self::Explain { .. } | Self::RolloutList | Self::RolloutGet { .. } => {
-                false
-            }
+            Self::Status
+            | Self::Events { .. }
+            | Self::Explain { .. }
+            | Self::BackendList { .. }
+            | Self::RolloutList
+            | Self::RolloutGet { .. } => false,
         }
     }
 }
@@ -208,6 +244,8 @@ pub enum Response {
     Rollouts(Vec<RolloutStatus>),
     /// To `RolloutGet` and `RolloutStart`.
     Rollout(Box<RolloutStatus>),
+    /// To `BackendList`.
+    Backends(Vec<ListedBackend>),
 }
 
 /// What a change did, or would do.
@@ -295,6 +333,9 @@ pub struct VersionStatus {
     pub flows_per_second: f64,
     /// Totals since the maps were made.
     pub totals: Totals,
+    /// Its signals.
+    #[serde(default)]
+    pub signals: SignalsStatus,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
 }
@@ -321,24 +362,8 @@ pub struct Totals {
     pub resets: u64,
 }
 
-/// One backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackendStatus {
-    /// `10.0.1.1:8080`.
-    pub address: SocketAddrV4,
-    /// Relative weight.
-    pub weight: u16,
-    /// Slots of 16,381.
-    pub slots: u16,
-    /// Whether its next hop is resolved.
-    pub resolved: bool,
-    /// Traffic.
-    pub totals: Totals,
-}
-
 /// The way of one packet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explained {
     /// `forwarded`, `passed`, `dropped`, `answered`.
@@ -370,6 +395,24 @@ pub struct Explained {
     /// Epoch of the tables that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// The segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// Where a new flow goes: `v2/10.0.2.1:8080`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
+    /// Where flows in progress without an entry go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+    /// Where the flow's own entry says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// What decided, one sentence each, in the order in which it came about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<String>,
+    /// What happens to a packet of the flow in progress, where this is about its first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<Box<Explained>>,
 }
 
 /// One rollout.

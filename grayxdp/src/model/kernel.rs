@@ -25,6 +25,9 @@ use crate::model::{
     config::{Affinity, Protocol},
 };
 
+/// Flows that are followed, of [`records::SAMPLE_ALL`]: one in 64.
+pub const SAMPLE_RATE: u16 = records::SAMPLE_ALL / 64;
+
 /// Whether a backend takes flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum BackendState {

@@ -1,5 +1,7 @@
 //! The plan file, as types. `config` reads and checks it.
 
+mod signal;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
@@ -234,40 +236,14 @@ fn yes() -> bool {
 }
 
 /// Where a metric's values come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Provider {
     /// What the data path counts.
     Kernel(KernelSignal),
 }
 
-/// A signal of the data path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KernelSignal {
-    /// Which.
-    pub signal: Signal,
-}
-
-/// Signals of the data path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Signal {
-    /// Failed ÷ attempted connections of the candidate.
-    ConnectFailureRatio,
-}
-
-/// Plain limits, in the signal's unit; a bound that is left out does not bind. At least one is given.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ThresholdRange {
-    /// Least value that passes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min: Option<f64>,
-    /// Greatest value that passes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<f64>,
-}
+pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 
 /// What a breach does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -15,7 +15,7 @@ use crate::{
         error::StoreError,
         lock::Lock,
         open,
-        records::{JournaledRollout, JournaledService, ServiceRecord},
+        records::{JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
         transaction::Transaction,
     },
 };
@@ -198,6 +198,22 @@ impl Journal {
     /// What could not be read.
     pub fn ids(&self) -> Result<IdTable, StoreError> {
         self.read().ids()
+    }
+
+    /// See [`Transaction::save_backends`].
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn save_backends(&mut self, backends: &[JournaledBackend]) -> Result<(), StoreError> {
+        self.transaction(|journal| journal.save_backends(backends))
+    }
+
+    /// See [`Transaction::backends`].
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn backends(&self) -> Result<Vec<JournaledBackend>, StoreError> {
+        self.read().backends()
     }
 
     #[cfg(test)]

@@ -15,7 +15,7 @@ mod transaction;
 pub use error::StoreError;
 pub use journal::Journal;
 pub use key::hash_key;
-pub use records::{JournaledRollout, JournaledService, ServiceRecord};
+pub use records::{JournaledBackend, JournaledRollout, JournaledService, ServiceRecord, Wish};
 pub use transaction::Transaction;
 
 #[cfg(test)]

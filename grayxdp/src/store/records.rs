@@ -1,10 +1,13 @@
 //! What the journal keeps, as types.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Name, Weight, kernel::Split};
+use crate::{
+    balance::ids::BackendKey,
+    model::{Name, Weight, kernel::Split},
+};
 
 /// A service's weights and roles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,4 +62,35 @@ pub struct JournaledRollout {
     pub started: jiff::Timestamp,
     /// When it ended.
     pub ended: Option<jiff::Timestamp>,
+}
+
+/// What is to be known of a backend after a restart, beyond the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournaledBackend {
+    /// The backend.
+    pub key: BackendKey,
+    /// What an operator wants of it.
+    pub wish: Wish,
+    /// Who wanted that.
+    pub actor: Option<String>,
+    /// Why, as given.
+    pub reason: Option<String>,
+    /// Whether it answered its health checks.
+    pub is_healthy: bool,
+    /// Since when it is so, on the wall clock.
+    pub since: Duration,
+}
+
+/// What an operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Wish {
+    /// Nothing special.
+    #[default]
+    Enabled,
+    /// No new flows.
+    Drained,
+    /// No flows.
+    Disabled,
 }

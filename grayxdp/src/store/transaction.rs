@@ -10,12 +10,14 @@ use crate::{
     model::{Name, event::Event},
     store::{
         error::StoreError,
-        records::{JournaledRollout, JournaledService, ServiceRecord},
+        records::{JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
     },
 };
 
 /// Name of the document that holds the [`IdTable`].
 const IDS: &str = "ids";
+/// Name of the document that holds the [`JournaledBackend`]s.
+const BACKENDS: &str = "backends";
 
 /// Reads and writes that belong together: all of them last, or none.
 #[derive(Debug)]
@@ -177,9 +179,7 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// What could not be written.
     pub fn save_ids(&self, ids: &IdTable) -> Stored<()> {
-        let sql = "INSERT INTO documents (name, body) VALUES (?1, ?2)
-                   ON CONFLICT (name) DO UPDATE SET body = excluded.body";
-        self.execute(sql, params![IDS, to_json(ids)]).map(drop)
+        self.save_document(IDS, ids)
     }
 
     /// The numbers of services, versions and backends; an empty table where none was written.
@@ -187,8 +187,34 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// What could not be read.
     pub fn ids(&self) -> Stored<IdTable> {
-        let bodies = self.rows("SELECT body FROM documents WHERE name = ?1", [IDS], |row| row.get::<_, String>(0))?;
-        bodies.first().map_or_else(|| Ok(IdTable::default()), |body| self.parsed(body))
+        self.document(IDS)
+    }
+
+    /// Writes what is special about backends; all others are as configured.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn save_backends(&self, backends: &[JournaledBackend]) -> Stored<()> {
+        self.save_document(BACKENDS, &backends)
+    }
+
+    /// What is special about backends.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn backends(&self) -> Stored<Vec<JournaledBackend>> {
+        self.document(BACKENDS)
+    }
+
+    fn save_document<T: Serialize>(&self, name: &str, document: &T) -> Stored<()> {
+        let sql = "INSERT INTO documents (name, body) VALUES (?1, ?2)
+                   ON CONFLICT (name) DO UPDATE SET body = excluded.body";
+        self.execute(sql, params![name, to_json(document)]).map(drop)
+    }
+
+    fn document<T: DeserializeOwned + Default>(&self, name: &str) -> Stored<T> {
+        let bodies = self.rows("SELECT body FROM documents WHERE name = ?1", [name], |row| row.get::<_, String>(0))?;
+        bodies.first().map_or_else(|| Ok(T::default()), |body| self.parsed(body))
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Stored<usize> {

@@ -8,7 +8,7 @@ use crate::{
         kernel::{BackendCounters, Reason},
         state::{RolloutState, Verdict},
     },
-    telemetry::{MetricsView, family::Family},
+    telemetry::{MetricsView, family::Family, signals},
 };
 
 /// The encoder refused the metrics: a fault of grayxdp.
@@ -24,6 +24,8 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     let mut families = Vec::new();
     families.extend(traffic(view));
     families.extend(connections(view));
+    families.extend(signals::times(view));
+    families.extend(signals::counts(view));
     families.extend(reasons(view));
     families.extend(weights(view));
     families.extend(rollouts(view));
@@ -84,19 +86,26 @@ fn connections(view: &MetricsView) -> [Family; 4] {
     let mut failures = Family::counter(
         "grayxdp_connect_failures_total",
         &["service", "version", "kind"],
-        "TCP connections that failed to open; kind refused: answered by an RST with sequence number 0.",
+        "TCP connections that failed to open; kind refused: answered by an RST with sequence number 0, kind timeout: measured handshakes without any answer.",
     );
     let mut resets = Family::counter(
         "grayxdp_resets_total",
-        &["service", "version", "side"],
-        "TCP RSTs that are no refusals, by the side that sent them: client or backend.",
+        &["service", "version", "side", "phase"],
+        "TCP RSTs by the side that sent them, client or backend; phase connect: RSTs of backends that refuse a connection.",
     );
     for (service, version, totals) in versions(view) {
         attempts.count([service, version], totals.syns);
         opened.count([service, version], totals.syn_acks);
         failures.count([service, version, "refused"], totals.refusals);
-        resets.count([service, version, "client"], totals.resets_forward);
-        resets.count([service, version, "backend"], totals.resets_reverse);
+        resets.count([service, version, "client", "established"], totals.resets_forward);
+        resets.count([service, version, "backend", "connect"], totals.refusals);
+        resets.count([service, version, "backend", "established"], totals.resets_reverse);
+    }
+    for service in &view.services {
+        for version in &service.versions {
+            let labels = [service.name.as_str(), version.name.as_str(), "timeout"];
+            failures.count(labels, version.measured.timeouts);
+        }
     }
     [attempts, opened, failures, resets]
 }
@@ -181,6 +190,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        analysis::Measured,
         model::Name,
         telemetry::{BackendMetrics, RolloutMetrics, ServiceMetrics, VersionMetrics},
     };
@@ -204,7 +214,12 @@ mod tests {
         };
         let backends = vec![BackendMetrics { address: "10.0.1.1:8080".parse().expect("an address"), counters }];
         let totals = BackendCounters { packets_forward: 20, ..counters };
-        let versions = vec![VersionMetrics { name: name("v1"), buckets: 4_096, totals, backends }];
+        let totals = BackendCounters { zero_windows_forward: 8, ..totals };
+        let mut measured = Measured { attempts: 9, timeouts: 2, retransmits: 3, lost: 4, ..Measured::default() };
+        for nanoseconds in [10_000, 20_000, 1_000_000] {
+            measured.connect.record(nanoseconds);
+        }
+        let versions = vec![VersionMetrics { name: name("v1"), buckets: 4_096, totals, measured, backends }];
         let reasons = BTreeMap::from([(Reason::Fragment, 6), (Reason::Echo, 7)]);
         MetricsView {
             services: vec![ServiceMetrics { name: name("web"), versions, reasons, bucket_moves: 819 }],
@@ -229,8 +244,20 @@ mod tests {
             r#"grayxdp_connect_attempts_total{service="web",version="v1"} 5"#,
             r#"grayxdp_flows_opened_total{service="web",version="v1"} 4"#,
             r#"grayxdp_connect_failures_total{service="web",version="v1",kind="refused"} 1"#,
-            r#"grayxdp_resets_total{service="web",version="v1",side="client"} 3"#,
-            r#"grayxdp_resets_total{service="web",version="v1",side="backend"} 2"#,
+            r#"grayxdp_connect_failures_total{service="web",version="v1",kind="timeout"} 2"#,
+            r#"grayxdp_resets_total{service="web",version="v1",side="client",phase="established"} 3"#,
+            r#"grayxdp_resets_total{service="web",version="v1",side="backend",phase="connect"} 1"#,
+            r#"grayxdp_resets_total{service="web",version="v1",side="backend",phase="established"} 2"#,
+            r#"grayxdp_connect_seconds_bucket{service="web",version="v1",le="0.000016384"} 1"#,
+            r#"grayxdp_connect_seconds_bucket{service="web",version="v1",le="0.000032768"} 2"#,
+            r#"grayxdp_connect_seconds_bucket{service="web",version="v1",le="0.001048576"} 3"#,
+            r#"grayxdp_connect_seconds_bucket{service="web",version="v1",le="+Inf"} 3"#,
+            r#"grayxdp_connect_seconds_count{service="web",version="v1"} 3"#,
+            r#"grayxdp_first_byte_seconds_count{service="web",version="v1"} 0"#,
+            r#"grayxdp_measured_handshakes_total{service="web",version="v1",event="begun"} 9"#,
+            r#"grayxdp_followed_flows_total{service="web",version="v1",event="lost"} 4"#,
+            r#"grayxdp_retransmits_total{service="web",version="v1"} 3"#,
+            r#"grayxdp_zero_windows_total{service="web",version="v1",side="client"} 8"#,
             r#"grayxdp_drops_total{service="web",reason="fragment"} 6"#,
             r#"grayxdp_drops_total{service="web",reason="malformed"} 0"#,
             r#"grayxdp_drops_total{service="",reason="no_service"} 9"#,
@@ -251,7 +278,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 15);
+        assert_eq!(heads.len(), 22);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");

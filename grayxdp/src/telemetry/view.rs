@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, net::SocketAddrV4};
 
-use crate::model::{
-    Name,
-    kernel::{BackendCounters, Reason},
-    state::{RolloutState, Verdict},
+use crate::{
+    analysis::Measured,
+    model::{
+        Name,
+        kernel::{BackendCounters, Reason},
+        state::{RolloutState, Verdict},
+    },
 };
 
 /// Everything that one scrape shows.
@@ -41,6 +44,8 @@ pub struct VersionMetrics {
     pub buckets: u16,
     /// Sums over its backends, those included that the configuration no longer has: they never fall.
     pub totals: BackendCounters,
+    /// Its signals, since the daemon began to read them.
+    pub measured: Measured,
     /// Its backends.
     pub backends: Vec<BackendMetrics>,
 }

@@ -12,5 +12,6 @@ pub mod layout;
 pub mod report;
 pub mod run;
 pub mod throughput;
+pub mod unsettled;
 pub mod user_space;
 pub mod worlds;

@@ -2,11 +2,13 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
     sync::Arc,
 };
 
 use anyhow::Result;
 use grayxdp::{
+    datapath::Capacity,
     lab::Namespace,
     model::{
         config::{Affinity, Protocol},
@@ -38,8 +40,13 @@ pub const TENTH: Split = Split { offset: 4_000, threshold: BUCKETS / 10 };
 /// All buckets for the first version.
 pub const AT_REST: Split = Split { offset: 0, threshold: 0 };
 
+/// One flow in 64 is followed, as the daemon has it.
+const SAMPLE_RATE: u16 = 512;
+
 /// Backends of a version.
 const BACKENDS: u16 = 3;
+/// Id of the first backend of the second version of the first service.
+pub(super) const SECOND_VERSION_BACKEND: u16 = BACKENDS + 1;
 
 /// A host with the program under test and the services that it knows.
 pub struct World {
@@ -106,14 +113,43 @@ impl World {
     }
 
     fn new(harness: &mut Harness, services: Vec<WantedService>, more: &[String], gateway: Ipv4Addr) -> Result<Self> {
+        Self::sized(harness, services, more, gateway, |capacity| capacity)
+    }
+
+    /// Services in tables of another size than usual.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_size(
+        harness: &mut Harness,
+        services: Vec<WantedService>,
+        resize: impl Fn(Capacity) -> Capacity,
+    ) -> Result<Self> {
+        Self::sized(harness, services, &[], host::GATEWAY, resize)
+    }
+
+    /// The folder of the program's maps, inside the host.
+    #[must_use]
+    pub fn map_folder(&self) -> PathBuf {
+        self.subject.datapath.map_folder().to_owned()
+    }
+
+    fn sized(
+        harness: &mut Harness,
+        services: Vec<WantedService>,
+        more: &[String],
+        gateway: Ipv4Addr,
+        resize: impl Fn(Capacity) -> Capacity,
+    ) -> Result<Self> {
         let versions = services.iter().flat_map(|service| &service.versions);
         let backends: Vec<u16> = versions.flat_map(|version| &version.backends).map(|backend| backend.id.0).collect();
         let neighbours = backends.iter().map(|&id| host::neighbour(host::NEAR, *backend(id).ip()));
         let lines: Vec<_> = neighbours.chain(more.iter().cloned()).collect();
         let host = host::host(&lines)?;
         let wanted = Wanted { services, direct_access: Vec::new() };
+        let capacity = resize(Capacity::of(&wanted).with_room());
         let (subject, program) = host.run(|| -> Result<_> {
-            let mut subject = Subject::open(&wanted)?;
+            let mut subject = Subject::open_with(&wanted, capacity)?;
             let program = subject.program()?;
             Ok((subject, program))
         })?;
@@ -165,7 +201,7 @@ fn one_service() -> Vec<WantedService> {
 }
 
 /// A service with two versions, the second at 10 %; `number` tells it apart, `address` is where it is.
-fn service(number: u16, address: u16, protocol: Protocol) -> WantedService {
+pub(super) fn service(number: u16, address: u16, protocol: Protocol) -> WantedService {
     let version = |index: u16| {
         let first = (number * 2 + index) * BACKENDS + 1;
         let backends = (first..first + BACKENDS)
@@ -183,6 +219,7 @@ fn service(number: u16, address: u16, protocol: Protocol) -> WantedService {
         affinity: Affinity::Flow,
         versions: vec![version(0), version(1)],
         buckets: WantedBuckets::Split(TENTH),
+        sample_rate: SAMPLE_RATE,
         ..WantedService::default()
     }
 }

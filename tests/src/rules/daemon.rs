@@ -196,14 +196,8 @@ impl World {
             Some(Settled::Learned) => count[2] += 1,
             None => {}
         };
-        for version in 0..self.versions.len() {
-            let off = self.is_turned_off(version) && left != Some(Rule::TurnedOffVersionSettlesNot);
-            let buckets = self.buckets.iter_mut().flatten().filter(|cell| cell.current == version && !off);
-            buckets.for_each(|cell| note(cell.settle(now, &waits, left)));
-        }
-        let empty = |cell: &Cell<Backend>| cell.current == 0 && left != Some(Rule::EmptyPoolSettlesNot);
-        let slots = self.slots.iter_mut().flatten().filter(|cell| !empty(cell));
-        slots.for_each(|cell| note(cell.settle(now, &waits, left)));
+        self.buckets.iter_mut().flatten().for_each(|cell| note(cell.settle(now, &waits, left)));
+        self.slots.iter_mut().flatten().for_each(|cell| note(cell.settle(now, &waits, left)));
         self.prefixes.iter_mut().for_each(|cell| note(cell.settle(now, &waits, left)));
         (0..3).for_each(|how| self.settled[how] += count[how]);
     }
@@ -248,7 +242,7 @@ impl World {
             }
         }
         let half_open: Vec<usize> = self.table.half_open.keys().copied().filter(|number| tuples(number)).collect();
-        for number in half_open.into_iter().filter(|_| self.left != Some(Rule::SweepFindsHalfOpen)) {
+        for number in half_open {
             let tuple = self.tuple(number);
             self.sweep.buckets[tuple.bucket] = true;
             self.sweep.any_half_open = true;

@@ -182,11 +182,13 @@ type Wrong = (Option<usize>, String);
 
 impl<C: Carrier> History<'_, C> {
     fn go(&mut self, length: Length) -> Result<(), Wrong> {
+        // Some histories are quiet, so that cells are forgotten.
+        let flows = length.flows_per_step * self.random.pick(&[1.0, 1.0, 0.15]);
         while self.step < length.steps {
             self.step += 1;
             self.world.now += self.random.pick(&[10, 90, 400, 600, 900, 1_000]);
             self.operate()?;
-            if self.random.chance(length.flows_per_step) {
+            if self.random.chance(flows) {
                 self.begin_flow();
             }
             self.run_clients()?;

@@ -92,8 +92,8 @@ pub(super) struct Default {
 impl World {
     /// A SYN.
     pub fn syn(&mut self, tuple: Tuple, isn: u32, marked: bool) -> Verdict {
-        self.find_lease_expired();
-        let home = self.default_of(tuple, marked);
+        self.find_lease_expired(tuple, marked);
+        let home = self.default_of(tuple, marked, true);
         let now = tick(self.now);
         let repeated = self.table.half_open(tuple.number, self.now).filter(|half| home.looks && half.isn == isn);
         if let Some(half) = repeated
@@ -104,13 +104,13 @@ impl World {
             return Verdict::To(half.backend);
         }
         let choice = self.choice(tuple, marked);
+        if choice == 0 {
+            return Verdict::Dropped(Why::NoBackend);
+        }
         let own_place = self.table.half_open.remove(&tuple.number).is_some();
         let held = self.table.held(tuple.number, self.now).filter(|_| home.looks);
         if !self.needs_entry(choice, &home, held) {
-            return if choice == 0 { Verdict::Dropped(Why::NoBackend) } else { Verdict::To(choice) };
-        }
-        if choice == 0 {
-            return Verdict::Dropped(Why::NoBackend);
+            return Verdict::To(choice);
         }
         if (own_place && self.places.word.is_none()) || self.place() {
             if self.left == Some(Rule::EntryReplacedByCompletionOnly) {
@@ -160,7 +160,7 @@ impl World {
 
     /// Any other packet of a connection.
     pub fn packet(&mut self, tuple: Tuple, later: Later) -> Verdict {
-        let home = self.default_of(tuple, later.marked);
+        let home = self.default_of(tuple, later.marked, false);
         if home.looks {
             self.complete(tuple, &home, later);
             if let Some(mut held) = self.table.held(tuple.number, self.now) {
@@ -172,7 +172,7 @@ impl World {
         }
         self.stamp(tuple, &home, |cell| cell.seen = true);
         let verdict = self.deliver(home.backend, later.kind == Kind::Rst);
-        if home.pins && later.kind != Kind::Rst && matches!(verdict, Verdict::To(_)) {
+        if home.pins && later.kind != Kind::Rst && home.backend != 0 {
             self.pin(tuple, &home);
         }
         verdict
@@ -180,8 +180,8 @@ impl World {
 
     /// A datagram.
     pub fn datagram(&mut self, tuple: Tuple) -> Verdict {
-        self.find_lease_expired();
-        let home = self.default_of(tuple, false);
+        self.find_lease_expired(tuple, false);
+        let home = self.default_of(tuple, false, false);
         if home.looks
             && let Some(held) = self.table.held(tuple.number, self.now)
             && !self.moves(held.backend)
@@ -246,7 +246,7 @@ impl World {
     /// Where a packet of a flow in progress would go; changes nothing.
     #[must_use]
     pub fn way(&self, tuple: Tuple, later: Later) -> Backend {
-        let home = self.default_of(tuple, later.marked);
+        let home = self.default_of(tuple, later.marked, false);
         if !home.looks {
             return home.backend;
         }
@@ -259,7 +259,7 @@ impl World {
     #[must_use]
     pub fn way_of_datagrams(&self, tuple: Tuple) -> Backend {
         let held = self.table.held(tuple.number, self.now);
-        held.map_or_else(|| self.default_of(tuple, false).backend, |held| held.backend)
+        held.map_or_else(|| self.default_of(tuple, false, false).backend, |held| held.backend)
     }
 
     fn completes(&self, half: &HalfOpen, later: Later) -> bool {
@@ -374,29 +374,31 @@ impl World {
         self.slots[version][tuple.slot].current
     }
 
-    /// The default of a packet.
-    pub(super) fn default_of(&self, tuple: Tuple, marked: bool) -> Default {
+    /// The default of a packet; `opens`: it is a SYN, whose DSCP counts for the choice.
+    pub(super) fn default_of(&self, tuple: Tuple, marked: bool, opens: bool) -> Default {
         let differs = self.differs[tuple.bucket];
-        let prefix = tuple.prefix.filter(|_| differs);
-        let class = prefix.map_or(0, |prefix| self.prefixes[prefix].home);
-        let marked = marked && self.left == Some(Rule::DefaultIgnoresDscp);
-        let segment = if differs { self.segment(class, tuple.port, marked) } else { 0 };
+        let prefix = tuple.prefix.filter(|_| differs || opens);
+        let source = prefix.map(|prefix| &self.prefixes[prefix]);
+        let by_mark = marked && self.left == Some(Rule::DefaultIgnoresDscp);
+        let of_class = |class: usize, marked| if differs { self.segment(class, tuple.port, marked) } else { 0 };
+        let segment = of_class(source.map_or(0, |cell| cell.home), by_mark);
         let bucket = &self.buckets[segment][tuple.bucket];
         let version = if self.udp { self.effective(bucket.home) } else { bucket.home };
         let slot = &self.slots[version][tuple.slot];
         let off = self.left != Some(Rule::TripUnsettles) && self.is_turned_off(bucket.current);
-        let source = prefix.map(|prefix| &self.prefixes[prefix]);
-        let settled = source.is_none_or(Cell::is_settled) && bucket.is_settled() && slot.is_settled() && !off;
-        let flags = [source.is_some_and(|cell| cell.looks), bucket.looks, slot.looks];
-        let pins = [source.is_some_and(|cell| cell.pins), bucket.pins, slot.pins];
+        let source_settled = source.is_none_or(Cell::is_settled) || !differs;
+        let settled = source_settled && bucket.is_settled() && slot.is_settled() && !off;
+        let new = &self.buckets[of_class(source.map_or(0, |cell| cell.current), marked && opens)][tuple.bucket];
+        let new_slot = &self.slots[self.effective(new.current)][tuple.slot];
+        let looks = bucket.looks || slot.looks || source.is_some_and(|cell| cell.looks && differs) || new.looks;
         Default {
             prefix,
             segment,
             version,
             backend: slot.home,
             settled,
-            looks: !settled || flags.contains(&true),
-            pins: pins.contains(&true),
+            looks: looks || !settled || !new.is_settled() || new_slot.looks || !new_slot.is_settled(),
+            pins: bucket.pins || slot.pins || source.is_some_and(|cell| cell.pins && differs),
         }
     }
 
@@ -420,9 +422,14 @@ impl World {
         }
     }
 
-    /// A lease that ran out is latched by the first packet that opens a flow.
-    fn find_lease_expired(&mut self) {
+    /// A lease that ran out is latched by the first packet that would open a flow of the candidate.
+    fn find_lease_expired(&mut self, tuple: Tuple, marked: bool) {
+        let class = tuple.prefix.map_or(0, |prefix| self.prefixes[prefix].current);
+        let segment = self.segment(class, tuple.port, marked);
+        let current = self.buckets[segment][tuple.bucket].current;
+        let by_instance = self.instance.is_some_and(|instance| instance.segment == segment);
         if let Some(guard) = &mut self.guard
+            && (guard.candidate == current || by_instance)
             && guard.lease_until.is_some_and(|until| self.now >= until)
         {
             guard.expired = true;
@@ -434,7 +441,7 @@ impl World {
     /// A 5-tuple's cells and entries, for people.
     #[must_use]
     pub fn describe(&self, tuple: Tuple) -> String {
-        let home = self.default_of(tuple, false);
+        let home = self.default_of(tuple, false, false);
         format!(
             "{tuple:?}\n  default {home:?}\n  half-open {:?}, held {:?}\n  bucket {:?}\n  slot {:?}\n  prefix {:?}, guard {:?}",
             self.table.half_open.get(&tuple.number),

@@ -29,10 +29,6 @@ rules! {
     PinningLastsIdleTimeout,
     /// A pin that found no place begins the pinning anew.
     RefusedPinBeginsAnew,
-    /// `home` never becomes "no backend".
-    EmptyPoolSettlesNot,
-    /// `home` never becomes a version that is turned off.
-    TurnedOffVersionSettlesNot,
 
     // What a packet without an entry stamps.
     /// The bucket.
@@ -94,8 +90,6 @@ rules! {
     // Looking.
     /// A settled cell looks until a sweep that began 4 s after it came to rest found nothing.
     LookUntilLaterSweep,
-    /// … half-open entries included.
-    SweepFindsHalfOpen,
     /// Where segments differ and one depends on the DSCP, buckets look for good.
     DscpSegmentLooksForGood,
     /// While a canary instance runs, buckets look.

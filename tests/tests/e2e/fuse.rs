@@ -47,6 +47,8 @@ fn roll_out(stand: &Stand, name: &str, plan: &str, weight: f64) {
 fn rolled_back(stand: &Stand, name: &str) -> RolloutStatus {
     let rollout = eventually("a rollback", || stand.rollout(name), |rollout| rollout.state == RolloutState::RolledBack);
     assert!(rollout.message.contains("fuse"), "the message says what tripped: {}", rollout.message);
+    let fuse = rollout.fuse.as_ref().expect("a rollout tells of its fuse");
+    assert!(fuse.tripped.is_some() && fuse.failures > LIMIT as u64, "{fuse:?}");
     assert_eq!(stand.v2(), 0.0);
     rollout
 }
@@ -183,9 +185,9 @@ fn new_flows_go_back_to_stable_when_the_lease_of_a_stopped_daemon_ends() {
 #[test]
 fn a_lease_that_holds_keeps_the_weight_and_says_so() {
     let mut stand = Stand::running(setup());
-    roll_out(&stand, "held", &leased("held", &[(50, "1h"), (100, "none")], "{duration: 2s, onExpiry: hold}"), 50.0);
+    roll_out(&stand, "held", &leased("held", &[(50, "1h"), (100, "none")], "{duration: 3s, onExpiry: hold}"), 50.0);
     stand.signal(libc::SIGSTOP);
-    thread::sleep(Duration::from_secs(4));
+    thread::sleep(Duration::from_secs(5));
     let tally = stand.send(600);
     assert_eq!(tally.failed(), 0);
     assert!(tally.by_version("v2") > 200, "{tally:?}");

@@ -50,7 +50,7 @@ fn the_longest_prefix_of_a_source_decides() {
 fn the_dscp_of_the_first_packet_decides_for_the_whole_connection() {
     let expedited = "{name: expedited, match: {dscp: [46]}, weights: {v1: 0, v2: 100}}";
     let stand = Stand::running(setup([vec![1], vec![1]], expedited));
-    let rules = "table ip mark { chain out { type route hook output priority mangle; ip saddr 10.64.32.0/20 \
+    let rules = "table ip outgoing { chain out { type route hook output priority mangle; ip saddr 10.64.32.0/20 \
                  tcp flags & (syn | ack) == syn ip dscp set 46; }; }";
     stand.lab().client().output("nft", [rules]).unwrap();
     assert_eq!(sent_from(&stand, 0, 8_192).by_version("v1"), 400);

@@ -150,7 +150,10 @@ pub(crate) const PLAIN: BackendCounters = BackendCounters {
     resets_forward: 0,
     fins_forward: 0,
     fins_reverse: 0,
-    reserved: [0; 5],
+    zero_windows_forward: 0,
+    zero_windows_reverse: 0,
+    unmarked: 0,
+    reserved: [0; 2],
 };
 
 /// One packet and what must become of it.
@@ -241,6 +244,9 @@ fn subtract(new: &BackendCounters, old: &BackendCounters) -> BackendCounters {
         resets_forward: new.resets_forward - old.resets_forward,
         fins_forward: new.fins_forward - old.fins_forward,
         fins_reverse: new.fins_reverse - old.fins_reverse,
-        reserved: [0; 5],
+        zero_windows_forward: new.zero_windows_forward - old.zero_windows_forward,
+        zero_windows_reverse: new.zero_windows_reverse - old.zero_windows_reverse,
+        unmarked: new.unmarked - old.unmarked,
+        reserved: [0; 2],
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Name, Weight,
-    api::{BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
+    api::{Availability, BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
+    signals::{Quantiles, SignalsStatus},
     state::{Finding, RolloutState, Verdict},
 };
 
@@ -23,6 +24,11 @@ fn version(number: &str, percent: &str, buckets: u16, traffic: Option<(f64, f64)
         weight: 1,
         slots: 16_381,
         resolved: number == "1",
+        state: Availability::Up,
+        why: None,
+        since: None,
+        check_error: None,
+        drained: None,
         totals,
     };
     VersionStatus {
@@ -33,7 +39,22 @@ fn version(number: &str, percent: &str, buckets: u16, traffic: Option<(f64, f64)
         live: traffic.map(|(_, live)| live),
         flows_per_second: traffic.map_or(0.0, |(observed, _)| observed * 200.0),
         totals,
+        signals: if number == "1" { signals() } else { SignalsStatus::default() },
         backends: vec![backend],
+    }
+}
+
+fn signals() -> SignalsStatus {
+    SignalsStatus {
+        attempts: 10,
+        refused: 1,
+        connect: Quantiles { samples: 9, median: Some(0.000_212), p99: Some(0.003_4) },
+        first_byte: Quantiles { samples: 9, median: Some(0.02), p99: Some(1.2) },
+        reset_by_client: 1,
+        reset_by_backend: 2,
+        segments: 1_000,
+        retransmits: 5,
+        ..SignalsStatus::default()
     }
 }
 

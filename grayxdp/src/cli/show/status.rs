@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use crate::{
     cli::{
-        show::{instant, percent},
+        show::{
+            backends::{state, why},
+            instant, percent, signals,
+        },
         table::{Cell, Paint, Side, Table, Tone},
     },
     model::api::{ServiceStatus, Status, VersionStatus},
@@ -49,6 +52,9 @@ fn one_service(service: &ServiceStatus, paint: Paint) -> String {
         text.push('\n');
     }
     text.push_str(&versions(service).render(paint));
+    if let Some(signals) = signals::table(service) {
+        text.push_str(&signals.render(paint));
+    }
     text.push_str(&backends(service).render(paint));
     let counted = service.reasons.iter().filter(|(_, count)| **count > 0);
     let counted: Vec<String> = counted.map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -89,9 +95,11 @@ fn backends(service: &ServiceStatus) -> Table {
             ("VERSION", Side::Left),
             ("WEIGHT", Side::Right),
             ("SLOTS", Side::Right),
+            ("STATE", Side::Left),
             ("NEXT HOP", Side::Left),
             ("PACKETS TO", Side::Right),
             ("FROM", Side::Right),
+            ("", Side::Left),
         ],
     );
     for version in &service.versions {
@@ -103,9 +111,11 @@ fn backends(service: &ServiceStatus) -> Table {
                 Cell::plain(&version.name),
                 Cell::plain(backend.weight),
                 Cell::plain(backend.slots),
+                state(backend),
                 next_hop,
                 Cell::plain(backend.totals.packets_forward),
                 Cell::plain(backend.totals.packets_reverse),
+                Cell::plain(why(backend)),
             ]);
         }
     }
@@ -131,9 +141,12 @@ web  192.0.2.10:80/tcp  stable v1  epoch 3  rollout web-v2
   VERSION  WANTED  OBSERVED    LIVE  NEW FLOWS/S  SYN  SYN-ACK  REFUSED  RESET
   v1         95 %    94.8 %  95.1 %        189.6   10        9        0      0
   v2          5 %         -       -          0.0   10        9        0      0
-  BACKEND        VERSION  WEIGHT  SLOTS  NEXT HOP    PACKETS TO  FROM
-  10.0.1.1:8080  v1            1  16381  resolved           100    90
-  10.0.2.1:8080  v2            1  16381  unresolved         100    90
+  MEASURED  HANDSHAKES  REFUSED  TIMEOUTS  CONNECT P50     P99  FIRST BYTE P50     P99  RESETS  RETRANSMITS
+  v1                10        1         0       212 µs  3.4 ms         20.0 ms  1.20 s       3       0.50 %
+  v2                 0        0         0            -       -               -       -       0            -
+  BACKEND        VERSION  WEIGHT  SLOTS  STATE  NEXT HOP    PACKETS TO  FROM
+  10.0.1.1:8080  v1            1  16381  up     resolved           100    90
+  10.0.2.1:8080  v2            1  16381  up     unresolved         100    90
   not forwarded: fragment 6
 ";
         assert_eq!(status(&samples::status(), Paint::Bare), expected);

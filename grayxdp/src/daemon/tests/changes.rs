@@ -144,10 +144,16 @@ fn explain_names_what_the_program_saw() {
         source: source.expect("an address"),
         destination: destination.expect("an address"),
         protocol: Protocol::Tcp,
+        dscp: 0,
+        later: false,
     };
     let Ok(Response::Explained(way)) = ask(&mut owner, request) else { panic!("not explained") };
     assert_eq!((way.fate.as_str(), way.service, way.version), ("forwarded", Some(name("recsys")), Some(name("v2"))));
     assert_eq!((way.bucket, way.slot, way.backend), (Some(77), Some(5), "10.0.2.1:80".parse().ok()));
+    let later = way.later.expect("a later packet");
+    assert_eq!((later.home, later.choice), (Some("v2/10.0.2.1:80".to_owned()), None));
+    assert_eq!(later.turns, ["flows in progress without an entry go by home"]);
+    assert_eq!((way.choice, way.home), (Some("v2/10.0.2.1:80".to_owned()), None));
 }
 
 #[test]

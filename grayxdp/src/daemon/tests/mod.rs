@@ -1,6 +1,8 @@
 //! The daemon on a kernel of memory, a real journal in a folder of its own, and a clock that the test turns.
 
+mod backends;
 mod changes;
+mod guards;
 mod rollouts;
 mod runs;
 mod starts;
@@ -13,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use grayxdp_common::{BUCKETS, cells::VERSIONS, explanation::Explanation};
+use grayxdp_common::{
+    BUCKETS,
+    cells::VERSIONS,
+    explanation::{Explanation, Turn},
+};
 
 use super::{Clock, StartError, owner::Owner};
 use crate::model::{
@@ -56,6 +62,7 @@ struct Memory {
     published: Vec<Published>,
     publishes: u32,
     counters: BTreeMap<BackendId, BackendCounters>,
+    signals: BTreeMap<SignalKey, Box<Signals>>,
     broken: bool,
     panics: bool,
     /// Writes after which the daemon dies, before or after the last of them.
@@ -122,11 +129,21 @@ impl Kernel for FakeKernel {
         Ok(counters)
     }
 
-    fn explain(&mut self, _: SocketAddrV4, _: SocketAddrV4, _: Protocol, _: Question) -> Result<Way, KernelError> {
+    fn explain(
+        &mut self,
+        _: SocketAddrV4,
+        _: SocketAddrV4,
+        _: Protocol,
+        question: Question,
+    ) -> Result<Way, KernelError> {
         let service = self.memory().wanted.services[0].clone();
         let backend = service.versions[1].backends[0].id;
         let (bucket, slot, step) = (77, 5, grayxdp_common::explanation::Step::Backend as u32);
         let (service_id, version) = (service.id.0, service.versions[1].id.0);
+        let (current_backend, home_backend, turn) = match question {
+            Question::First { dscp: _ } => (backend.0, 0, Turn::Chosen),
+            Question::Later => (0, backend.0, Turn::Home),
+        };
         let explanation = Explanation {
             service: service_id,
             version,
@@ -135,6 +152,9 @@ impl Kernel for FakeKernel {
             slot,
             step,
             epoch: service.epoch,
+            current_backend,
+            home_backend,
+            turns: turn.bit(),
             ..Default::default()
         };
         Ok(Way { reason: None, explanation })
@@ -152,7 +172,7 @@ impl Kernel for FakeKernel {
     }
 
     fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
-        Ok(BTreeMap::new())
+        Ok(self.memory().signals.clone())
     }
 
     fn guards(&self) -> Vec<GuardStatus> {
@@ -313,6 +333,11 @@ impl Host {
                 counted.bytes_forward += syns * 100;
                 let refuses = self.refusing.contains(&name.as_str());
                 *(if refuses { &mut counted.refusals } else { &mut counted.syn_acks }) += syns;
+                let key = SignalKey { version: version.id, segment: 0, epoch: service.epoch };
+                memory.signals.retain(|held, _| held.version != key.version || held.epoch + 1 >= key.epoch);
+                let signals = memory.signals.entry(key).or_default();
+                signals.attempts += syns;
+                *(if refuses { &mut signals.refused } else { &mut signals.opened }) += syns;
             }
         }
     }
@@ -407,7 +432,12 @@ fn change(rollout: &str, action: RolloutAction) -> Request {
 fn set_weights(weights: &[(&str, u16)], options: ChangeOptions) -> Request {
     let weight =
         |&(version, percent): &(&str, u16)| (name(version), Weight::from_hundredths(percent * 100).expect("a weight"));
-    Request::WeightsSet { service: name("recsys"), weights: weights.iter().map(weight).collect(), options }
+    Request::WeightsSet {
+        service: name("recsys"),
+        segment: None,
+        weights: weights.iter().map(weight).collect(),
+        options,
+    }
 }
 
 fn events(owner: &mut Owner) -> Vec<String> {

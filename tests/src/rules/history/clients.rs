@@ -212,7 +212,7 @@ impl<C: Carrier> History<'_, C> {
         };
         flow.syn_acks.retain(|(_, from)| *from == backend || !takes_none(*from));
         if !self.random.chance(0.1) {
-            flow.syn_acks.push((now + self.random.pick(&[0, 100, 900]), backend));
+            flow.syn_acks.push((now + self.random.pick(&[0, 100, 900, 1_500]), backend));
         }
         Ok(())
     }
@@ -346,6 +346,9 @@ impl<C: Carrier> History<'_, C> {
             let verdict = self.carrier.packet(&mut self.world, tuple, later).map_err(wrong)?;
             if let Verdict::To(backend) = verdict {
                 self.carrier.answer(&mut self.world, backend, tuple, Answer::Rst).map_err(wrong)?;
+            }
+            if self.world.table.held(tuple.number, self.world.now).is_some_and(|held| held.established) {
+                return Err(wrong("a flow that nobody has got an entry for good".to_owned()));
             }
         }
         Ok(())

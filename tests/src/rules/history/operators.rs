@@ -169,6 +169,9 @@ impl<C: Carrier> History<'_, C> {
             self.world.trip();
             self.operators.moved_at_once = self.world.now;
             self.note(None, || "the fuse trips".to_owned());
+            if self.random.chance(0.5) {
+                self.operators.stopped_until = self.world.now + self.random.within(2_000..60_000);
+            }
         }
     }
 
