@@ -99,7 +99,14 @@ impl Datapath {
         }
         let pins = Pins::open(&settings.pin_dir)?;
         let (loaded, unused) = match adoptable(&pins, settings.capacity)? {
-            Some(folder) => (Loaded::open(folder, &settings)?, None),
+            Some(folder) => {
+                let loaded = Loaded::open(folder, &settings)?;
+                let (wanted, held) = (settings.capacity.exception_places(), loaded.sweeper.places());
+                if wanted != held {
+                    tracing::info!(wanted, held, "the exception table keeps its size until `grayxdp detach`");
+                }
+                (loaded, None)
+            }
             None => {
                 let loaded = Loaded::new(&pins, &settings, None)?;
                 let folder = loaded.folder.clone();
