@@ -20,7 +20,7 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
         services: config.services.iter().map(|of| service(owner, of, counters)).collect(),
         unassigned_reasons: reasons(counters, ServiceId::NONE),
         exceptions: owner.exception_table(),
-        rollouts: owner.engines.values().map(|engine| rollout(&engine.state)).collect(),
+        rollouts: owner.engines.values().map(|engine| rollout(owner, &engine.state)).collect(),
     }
 }
 
@@ -37,9 +37,14 @@ fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> Service
             totals: id.and_then(|id| totals.get(&id)).copied().unwrap_or_default(),
             measured: owner.signals.of(id.unwrap_or(VersionId::NONE)),
             backends: BackendKey::of(service, version)
-                .map(|key| {
+                .zip(&version.backends)
+                .map(|(key, backend)| {
                     let counted = layout.ids.backend(&key).and_then(|id| counters.backends.get(&id));
-                    BackendMetrics { address: key.address, counters: counted.copied().unwrap_or_default() }
+                    BackendMetrics {
+                        address: service.backend_address(backend),
+                        is_up: !layout.backends.contains_key(&key),
+                        counters: counted.copied().unwrap_or_default(),
+                    }
                 })
                 .collect(),
         }
@@ -59,12 +64,15 @@ fn reasons(counters: &Counters, of: ServiceId) -> BTreeMap<Reason, u64> {
     own.map(|((_, reason), count)| (*reason, *count)).collect()
 }
 
-fn rollout(state: &State) -> RolloutMetrics {
+fn rollout(owner: &Owner, state: &State) -> RolloutMetrics {
+    let (_, lease) = owner.guard_status(state);
     let verdicts = state.metrics.iter().map(|(name, record)| (name.clone(), record.verdicts.clone()));
     RolloutMetrics {
         name: state.name().clone(),
         service: state.service().clone(),
         state: state.phase,
+        fuse_tripped: state.tripped.is_some(),
+        lease_remaining: lease.and_then(|lease| lease.remaining_seconds),
         verdicts: verdicts.collect(),
     }
 }

@@ -5,6 +5,7 @@
 
 mod exceptions;
 mod family;
+mod guards;
 mod logging;
 mod render;
 mod signals;

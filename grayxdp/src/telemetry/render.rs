@@ -8,7 +8,7 @@ use crate::{
         kernel::{BackendCounters, Reason},
         state::{RolloutState, Verdict},
     },
-    telemetry::{MetricsView, exceptions, family::Family, signals},
+    telemetry::{MetricsView, exceptions, family::Family, guards, signals},
 };
 
 /// The encoder refused the metrics: a fault of grayxdp.
@@ -30,6 +30,8 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     families.extend(weights(view));
     families.extend(exceptions::families(view));
     families.extend(rollouts(view));
+    families.push(guards::backends(view));
+    families.extend(guards::rollouts(view));
     families.push(build_info());
     let families: Vec<MetricFamily> = families.into_iter().filter_map(Family::finish).collect();
     Ok(TextEncoder::new().encode_to_string(&families)?)
@@ -222,7 +224,8 @@ mod tests {
             resets_forward: 3,
             ..BackendCounters::default()
         };
-        let backends = vec![BackendMetrics { address: "10.0.1.1:8080".parse().expect("an address"), counters }];
+        let address = "10.0.1.1:8080".parse().expect("an address");
+        let backends = vec![BackendMetrics { address, is_up: true, counters }];
         let totals = BackendCounters { packets_forward: 20, ..counters };
         let totals = BackendCounters { zero_windows_forward: 8, ..totals };
         let mut measured = Measured { attempts: 9, timeouts: 2, retransmits: 3, lost: 4, ..Measured::default() };
@@ -256,6 +259,8 @@ mod tests {
                 name: name("web-v2"),
                 service: name("web"),
                 state: RolloutState::Paused,
+                fuse_tripped: true,
+                lease_remaining: Some(29.5),
                 verdicts: BTreeMap::from([(name("errors"), BTreeMap::from([(Verdict::NoData, 3)]))]),
             }],
         }
@@ -303,6 +308,9 @@ mod tests {
             r#"grayxdp_rollout_state{rollout="web-v2",service="web",state="paused"} 1"#,
             r#"grayxdp_rollout_state{rollout="web-v2",service="web",state="progressing"} 0"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="noData"} 3"#,
+            r#"grayxdp_backend_up{service="web",version="v1",backend="10.0.1.1:8080"} 1"#,
+            r#"grayxdp_fuse_tripped{rollout="web-v2",service="web"} 1"#,
+            r#"grayxdp_lease_remaining_seconds{rollout="web-v2",service="web"} 29.5"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="pass"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -313,7 +321,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 30);
+        assert_eq!(heads.len(), 33);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");

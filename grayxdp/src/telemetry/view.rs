@@ -1,11 +1,12 @@
 //! What is shown as metrics: plain values, read for one scrape.
 
-use std::{collections::BTreeMap, net::SocketAddrV4};
+use std::collections::BTreeMap;
 
 use crate::{
     analysis::Measured,
     model::{
         Name,
+        config::BackendAddress,
         kernel::{BackendCounters, Reason},
         settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
         state::{RolloutState, Verdict},
@@ -60,8 +61,10 @@ pub struct VersionMetrics {
 /// One backend.
 #[derive(Clone, Copy, Debug)]
 pub struct BackendMetrics {
-    /// `10.0.1.1:8080`.
-    pub address: SocketAddrV4,
+    /// `10.0.1.1:8080`; without a port where the client's is kept.
+    pub address: BackendAddress,
+    /// Whether it takes new flows.
+    pub is_up: bool,
     /// What the data path counted for it.
     pub counters: BackendCounters,
 }
@@ -75,6 +78,10 @@ pub struct RolloutMetrics {
     pub service: Name,
     /// Where it stands.
     pub state: RolloutState,
+    /// Whether its fuse tripped.
+    pub fuse_tripped: bool,
+    /// What is left of its lease, in seconds; none where none is armed.
+    pub lease_remaining: Option<f64>,
     /// Looks so far, by metric and verdict; verdicts left out stand at zero.
     pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
 }
