@@ -239,7 +239,8 @@ impl Assignment {
             .pools
             .iter_mut()
             .filter_map(|(place, pool)| {
-                gone.backends.extend(pool.let_go(now, sweep, timeout));
+                let owns = self.segments.iter().any(|cells| cells.names(|owner| owner == *place));
+                gone.backends.extend(pool.let_go(owns, now, sweep, timeout));
                 let over = pool.left.is_some_and(|left| now.is_past(left, timeout));
                 (pool.left.is_some() && (over || pool.members.is_empty())).then_some(*place)
             })

@@ -19,6 +19,7 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
     MetricsView {
         services: config.services.iter().map(|of| service(owner, of, counters)).collect(),
         unassigned_reasons: reasons(counters, ServiceId::NONE),
+        exceptions: owner.exception_table(),
         rollouts: owner.engines.values().map(|engine| rollout(owner, &engine.state)).collect(),
     }
 }
@@ -52,6 +53,8 @@ fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> Service
         name: service.name.clone(),
         versions: service.versions.iter().map(version).collect(),
         reasons: layout.ids.service(&service.name).map(|id| reasons(counters, id)).unwrap_or_default(),
+        segments: owner.segments(service),
+        settling: owner.settling_of(&service.name, counters),
         bucket_moves: owner.bucket_moves.get(&service.name).copied().unwrap_or_default(),
     }
 }

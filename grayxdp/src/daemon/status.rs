@@ -33,6 +33,7 @@ impl Owner {
             started: time::timestamp(self.started.wall),
             warnings: self.warnings(&services),
             interfaces: self.kernel.interfaces(),
+            exceptions: self.exception_table(),
             services,
         })
     }
@@ -50,6 +51,12 @@ impl Owner {
         }
         if let Some(problem) = &self.problems.signals {
             warnings.push(format!("the signals of the data path cannot be read: {problem}"));
+        }
+        if let Some(problem) = &self.problems.stamps {
+            warnings.push(format!("nothing settles, because the data path's stamps cannot be read: {problem}"));
+        }
+        if let Some(problem) = &self.problems.settling {
+            warnings.push(format!("what settled could not be published: {problem}"));
         }
         let bare = self.bare_interfaces();
         if !bare.is_empty() {
@@ -84,6 +91,8 @@ impl Owner {
             stable: record.stable.clone(),
             rollout: self.running(&service.name).map(|state| state.name().clone()),
             drift: self.drift(service, &record),
+            segments: self.segments(service),
+            settling: self.settling_of(&service.name, counters),
             versions: self.versions(service, &record, counters),
             reasons: reasons.map(|((_, reason), count)| (reason.label().to_owned(), *count)).collect(),
         }

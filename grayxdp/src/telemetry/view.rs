@@ -8,6 +8,7 @@ use crate::{
         Name,
         config::BackendAddress,
         kernel::{BackendCounters, Reason},
+        settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
         state::{RolloutState, Verdict},
     },
 };
@@ -19,6 +20,8 @@ pub struct MetricsView {
     pub services: Vec<ServiceMetrics>,
     /// Drops, passes and answers that belong to no service.
     pub unassigned_reasons: BTreeMap<Reason, u64>,
+    /// The exception table.
+    pub exceptions: ExceptionTableStatus,
     /// The newest rollout of each service, and all that have not ended.
     pub rollouts: Vec<RolloutMetrics>,
 }
@@ -32,6 +35,10 @@ pub struct ServiceMetrics {
     pub versions: Vec<VersionMetrics>,
     /// Drops, passes and answers; reasons left out stand at zero.
     pub reasons: BTreeMap<Reason, u64>,
+    /// Segments beside the default one, with the buckets of each version.
+    pub segments: Vec<SegmentStatus>,
+    /// How far it is from being settled.
+    pub settling: SettlingStatus,
     /// Buckets that changed their version by changes of weights, since the journal began.
     pub bucket_moves: u64,
 }
