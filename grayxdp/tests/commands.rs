@@ -30,7 +30,8 @@ impl Service for Played {
             Request::WeightsSet { .. } => {
                 Err(ApiError::conflict("web is in a rollout: `grayxdp rollout abort web-v2`"))
             }
-            Request::Reload { .. } | Request::Detach { .. } => {
+            Request::BackendList { .. } => Ok(Response::Backends(Vec::new())),
+            Request::Reload { .. } | Request::Detach { .. } | Request::BackendChange { .. } => {
                 Ok(Response::Done(Done { changes: vec![actor], dry_run: false }))
             }
             Request::Events { after, .. } => Ok(Response::Events(vec![event(after + 1), event(after + 2)])),

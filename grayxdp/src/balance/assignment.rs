@@ -308,6 +308,17 @@ impl Assignment {
         self.pools.get(&place).map(|pool| pool.id)
     }
 
+    /// Whether a version has no backend that takes new flows.
+    #[must_use]
+    pub fn is_empty_pool(&self, place: u8) -> bool {
+        self.pools.get(&place).is_none_or(Pool::is_empty)
+    }
+
+    /// All backends, those that leave included.
+    pub fn backends(&self) -> impl Iterator<Item = BackendId> {
+        self.pools.values().flat_map(|pool| pool.members.iter().map(|member| member.backend.id))
+    }
+
     /// Slots of new flows that each backend of a version has.
     #[must_use]
     pub fn slot_counts(&self, place: u8) -> BTreeMap<BackendId, u16> {

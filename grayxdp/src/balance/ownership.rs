@@ -85,6 +85,12 @@ impl Ownership {
         if like.owners == owners { like.clone() } else { Self { owners, ring: None } }
     }
 
+    /// Of the place of each bucket's version, without the form of a threshold.
+    #[must_use]
+    pub const fn of_owners(owners: Arc<[u8]>) -> Self {
+        Self { owners, ring: None }
+    }
+
     /// As a split of the versions at places 0 and 1 in the kernel has it.
     #[must_use]
     pub fn of_split(split: Split) -> Self {

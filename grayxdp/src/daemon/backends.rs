@@ -13,10 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     balance::ids::BackendKey,
-    daemon::{
-        layout::Layout,
-        owner::{Owner, check_epoch, log},
-    },
+    daemon::owner::{Owner, check_epoch, log},
     health::{Check, Report, Target, Targets},
     model::{
         Name,
@@ -202,7 +199,8 @@ impl Owner {
         if backends == self.layout.backends {
             return true;
         }
-        let next = Layout { backends, ..self.layout.clone() };
+        let mut next = self.layout.clone();
+        next.backends = backends;
         self.exchange_layout(next, "backends that are up or down")
     }
 

@@ -9,7 +9,7 @@ use crate::{
         layout::Layout,
         owner::{Engine, Owner},
     },
-    model::{Name, Weight, event::Event, kernel::Latch, time},
+    model::{Name, Weight, event::Event, kernel::Latch, state::RolloutState, time},
     rollout::{self, Command, Input, Notice, Record, State},
     store::{JournaledRollout, ServiceRecord, StoreError},
 };
@@ -71,6 +71,7 @@ impl Owner {
                 None
             }
             Command::ClearLatch(latch) => {
+                self.note_turned_off();
                 if let Some(id) = self.layout.ids.service(state.service()) {
                     self.kernel.clear_latch(id, latch);
                 }
@@ -90,12 +91,16 @@ impl Owner {
 
     fn publish_rollout(&mut self, state: &State, weight: Weight, step: Option<usize>) -> Input<'static> {
         let name = state.service();
-        let Some((record, service)) = self.rollout_record(state, weight).zip(self.layout.service(name)) else {
+        let Some((record, service)) = self.rollout_record(state, weight, step).zip(self.layout.service(name)) else {
             return Input::PublishFailed { weight, message: format!("service {name} is configured no more") };
         };
         let (epoch, needs) = (record.epoch, state.needs(service, step, self.clock.now().wall));
         let before = self.layout.needs.insert(name.clone(), needs);
-        match self.publish(name, record) {
+        let published = match step {
+            Some(_) => self.publish(name, record),
+            None => self.publish_at_once(name, record),
+        };
+        match published {
             Ok(()) => Input::Published { weight, epoch },
             Err(error) => {
                 self.layout.needs.insert(name.clone(), before.unwrap_or_default());
@@ -125,10 +130,11 @@ impl Owner {
 
     /// Publishes a layout with the same weights as now, and holds it from then on. False where the kernel does not take it,
     /// which is logged once.
-    pub(super) fn exchange_layout(&mut self, next: Layout, what: &str) -> bool {
-        match next.publish(self.kernel.as_mut()) {
+    pub(super) fn exchange_layout(&mut self, mut next: Layout, what: &str) -> bool {
+        let asked = self.moment();
+        next.renew_changed(&self.layout, asked);
+        match self.put(next, asked) {
             Ok(()) => {
-                self.layout = next;
                 self.problems.publish = None;
                 true
             }
@@ -143,11 +149,14 @@ impl Owner {
     }
 
     /// The service's next record with that weight of the candidate.
-    fn rollout_record(&self, state: &State, weight: Weight) -> Option<ServiceRecord> {
+    fn rollout_record(&self, state: &State, weight: Weight, step: Option<usize>) -> Option<ServiceRecord> {
         let service = self.layout.service(state.service())?;
         let before = self.layout.services.get(state.service())?;
-        let shares = [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)];
-        Some(held::next(before, service, shares.into(), Some(Dealer::of(state))))
+        let shares =
+            |weight: Weight| [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)].into();
+        let segments = step.map(|step| state.segments_at(step)).unwrap_or_default();
+        let segments = segments.into_iter().map(|(name, weight)| (name, shares(weight))).collect();
+        Some(held::next(before, service, shares(weight), &segments, Some(Dealer::of(state))))
     }
 
     fn journal_rollout(&mut self, state: &State, record: Record) -> Input<'static> {
@@ -162,7 +171,12 @@ impl Owner {
             .cloned()
             .map(|applied| ServiceRecord { stable: promoted.unwrap_or_else(|| applied.stable.clone()), ..applied });
         let intent = state.flight.filter(|_| record == Record::Intent);
-        let intent = intent.and_then(|flight| self.rollout_record(state, flight.weight));
+        let intent = intent.and_then(|flight| {
+            let step = (state.phase != RolloutState::Promoting).then_some(flight.step);
+            let next = self.rollout_record(state, flight.weight, step)?;
+            // With it goes where flows without an entry are at home: it must be durable before the kernel gets it.
+            self.layout.with(state.service(), next, self.moment()).services.remove(state.service())
+        });
         let entry = journaled(state);
         let written = self.journal.transaction(|journal| -> Result<(), StoreError> {
             journal.save_rollout(&entry)?;

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use grayxdp_common::BUCKETS;
-
 use crate::{
     balance::ids::BackendKey,
-    daemon::owner::Owner,
+    daemon::{held, owner::Owner},
     model::{
         config::{Service, Version},
         kernel::{Counters, Reason, ServiceId, VersionId},
@@ -28,12 +26,13 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
 fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> ServiceMetrics {
     let totals = owner.meter.totals(counters, &owner.layout.ids);
     let owner = &*owner;
-    let (layout, threshold) = (&owner.layout, owner.layout.services[&service.name].split.threshold);
-    let version = |(index, version): (usize, &Version)| {
+    let layout = &owner.layout;
+    let record = &layout.services[&service.name];
+    let version = |version: &Version| {
         let id = layout.ids.version(&service.name, &version.name);
         VersionMetrics {
             name: version.name.clone(),
-            buckets: if index == 0 { BUCKETS - threshold } else { threshold },
+            buckets: held::buckets(record, &version.name),
             totals: id.and_then(|id| totals.get(&id)).copied().unwrap_or_default(),
             measured: owner.signals.of(id.unwrap_or(VersionId::NONE)),
             backends: BackendKey::of(service, version)
@@ -46,7 +45,7 @@ fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> Service
     };
     ServiceMetrics {
         name: service.name.clone(),
-        versions: service.versions.iter().enumerate().map(version).collect(),
+        versions: service.versions.iter().map(version).collect(),
         reasons: layout.ids.service(&service.name).map(|id| reasons(counters, id)).unwrap_or_default(),
         bucket_moves: owner.bucket_moves.get(&service.name).copied().unwrap_or_default(),
     }

@@ -16,9 +16,11 @@ mod names;
 mod owner;
 mod reload;
 mod rollouts;
+mod settle;
 mod signals;
 mod start;
 mod status;
+mod view;
 mod weights;
 
 #[cfg(test)]

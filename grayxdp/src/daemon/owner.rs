@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
-    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter},
+    balance::Moment,
+    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling},
     model::{
         Name,
         api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
         config::Service,
         event::Event,
-        kernel::{Counters, Kernel, KernelError},
+        kernel::{Counters, Kernel, KernelError, Published, VersionId},
         time::{self, Now},
     },
     rollout::{InKernel, Input, State},
@@ -36,6 +37,8 @@ pub(super) struct Problems {
     pub(super) signals: Option<String>,
     pub(super) interfaces: Option<String>,
     pub(super) publish: Option<String>,
+    pub(super) stamps: Option<String>,
+    pub(super) settling: Option<String>,
 }
 
 /// Holds everything.
@@ -48,6 +51,7 @@ pub(super) struct Owner {
     /// The newest rollout of each service that this run has seen.
     pub(super) engines: BTreeMap<Name, Engine>,
     pub(super) meter: Meter,
+    pub(super) settling: Settling,
     pub(super) backends: Backends,
     pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
@@ -62,11 +66,8 @@ impl Owner {
     pub(super) fn handle(&mut self, request: Request, actor: &str) -> Result<Response, ApiError> {
         match request {
             Request::Status => self.status().map(|status| Response::Status(Box::new(status))),
-            Request::WeightsSet { service, segment: Some(segment), .. } => Err(ApiError::conflict(format!(
-                "segment {segment} of {service} follows the weights of the service in this release"
-            ))),
-            Request::WeightsSet { service, segment: None, weights, options } => {
-                self.set_weights(&service, &weights, &options, actor).map(Response::Done)
+            Request::WeightsSet { service, segment, weights, options } => {
+                self.set_weights(&service, segment.as_ref(), &weights, &options, actor).map(Response::Done)
             }
             Request::Reload { diff, reset_weights, options } => {
                 self.reload(diff, &reset_weights, &options, actor).map(Response::Done)
@@ -75,8 +76,8 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol, dscp } => {
-                let explained = self.explain(source, destination, protocol, dscp);
+            Request::Explain { source, destination, protocol, dscp, later } => {
+                let explained = self.explain((source, destination, protocol), dscp, later);
                 explained.map(|explained| Response::Explained(Box::new(explained)))
             }
             Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
@@ -111,6 +112,7 @@ impl Owner {
         }
         self.follow_needs();
         self.follow_backends();
+        self.settle_cells();
         if self.pruned.is_none_or(|last| now.monotonic.saturating_sub(last) >= PRUNE_EVERY) {
             self.pruned = Some(now.monotonic);
             let kept = now.wall.saturating_sub(self.layout.config.history_retention);
@@ -202,14 +204,18 @@ impl Owner {
             let Some(expected) = self.layout.expected(&service) else { continue };
             let Some(found) = published.iter().find(|found| found.id == expected.id) else { continue };
             let running = self.engines.get(&name).is_some_and(|engine| !engine.state.phase.is_final());
-            if *found == expected || found.versions != expected.versions || !running {
+            let is_other = |(place, id): (usize, &VersionId)| {
+                *id != expected.versions.get(place).copied().unwrap_or(VersionId::NONE)
+            };
+            if *found == expected || found.versions.iter().enumerate().any(is_other) || !running {
                 continue;
             }
-            let record = &self.layout.services[&name];
-            let record =
-                held::from_kernel(record, &service, found.split().unwrap_or_default(), found.epoch, found.rollout);
+            let Some(record) = self.adopted_record(&service, found) else { continue };
             let kernel = self.in_kernel(&name, &record);
             self.layout.services.insert(name.clone(), record);
+            let held = self.kernel.held_slots().unwrap_or_default();
+            let now = self.moment();
+            self.layout.adopt(&name, &found.buckets, &held, now);
             self.drive(&name, |_| Input::ForeignWeights { kernel, by: "somebody else".to_owned() });
         }
     }
@@ -222,13 +228,34 @@ impl Owner {
 
     /// Writes a service's next record to the kernel, reads it back, and holds it from then on.
     pub(super) fn publish(&mut self, service: &Name, record: ServiceRecord) -> Result<(), KernelError> {
-        let moved = held::moved(self.layout.services[service].split, record.split);
-        let next = self.layout.with(service, record);
-        self.read_signals();
-        next.publish(self.kernel.as_mut())?;
-        *self.bucket_moves.entry(service.clone()).or_default() += u64::from(moved);
-        self.layout = next;
+        let asked = self.moment();
+        let next = self.layout.with(service, record, asked);
+        self.put_moved(service, next, asked)
+    }
+
+    /// The same after a trip or an abort: what has no entry and no handshake to wait for moves at once.
+    pub(super) fn publish_at_once(&mut self, service: &Name, record: ServiceRecord) -> Result<(), KernelError> {
+        let asked = self.moment();
+        let mut next = self.layout.with(service, record, asked);
+        let settled = next.settle_at_once(service, asked);
+        self.put_moved(service, next, asked)?;
+        *self.settling.settled.entry(service.clone()).or_default() += settled;
         Ok(())
+    }
+
+    pub(super) fn put_moved(&mut self, service: &Name, next: Layout, asked: Moment) -> Result<(), KernelError> {
+        let moved = held::moved(&self.layout.services[service], &next.services[service]);
+        self.read_signals();
+        self.put(next, asked)?;
+        *self.bucket_moves.entry(service.clone()).or_default() += moved;
+        Ok(())
+    }
+
+    /// What the kernel holds of a service, as a record; none where it is about other versions.
+    fn adopted_record(&self, service: &Service, found: &Published) -> Option<ServiceRecord> {
+        let record = self.layout.services.get(&service.name)?;
+        let buckets = super::start::ownerships(&found.buckets);
+        Some(held::from_kernel(record, service, &buckets, found.epoch, found.rollout))
     }
 
     /// The rollout that runs on a service.

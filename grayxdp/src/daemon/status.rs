@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use grayxdp_common::BUCKETS;
-
 use crate::{
     balance::{self, ids::BackendKey},
     daemon::{
@@ -113,11 +111,10 @@ impl Owner {
             .map(|version| id(version).map(|id| self.meter.flow(id)).unwrap_or_default())
             .collect();
         let (syns, bytes) = flows.iter().fold((0, 0), |(syns, bytes), flow| (syns + flow.syns, bytes + flow.bytes));
-        let threshold = record.split.threshold;
         let version = |(index, version): (usize, &Version)| VersionStatus {
             name: version.name.clone(),
             weight: held::weight(record, &version.name),
-            buckets: if index == 0 { BUCKETS - threshold } else { threshold },
+            buckets: held::buckets(record, &version.name),
             observed: meter::share(flows[index].syns, syns),
             live: meter::share(flows[index].bytes, bytes),
             flows_per_second: flows[index].syns_per_second,

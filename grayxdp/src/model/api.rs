@@ -29,7 +29,7 @@ pub enum Request {
     WeightsSet {
         /// The service.
         service: Name,
-        /// The segment; all of the service where it is left out.
+        /// The segment; none: the service itself, and all segments without weights of their own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         segment: Option<Name>,
         /// Percentages that sum to 100.
@@ -66,6 +66,9 @@ pub enum Request {
         /// Differentiated services code point of the first packet, `0..=63`.
         #[serde(default)]
         dscp: u8,
+        /// Only what happens to a packet of a flow in progress.
+        #[serde(default)]
+        later: bool,
     },
     /// Backends and how they stand.
     BackendList {
@@ -360,7 +363,7 @@ pub struct Totals {
 }
 
 /// The way of one packet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explained {
     /// `forwarded`, `passed`, `dropped`, `answered`.
@@ -392,6 +395,24 @@ pub struct Explained {
     /// Epoch of the tables that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// The segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// Where a new flow goes: `v2/10.0.2.1:8080`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
+    /// Where flows in progress without an entry go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+    /// Where the flow's own entry says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// What decided, one sentence each, in the order in which it came about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<String>,
+    /// What happens to a packet of the flow in progress, where this is about its first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<Box<Explained>>,
 }
 
 /// One rollout.

@@ -68,12 +68,22 @@ impl State {
             }),
             segments: step.map(|step| self.segments_at(step)).unwrap_or_default(),
             existing: self.existing(service, wall),
-            measures: !self.phase.is_final(),
+            measures: self.is_armed(step),
         }
     }
 
-    fn guard(&self, service: &Service, step: Option<usize>) -> Option<GuardNeeds> {
-        let armed = match self.phase {
+    /// The same for a state from the journal, of which the kernel holds `weight`, written by rollout `number`: a change that
+    /// was under way may have been written.
+    #[must_use]
+    pub fn needs_at_start(&self, service: &Service, weight: Weight, number: u64, wall: Duration) -> RolloutNeeds {
+        let written = self.flight.filter(|flight| flight.weight == weight && number == self.number);
+        let written = written.filter(|_| self.phase != RolloutState::Promoting);
+        self.needs(service, written.map(|flight| flight.step).or(self.exposed), wall)
+    }
+
+    /// Whether the candidate may have new flows.
+    fn is_armed(&self, step: Option<usize>) -> bool {
+        match self.phase {
             RolloutState::Pending => step.is_some(),
             RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen | RolloutState::Promoting => true,
             RolloutState::RollingBack
@@ -81,10 +91,13 @@ impl State {
             | RolloutState::RolledBack
             | RolloutState::Completed
             | RolloutState::Failed => false,
-        };
+        }
+    }
+
+    fn guard(&self, service: &Service, step: Option<usize>) -> Option<GuardNeeds> {
         let fuse = service.fuse.map(|fuse| WantedFuse { limit: fuse.limit, ratio: fuse.ratio, window: fuse.window });
         let lease = self.plan.spec.lease.map(|lease| lease.on_expiry);
-        (armed && (fuse.is_some() || lease.is_some())).then(|| GuardNeeds {
+        (self.is_armed(step) && (fuse.is_some() || lease.is_some())).then(|| GuardNeeds {
             attempt: self.attempt,
             candidate: self.candidate().clone(),
             stable: self.stable.clone(),

@@ -1,6 +1,7 @@
 //! The journal as the daemon holds it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -198,6 +199,14 @@ impl Journal {
     /// What could not be read.
     pub fn ids(&self) -> Result<IdTable, StoreError> {
         self.read().ids()
+    }
+
+    /// See [`Transaction::exceptions`].
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn exceptions(&self) -> Result<BTreeMap<Name, u64>, StoreError> {
+        self.read().exceptions()
     }
 
     /// See [`Transaction::save_backends`].

@@ -1,6 +1,6 @@
 //! All that is read from and written to the journal's tables.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+/// Name of the document that holds how many exceptions each service had.
+const EXCEPTIONS: &str = "exceptions";
 /// Name of the document that holds the [`IdTable`].
 const IDS: &str = "ids";
 /// Name of the document that holds the [`JournaledBackend`]s.
@@ -180,6 +182,22 @@ impl<'a> Transaction<'a> {
     /// What could not be written.
     pub fn save_ids(&self, ids: &IdTable) -> Stored<()> {
         self.save_document(IDS, ids)
+    }
+
+    /// Writes how many exceptions each service has.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn save_exceptions(&self, counts: &BTreeMap<Name, u64>) -> Stored<()> {
+        self.save_document(EXCEPTIONS, counts)
+    }
+
+    /// How many exceptions each service had when that was last written.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn exceptions(&self) -> Stored<BTreeMap<Name, u64>> {
+        self.document(EXCEPTIONS)
     }
 
     /// The numbers of services, versions and backends; an empty table where none was written.

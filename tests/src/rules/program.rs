@@ -389,8 +389,9 @@ impl World {
 
     /// The default of a packet; `opens`: it is a SYN, whose DSCP counts for the choice.
     pub(super) fn default_of(&self, tuple: Tuple, marked: bool, opens: bool) -> Default {
-        let differs = self.differs[tuple.bucket];
-        let prefix = tuple.prefix.filter(|_| differs || opens);
+        // Where segments agree only what may open a flow asks for its own.
+        let differs = self.differs[tuple.bucket] || opens || self.udp;
+        let prefix = tuple.prefix.filter(|_| differs);
         let source = prefix.map(|prefix| &self.prefixes[prefix]);
         let by_mark = marked && self.left == Some(Rule::DefaultIgnoresDscp);
         let of_class = |class: usize, marked| if differs { self.segment(class, tuple.port, marked) } else { 0 };

@@ -50,6 +50,14 @@ pub struct HomePool {
     pub leaving: BTreeMap<u16, SocketAddrV4>,
 }
 
+impl Home {
+    /// Whether all flows go where new flows go.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.buckets.is_empty() && self.sources.is_empty() && self.pools.values().all(|pool| pool.differ.is_empty())
+    }
+}
+
 impl Assignment {
     /// For the journal. To be written before the kernel gets it.
     #[must_use]

@@ -1,5 +1,6 @@
 //! What people read: from answers to text. Pure.
 
+mod backends;
 mod change;
 mod event;
 mod explained;
@@ -11,6 +12,7 @@ mod weights;
 #[cfg(test)]
 mod samples;
 
+pub(super) use backends::backends;
 pub(super) use change::done;
 pub(super) use event::event;
 pub(super) use explained::explained;

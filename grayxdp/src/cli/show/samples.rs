@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Name, Weight,
-    api::{BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
+    api::{Availability, BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
     signals::{Quantiles, SignalsStatus},
     state::{Finding, RolloutState, Verdict},
 };
@@ -24,6 +24,11 @@ fn version(number: &str, percent: &str, buckets: u16, traffic: Option<(f64, f64)
         weight: 1,
         slots: 16_381,
         resolved: number == "1",
+        state: Availability::Up,
+        why: None,
+        since: None,
+        check_error: None,
+        drained: None,
         totals,
     };
     VersionStatus {

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use crate::{
     cli::{
-        show::{instant, percent, signals},
+        show::{
+            backends::{state, why},
+            instant, percent, signals,
+        },
         table::{Cell, Paint, Side, Table, Tone},
     },
     model::api::{ServiceStatus, Status, VersionStatus},
@@ -92,9 +95,11 @@ fn backends(service: &ServiceStatus) -> Table {
             ("VERSION", Side::Left),
             ("WEIGHT", Side::Right),
             ("SLOTS", Side::Right),
+            ("STATE", Side::Left),
             ("NEXT HOP", Side::Left),
             ("PACKETS TO", Side::Right),
             ("FROM", Side::Right),
+            ("", Side::Left),
         ],
     );
     for version in &service.versions {
@@ -106,9 +111,11 @@ fn backends(service: &ServiceStatus) -> Table {
                 Cell::plain(&version.name),
                 Cell::plain(backend.weight),
                 Cell::plain(backend.slots),
+                state(backend),
                 next_hop,
                 Cell::plain(backend.totals.packets_forward),
                 Cell::plain(backend.totals.packets_reverse),
+                Cell::plain(why(backend)),
             ]);
         }
     }
@@ -137,9 +144,9 @@ web  192.0.2.10:80/tcp  stable v1  epoch 3  rollout web-v2
   MEASURED  HANDSHAKES  REFUSED  TIMEOUTS  CONNECT P50     P99  FIRST BYTE P50     P99  RESETS  RETRANSMITS
   v1                10        1         0       212 µs  3.4 ms         20.0 ms  1.20 s       3       0.50 %
   v2                 0        0         0            -       -               -       -       0            -
-  BACKEND        VERSION  WEIGHT  SLOTS  NEXT HOP    PACKETS TO  FROM
-  10.0.1.1:8080  v1            1  16381  resolved           100    90
-  10.0.2.1:8080  v2            1  16381  unresolved         100    90
+  BACKEND        VERSION  WEIGHT  SLOTS  STATE  NEXT HOP    PACKETS TO  FROM
+  10.0.1.1:8080  v1            1  16381  up     resolved           100    90
+  10.0.2.1:8080  v2            1  16381  up     unresolved         100    90
   not forwarded: fragment 6
 ";
         assert_eq!(status(&samples::status(), Paint::Bare), expected);

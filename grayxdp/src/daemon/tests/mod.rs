@@ -1,6 +1,8 @@
 //! The daemon on a kernel of memory, a real journal in a folder of its own, and a clock that the test turns.
 
+mod backends;
 mod changes;
+mod guards;
 mod rollouts;
 mod runs;
 mod starts;
@@ -13,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use grayxdp_common::{BUCKETS, cells::VERSIONS, explanation::Explanation};
+use grayxdp_common::{
+    BUCKETS,
+    cells::VERSIONS,
+    explanation::{Explanation, Turn},
+};
 
 use super::{Clock, StartError, owner::Owner};
 use crate::model::{
@@ -24,8 +30,8 @@ use crate::model::{
     },
     config::Protocol,
     kernel::{
-        BackendCounters, BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
-        Question, ServiceId, SignalKey, Signals, VersionId, Wanted, WantedBuckets, WantedService, Way,
+        BackendCounters, BackendId, Bucket, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed,
+        Published, Question, ServiceId, SignalKey, Signals, VersionId, Wanted, WantedBuckets, WantedService, Way,
     },
     plan::Plan,
     state::RolloutState,
@@ -123,11 +129,21 @@ impl Kernel for FakeKernel {
         Ok(counters)
     }
 
-    fn explain(&mut self, _: SocketAddrV4, _: SocketAddrV4, _: Protocol, _: Question) -> Result<Way, KernelError> {
+    fn explain(
+        &mut self,
+        _: SocketAddrV4,
+        _: SocketAddrV4,
+        _: Protocol,
+        question: Question,
+    ) -> Result<Way, KernelError> {
         let service = self.memory().wanted.services[0].clone();
         let backend = service.versions[1].backends[0].id;
         let (bucket, slot, step) = (77, 5, grayxdp_common::explanation::Step::Backend as u32);
         let (service_id, version) = (service.id.0, service.versions[1].id.0);
+        let (current_backend, home_backend, turn) = match question {
+            Question::First { dscp: _ } => (backend.0, 0, Turn::Chosen),
+            Question::Later => (0, backend.0, Turn::Home),
+        };
         let explanation = Explanation {
             service: service_id,
             version,
@@ -136,6 +152,9 @@ impl Kernel for FakeKernel {
             slot,
             step,
             epoch: service.epoch,
+            current_backend,
+            home_backend,
+            turns: turn.bit(),
             ..Default::default()
         };
         Ok(Way { reason: None, explanation })
@@ -413,7 +432,12 @@ fn change(rollout: &str, action: RolloutAction) -> Request {
 fn set_weights(weights: &[(&str, u16)], options: ChangeOptions) -> Request {
     let weight =
         |&(version, percent): &(&str, u16)| (name(version), Weight::from_hundredths(percent * 100).expect("a weight"));
-    Request::WeightsSet { service: name("recsys"), weights: weights.iter().map(weight).collect(), options }
+    Request::WeightsSet {
+        service: name("recsys"),
+        segment: None,
+        weights: weights.iter().map(weight).collect(),
+        options,
+    }
 }
 
 fn events(owner: &mut Owner) -> Vec<String> {

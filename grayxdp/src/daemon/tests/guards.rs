@@ -1,0 +1,169 @@
+//! Fuse and lease through the daemon: what the kernel latched, and what the daemon makes of it.
+
+use super::*;
+use crate::{
+    model::{
+        kernel::LeaseEnd,
+        plan::{FlowsEnd, Lease},
+    },
+    rollout::RolloutNeeds,
+};
+
+/// A host whose service has a fuse.
+fn host() -> Host {
+    let host = Host::new();
+    host.configure(&CONFIG.replace("  weights: {v1: 100, v2: 0}", "  fuse: {limit: 20}\n  weights: {v1: 100, v2: 0}"));
+    host
+}
+
+fn leased() -> Plan {
+    let mut plan = canary();
+    plan.spec.lease = Some(Lease { duration: Duration::from_secs(30), on_expiry: LeaseEnd::Stable });
+    plan
+}
+
+/// Puts the guard of the running attempt into the kernel of memory.
+fn arm(host: &Host, owner: &Owner) {
+    let service = owner.layout.ids.service(&name("recsys")).expect("a number");
+    let state = &owner.engines[&name("recsys")].state;
+    let (rollout, attempt) = (state.number, state.attempt);
+    let (tripped, expired, lease_until) = (None, None, None);
+    host.kernel.memory().guards =
+        vec![GuardStatus { service, rollout, attempt, tripped, expired, alarm: false, lease_until, failures: 0 }];
+}
+
+fn with_guard(host: &Host, change: impl FnOnce(&mut GuardStatus)) {
+    change(&mut host.kernel.memory().guards[0]);
+}
+
+fn needs(owner: &Owner) -> RolloutNeeds {
+    owner.layout.needs.get(&name("recsys")).cloned().unwrap_or_default()
+}
+
+fn kinds(owner: &mut Owner) -> Vec<String> {
+    let Ok(Response::Events(events)) = ask(owner, Request::Events { after: 0, limit: 1_000 }) else {
+        panic!("no events")
+    };
+    events.into_iter().map(|event| event.kind).collect()
+}
+
+#[test]
+fn a_trip_rolls_back_without_waiting_for_a_tick_and_blocks_the_name_until_a_retry() {
+    let host = host();
+    let mut owner = host.start();
+    start_rollout(&mut owner, canary()).expect("a rollout");
+    host.seconds(&mut owner, 3);
+    assert!(needs(&owner).guard.is_some_and(|guard| guard.fuse.is_some_and(|fuse| fuse.limit == 20)));
+    arm(&host, &owner);
+    with_guard(&host, |guard| (guard.tripped, guard.failures) = (Some(Duration::from_secs(503)), 23));
+    owner.look_at_guards();
+    let found = rollout(&mut owner, "recsys-v2");
+    assert_eq!((found.state, host.candidate_buckets()), (RolloutState::RolledBack, 0));
+    let what = "23 connections to v2 failed, more than 20 within 1s";
+    assert_eq!(found.message, format!("the fuse tripped: {what}; v1 has all new flows again"));
+    assert_eq!(found.fuse.and_then(|fuse| fuse.tripped).as_deref(), Some(what));
+    assert!(kinds(&mut owner).contains(&"fuseTripped".to_owned()));
+
+    for _ in 0..2 {
+        let error = refused(start_rollout(&mut owner, canary()));
+        assert_eq!(
+            error.message,
+            format!(
+                "rollout recsys-v2 was stopped by its fuse: {what}; `grayxdp rollout retry recsys-v2` clears it, or use another name"
+            )
+        );
+        drop(owner);
+        owner = host.start();
+    }
+    host.kernel.memory().guards.clear();
+    done(ask(&mut owner, change("recsys-v2", RolloutAction::Retry)));
+    host.seconds(&mut owner, 2);
+    let found = rollout(&mut owner, "recsys-v2");
+    assert_eq!((found.state, found.attempt, found.weight.hundredths()), (RolloutState::Progressing, 2, 500));
+    assert_eq!(needs(&owner).guard.map(|guard| guard.attempt), Some(2));
+    host.seconds(&mut owner, 40);
+    assert_eq!(rollout(&mut owner, "recsys-v2").state, RolloutState::Promoted);
+    assert_eq!(needs(&owner), RolloutNeeds::default());
+}
+
+#[test]
+fn a_latch_of_another_attempt_is_not_ours() {
+    let host = host();
+    let mut owner = host.start();
+    start_rollout(&mut owner, canary()).expect("a rollout");
+    host.seconds(&mut owner, 3);
+    arm(&host, &owner);
+    with_guard(&host, |guard| (guard.tripped, guard.attempt) = (Some(Duration::from_secs(503)), 2));
+    host.seconds(&mut owner, 2);
+    assert_eq!(rollout(&mut owner, "recsys-v2").state, RolloutState::Progressing);
+}
+
+#[test]
+fn a_trip_while_no_daemon_ran_rolls_back_at_the_start() {
+    let host = host();
+    let mut owner = host.start();
+    start_rollout(&mut owner, canary()).expect("a rollout");
+    host.seconds(&mut owner, 3);
+    arm(&host, &owner);
+    drop(owner);
+    with_guard(&host, |guard| guard.tripped = Some(Duration::from_secs(503)));
+    let mut owner = host.start();
+    assert_eq!((rollout(&mut owner, "recsys-v2").state, host.candidate_buckets()), (RolloutState::RolledBack, 0));
+}
+
+#[test]
+fn the_lease_is_renewed_by_ticks_shown_and_its_end_waits_for_resume() {
+    let host = host();
+    let mut owner = host.start();
+    start_rollout(&mut owner, leased()).expect("a rollout");
+    host.seconds(&mut owner, 2);
+    arm(&host, &owner);
+    host.second(&mut owner);
+    let lease = rollout(&mut owner, "recsys-v2").lease.expect("a lease");
+    assert_eq!((lease.remaining_seconds, lease.on_expiry), (Some(30.0), LeaseEnd::Stable));
+    with_guard(&host, |guard| guard.expired = Some(Duration::from_secs(540)));
+    host.second(&mut owner);
+    let found = rollout(&mut owner, "recsys-v2");
+    assert_eq!((found.state, found.lease.map(|lease| lease.expired)), (RolloutState::Paused, Some(true)));
+    host.seconds(&mut owner, 20);
+    assert_eq!(rollout(&mut owner, "recsys-v2").state, RolloutState::Paused);
+    done(ask(&mut owner, change("recsys-v2", RolloutAction::Resume)));
+    host.second(&mut owner);
+    assert_eq!(host.kernel.memory().guards[0].expired, None);
+    host.seconds(&mut owner, 40);
+    assert_eq!(rollout(&mut owner, "recsys-v2").state, RolloutState::Promoted);
+}
+
+#[test]
+fn an_alarm_is_an_event() {
+    let host = host();
+    let mut owner = host.start();
+    start_rollout(&mut owner, canary()).expect("a rollout");
+    host.seconds(&mut owner, 3);
+    arm(&host, &owner);
+    with_guard(&host, |guard| guard.alarm = true);
+    host.seconds(&mut owner, 3);
+    assert_eq!(kinds(&mut owner).iter().filter(|kind| *kind == "noStableBackend").count(), 1);
+    assert_eq!(rollout(&mut owner, "recsys-v2").state, RolloutState::Progressing);
+}
+
+#[test]
+fn flows_of_the_version_that_lost_are_ended_until_none_can_be_left() {
+    let host = host();
+    let mut owner = host.start();
+    let mut plan = canary();
+    plan.spec.existing_flows.on_rollback = FlowsEnd::Reset;
+    start_rollout(&mut owner, plan).expect("a rollout");
+    host.seconds(&mut owner, 3);
+    done(ask(&mut owner, change("recsys-v2", RolloutAction::Abort)));
+    assert_eq!(needs(&owner).existing, Some((name("v2"), crate::model::kernel::ExistingFlows::Reset)));
+    host.second(&mut owner);
+    assert!(needs(&owner).existing.is_some());
+    {
+        let mut now = host.clock.0.lock().expect("no panic");
+        now.wall += Duration::from_secs(3_600);
+        now.monotonic += Duration::from_secs(3_600);
+    }
+    host.second(&mut owner);
+    assert_eq!(needs(&owner), RolloutNeeds::default());
+}
