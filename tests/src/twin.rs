@@ -55,6 +55,8 @@ pub struct Twin {
     attempt: u64,
     epoch: u64,
     clock: u64,
+    /// What the program was last shown.
+    shown: u64,
 }
 
 impl Twin {
@@ -64,8 +66,9 @@ impl Twin {
     /// What the kernel refused.
     pub fn new(world: &World) -> Result<Self, String> {
         let wanted = tables::wanted(world, 0, 1);
-        let room = if world.has_small_table() { 0 } else { 1 << 15 };
-        let capacity = Capacity::of(&tables::largest(world)).with_room().with_exceptions(room);
+        // Eight places, or so many that every entry finds one.
+        let exception_sets_log2 = if world.has_small_table() { 1 } else { 14 };
+        let capacity = Capacity { exception_sets_log2, ..Capacity::of(&tables::largest(world)).with_room() };
         let subject = Subject::open_timeless(&wanted, capacity).map_err(|error| format!("{error:#}"))?;
         let entries = Entries::open(subject.datapath.map_folder()).map_err(|error| format!("{error:#}"))?;
         let counters = subject.counters().map_err(|error| format!("{error:#}"))?;
@@ -78,6 +81,7 @@ impl Twin {
             attempt: 0,
             epoch: 1,
             clock: 0,
+            shown: tables::digest(world),
         };
         twin.follow(world)?;
         Ok(twin)
@@ -90,7 +94,9 @@ impl Twin {
             self.subject.set_clock(Duration::from_millis(world.now)).map_err(|error| format!("{error:#}"))?;
         }
         let armed = world.guard.is_some() && self.guard.is_none();
-        if world.dirty || armed {
+        let digest = if world.dirty { tables::digest(world) } else { self.shown };
+        if digest != self.shown || armed {
+            self.shown = digest;
             self.attempt += u64::from(armed);
             self.epoch += 1;
             let wanted = tables::wanted(world, self.attempt, self.epoch);

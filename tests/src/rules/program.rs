@@ -290,7 +290,7 @@ impl World {
         }
         self.counts.completed += 1;
         self.table.half_open.remove(&tuple.number);
-        let settled = home.settled || self.left == Some(Rule::NeedlessOnlyWhereSettled);
+        let settled = (home.settled && !home.turned) || self.left == Some(Rule::NeedlessOnlyWhereSettled);
         if half.backend == home.backend && settled {
             self.table.held.remove(&tuple.number);
         } else if self.left != Some(Rule::CompletionReplacesEntry) || !self.table.held.contains_key(&tuple.number) {
@@ -377,6 +377,7 @@ impl World {
         let segment = self.segment(class, tuple.port, marked);
         if let Some(instance) = self.instance
             && instance.segment == segment
+            && (!self.is_off() || self.left == Some(Rule::GuardTurnsInstance))
             && !self.takes_no_new_flow(instance.backend)
         {
             return instance.backend;
@@ -388,8 +389,9 @@ impl World {
 
     /// The default of a packet; `opens`: it is a SYN, whose DSCP counts for the choice.
     pub(super) fn default_of(&self, tuple: Tuple, marked: bool, opens: bool) -> Default {
-        let differs = self.differs[tuple.bucket];
-        let prefix = tuple.prefix.filter(|_| differs || opens);
+        // Where segments agree only what may open a flow asks for its own.
+        let differs = self.differs[tuple.bucket] || opens || self.udp;
+        let prefix = tuple.prefix.filter(|_| differs);
         let source = prefix.map(|prefix| &self.prefixes[prefix]);
         let by_mark = marked && self.left == Some(Rule::DefaultIgnoresDscp);
         let of_class = |class: usize, marked| if differs { self.segment(class, tuple.port, marked) } else { 0 };

@@ -110,6 +110,8 @@ rules! {
     DownBackendLeavesSlots,
     /// New flows of a version that is turned off go to the stable one.
     GuardTurnsNewFlows,
+    /// … and those of a canary instance, which is one of that version's backends.
+    GuardTurnsInstance,
     /// The client of a backend that is down is answered with RST.
     DownBackendResets,
     /// A removed backend stays until nothing refers to it.

@@ -1,6 +1,10 @@
 //! What the daemon would publish of a world.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use grayxdp::model::{
     config::{Affinity, Protocol},
@@ -47,6 +51,21 @@ pub(super) fn wanted(world: &World, attempt: u64, epoch: u64) -> Wanted {
         ..WantedService::default()
     };
     Wanted { services: vec![service], direct_access: Vec::new() }
+}
+
+/// Tells what one world shows the program from what another does.
+pub(super) fn digest(world: &World) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for cell in world.buckets.iter().flatten().chain(&world.prefixes) {
+        (cell.current, cell.home, cell.looks, cell.pins).hash(&mut hasher);
+    }
+    for cell in world.slots.iter().flatten() {
+        (cell.current, cell.home, cell.looks, cell.pins).hash(&mut hasher);
+    }
+    world.differs.hash(&mut hasher);
+    let others = (&world.members, &world.versions, world.instance, world.guard.map(|guard| guard.candidate));
+    format!("{others:?}").hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Tables as large as those of a world may become.
