@@ -33,7 +33,7 @@ pub(crate) struct Captured {
     /// tshark's own analysis: a retransmission of any kind. One that follows the lost segment within 3 ms it takes for one out
     /// of order, which a sender's own segments never are.
     pub(crate) is_repeated: bool,
-    /// tshark's own analysis: the window is zero.
+    /// The window is zero, and that counts: neither SYN nor RST.
     pub(crate) has_zero_window: bool,
 }
 
@@ -63,7 +63,7 @@ const FIELDS: [&str; 14] = [
     "tcp.analysis.retransmission",
     "tcp.analysis.spurious_retransmission",
     "tcp.analysis.out_of_order",
-    "tcp.analysis.zero_window",
+    "tcp.window_size_value",
 ];
 
 impl Capture {
@@ -113,16 +113,17 @@ fn packet(line: &str) -> Captured {
         let port = if field(tcp).is_empty() { number(udp) } else { number(tcp) };
         SocketAddrV4::new(field(address).parse::<Ipv4Addr>().unwrap(), port as u16)
     };
+    let flags = u16::from_str_radix(field("tcp.flags").trim_start_matches("0x"), 16).unwrap_or(0);
     let udp_payload = number("udp.length").saturating_sub(8);
     Captured {
         time: field("frame.time_epoch").parse().unwrap(),
         source: end("ip.src", "tcp.srcport", "udp.srcport"),
         destination: end("ip.dst", "tcp.dstport", "udp.dstport"),
-        flags: u16::from_str_radix(field("tcp.flags").trim_start_matches("0x"), 16).unwrap_or(0),
+        flags,
         payload: number("tcp.len") + udp_payload,
         is_repeated: !field("tcp.analysis.retransmission").is_empty()
             || !field("tcp.analysis.spurious_retransmission").is_empty()
             || !field("tcp.analysis.out_of_order").is_empty(),
-        has_zero_window: !field("tcp.analysis.zero_window").is_empty(),
+        has_zero_window: field("tcp.window_size_value") == "0" && flags & (SYN | RST) == 0,
     }
 }

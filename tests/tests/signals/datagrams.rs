@@ -3,7 +3,7 @@
 use std::{
     net::{SocketAddrV4, UdpSocket},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use grayxdp::{analysis::Distribution, lab::UdpEcho, model::config::Protocol};
@@ -31,6 +31,7 @@ fn a_first_answer_is_timed_from_the_first_datagram() {
     let world = World::new(Protocol::Udp);
     let server = world.lab.backend(1).run(|| UdpSocket::bind(world.server(2))).unwrap();
     server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let begin = Instant::now();
     let sockets = send(&world, 33_000, 20);
     thread::sleep(Duration::from_millis(400));
     for _ in 0..20 {
@@ -40,11 +41,12 @@ fn a_first_answer_is_timed_from_the_first_datagram() {
         server.send_to(&datagram[..length], client).unwrap();
     }
     sockets.iter().for_each(|socket| assert!(socket.recv(&mut [0; 200]).is_ok()));
+    let most = begin.elapsed().as_secs_f64();
     let measured = world.signals(2, 1);
     assert_eq!((measured.flows, measured.unanswered, measured.attempts), (20, 0, 0), "{}", said(&measured));
     assert_eq!(measured.first_byte.count(), 20, "the second answer is none");
     let found = measured.first_byte.quantile(0.5, &Distribution::default());
-    assert_between("first answer", found, 0.4, 0.5);
+    assert_between("first answer", found, 0.4, most);
     assert_eq!(measured.cell_attempts.iter().sum::<u64>(), 20);
 }
 

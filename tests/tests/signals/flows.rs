@@ -5,7 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddrV4, TcpStream},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use grayxdp::{analysis::Distribution, model::config::Protocol};
@@ -75,16 +75,18 @@ fn a_flow_that_ends_unanswered_is_a_censored_first_byte() {
         thread::sleep(Duration::from_millis(200));
         end_by_reset(&stream);
     });
+    let begin = Instant::now();
     ask(world.lab.client(), sources(&world), world.vip(), 5, |mut stream| {
         stream.write_all(&[b'?'; 10]).unwrap();
         assert!(stream.read(&mut [0; 10]).is_err(), "reset");
     });
     server.join().unwrap();
+    let most = begin.elapsed().as_secs_f64();
     let measured = world.wait(2, 1, |measured| measured.ended == 5);
     assert_eq!((measured.flows, measured.reset_by_backend, measured.reset_by_client), (5, 5, 0), "{}", said(&measured));
     assert_eq!(measured.first_byte.count(), 0);
     let none = Distribution::default();
-    assert_between("censored", measured.first_byte_censored.quantile(0.5, &none), 0.2, 0.25);
+    assert_between("censored", measured.first_byte_censored.quantile(0.5, &none), 0.2, most);
 }
 
 #[test]
