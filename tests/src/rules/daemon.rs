@@ -108,7 +108,8 @@ impl World {
     pub fn abort(&mut self) {
         let Some(guard) = self.guard else { return };
         let (now, waits, left, udp) = (self.now, self.waits, self.left, self.udp);
-        let is_its = |bucket: &&mut Cell<Place>| bucket.current == guard.candidate || (udp && bucket.home == guard.candidate);
+        let is_its =
+            |bucket: &&mut Cell<Place>| bucket.current == guard.candidate || (udp && bucket.home == guard.candidate);
         for bucket in self.buckets.iter_mut().flatten().filter(is_its) {
             if udp {
                 bucket.give_at_once(guard.stable, now);

@@ -6,8 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
 use grayxdp_common::{
     exceptions::{EntryState, ExceptionKey, ExceptionSet, Head},
-    guard,
-    maps,
+    guard, maps,
 };
 
 use super::Client;
@@ -30,7 +29,12 @@ impl Entries {
     }
 
     /// Removes what the model's sweep removed.
-    pub(super) fn remove_gone(&mut self, before: &Table, after: &Table, clients: &BTreeMap<usize, Client>) -> Result<()> {
+    pub(super) fn remove_gone(
+        &mut self,
+        before: &Table,
+        after: &Table,
+        clients: &BTreeMap<usize, Client>,
+    ) -> Result<()> {
         for number in before.half_open.keys().filter(|number| !after.half_open.contains_key(number)) {
             self.remove(&clients[number], &[EntryState::HalfOpen])?;
         }

@@ -33,10 +33,9 @@ pub(super) fn wanted(world: &World, attempt: u64, epoch: u64) -> Wanted {
         versions: (0..world.versions.len()).map(|place| version(world, place)).collect(),
         buckets: WantedBuckets::Cells((0..world.buckets.len()).map(|segment| buckets(world, segment)).collect()),
         segments: (world.classes.len() > 1).then(|| segments(world)),
-        instance: world.instance.map(|instance| WantedInstance {
-            backend: BackendId(instance.backend),
-            segment: instance.segment as u8,
-        }),
+        instance: world
+            .instance
+            .map(|instance| WantedInstance { backend: BackendId(instance.backend), segment: instance.segment as u8 }),
         guard: world.guard.map(|guard| WantedGuard {
             attempt,
             candidate: guard.candidate as u8,
@@ -97,9 +96,8 @@ fn backend(world: &World, number: Backend, health: Health) -> WantedBackend {
 }
 
 fn version(world: &World, place: Place) -> WantedVersion {
-    let numbers = (1..=world.members.len() as Backend).filter(|number| {
-        world.member(*number).is_some_and(|member| member.version == place && !member.retired)
-    });
+    let numbers = (1..=world.members.len() as Backend)
+        .filter(|number| world.member(*number).is_some_and(|member| member.version == place && !member.retired));
     WantedVersion {
         id: VersionId(place as u16 + 1),
         place: place as u8,

@@ -137,5 +137,5 @@ fn entries_stamps_and_counters_outlive_larger_tables() {
     assert_eq!(observed.sweep.expect("a sweep").services[&SERVICE].established, 1);
     world.run(&to_vip(CLIENT, Says::Ack(1_001, 5_001)));
     let after = world.kernel().counters().expect("counters are read");
-    assert!(after.exceptions[&SERVICE].diverted > before.exceptions[&SERVICE].diverted, "the entry is found");
+    assert!(after.exceptions[&SERVICE].by_entry > before.exceptions[&SERVICE].by_entry, "the entry is found");
 }
