@@ -320,6 +320,12 @@ impl Assignment {
         self.pools.values().flat_map(|pool| pool.members.iter().map(|member| member.backend.id))
     }
 
+    /// Whether new flows, or flows without an entry, may go to a backend.
+    #[must_use]
+    pub fn names_backend(&self, backend: BackendId) -> bool {
+        self.pools.values().any(|pool| pool.slots.names(|owner| owner == backend))
+    }
+
     /// Slots of new flows that each backend of a version has.
     #[must_use]
     pub fn slot_counts(&self, place: u8) -> BTreeMap<BackendId, u16> {
