@@ -13,6 +13,7 @@ pub mod exceptions;
 pub mod explanation;
 pub mod guard;
 pub mod hash;
+pub mod histogram;
 pub mod ids;
 pub mod maps;
 pub mod reason;

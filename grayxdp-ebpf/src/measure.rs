@@ -4,6 +4,7 @@
 
 mod flows;
 mod marks;
+mod sample;
 
 use core::mem::offset_of;
 

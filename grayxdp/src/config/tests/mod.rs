@@ -226,7 +226,8 @@ fn wrong_plans_are_said_with_line_column_and_remedy() {
         ("interval: 10s", "interval: 2h", "use 1s to 1h"),
         ("{max: 0.01}", "{}", "p.yaml:19:7: metric `errors`: no limit; give `min`, `max` or both"),
         ("{max: 0.01}", "{max: 1.5}", "p.yaml:19:24: metric `errors`: max 1.5 of a ratio; use 0 to 1, as 0.01 for 1 %"),
-        ("{max: 0.01}", "{max: .nan}", "of a ratio; use 0 to 1"),
+        ("{max: 0.01}", "{max: .nan}", "value `.nan` is not a finite number"),
+        ("{max: 0.01}", "{max: soon}", "a number or a duration such as 250ms"),
         ("{max: 0.01}", "{min: 0.2, max: 0.1}", "metric `errors`: min 0.2 is above max 0.1; swap the two"),
         (
             "connectFailureRatio",
