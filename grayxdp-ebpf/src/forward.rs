@@ -225,13 +225,11 @@ fn quic_kind(arrival: Arrival, packet: &Packet) -> Kind {
 /// What becomes of a packet to a backend that is down or whose flows end; none where it goes there all the same.
 #[inline(always)]
 fn ended(arrival: Arrival, packet: &Packet, checksum: Checksum, backend: &BackendRecord, kind: Kind) -> Option<Reason> {
-    let (answered, dropped) = if backend.flags & BackendRecord::FLAG_DOWN != 0 {
-        if backend.flags & BackendRecord::FLAG_RESETS == 0 {
-            return None;
-        }
+    const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
+    let (answered, dropped) = if backend.flags & DEAD == DEAD {
         turn(Turn::Down);
         (Reason::BackendDown, Reason::BackendDownDropped)
-    } else if kind == Kind::First {
+    } else if backend.flags & BackendRecord::FLAG_ENDS == 0 || kind == Kind::First {
         return None;
     } else {
         turn(Turn::Reset);

@@ -323,7 +323,11 @@ impl World {
     fn choose_failovers(&mut self) {
         let is_empty = |version: Place| self.slots[version].iter().all(|slot| slot.current == 0);
         let empty: Vec<bool> = (0..self.versions.len()).map(is_empty).collect();
-        let next = (0..empty.len()).find(|version| !empty[*version] && !self.is_turned_off(*version));
+        let stays = |version: &Place| match self.versions[*version].existing {
+            Existing::Stay => !self.is_turned_off(*version),
+            Existing::Reset | Existing::Move => false,
+        };
+        let next = (0..empty.len()).filter(stays).find(|version| !empty[*version]);
         for (version, is_empty) in empty.iter().enumerate() {
             self.versions[version].failover = next.filter(|_| *is_empty && self.fails_over);
         }

@@ -390,7 +390,10 @@ impl World {
     /// The default of a packet; `opens`: it is a SYN, whose DSCP counts for the choice.
     pub(super) fn default_of(&self, tuple: Tuple, marked: bool, opens: bool) -> Default {
         // Where segments agree only what may open a flow asks for its own.
-        let differs = self.differs[tuple.bucket] || opens || self.udp;
+        let first = &self.buckets[0][tuple.bucket];
+        let first_slot = &self.slots[first.current][tuple.slot];
+        let quick = !looks(first) && !looks(first_slot) && !self.is_turned_off(first.current) && first_slot.home != 0;
+        let differs = self.differs[tuple.bucket] || opens || (self.udp && !quick);
         let prefix = tuple.prefix.filter(|_| differs);
         let source = prefix.map(|prefix| &self.prefixes[prefix]);
         let by_mark = marked && self.left == Some(Rule::DefaultIgnoresDscp);

@@ -215,6 +215,7 @@ impl<C: Carrier> History<'_, C> {
             Existing::Stay => Existing::Reset,
         };
         self.world.set_existing(version, next);
+        self.operators.moved_at_once = self.world.now;
         self.changed(|| format!("flows of version {version}: {next:?}"));
     }
 }
