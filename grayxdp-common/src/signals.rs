@@ -362,8 +362,8 @@ pub struct ExceptionCounters {
     pub choice_deferred: u64,
     /// Flows that went to another version because their version's pool was empty.
     pub failovers: u64,
-    /// Packets that their entry sent elsewhere than the default.
-    pub diverted: u64,
+    /// Packets of flows in progress that an entry decided.
+    pub by_entry: u64,
     /// Room for what comes later.
     pub reserved: u64,
 }

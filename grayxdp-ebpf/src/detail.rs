@@ -5,7 +5,7 @@
 //! what opens a flow goes by the choice. Packets of settled cells take the quick way and meet none of this.
 
 use grayxdp_common::{
-    cells::{Bucket, DetailRecord, NO_DSCP, PrefixKey, SegmentClass, SlotState, VERSIONS, VersionDetail},
+    cells::{Bucket, DetailRecord, NO_DSCP, PrefixKey, SegmentClass, SlotState, VersionDetail},
     exceptions::Tail,
     explanation::Turn,
     hash::FlowHash,
@@ -92,11 +92,20 @@ struct Cells {
 
 /// The backend of a packet of settled cells; none where the long way is to be taken.
 #[inline(always)]
-pub(crate) fn settled(detail: &DetailRecord, kind: Kind, bucket: u16, slot: u16) -> Option<u16> {
+pub(crate) fn settled(
+    detail: &DetailRecord,
+    kind: Kind,
+    (flow, bucket, slot): (FlowHash, u16, u16),
+    flags: u64,
+    service: u16,
+) -> Option<u16> {
     if kind == Kind::First {
         return None;
     }
     let cell = tables::bucket(detail.buckets, bucket);
+    if kind == Kind::Later && !tables::explains() && cell.looks() && !cell.differs() {
+        return by_entry_alone(flow, bucket, flags, service);
+    }
     if cell.looks() || cell.differs() || guard::turn_of(detail, cell.current(), kind == Kind::Datagram) {
         return None;
     }
@@ -113,6 +122,17 @@ pub(crate) fn settled(detail: &DetailRecord, kind: Kind, bucket: u16, slot: u16)
     (id != 0).then_some(id)
 }
 
+/// The backend of a flow with an established entry and nothing else: the entry decides, whatever the cells say.
+#[inline(always)]
+fn by_entry_alone(flow: FlowHash, bucket: u16, flags: u64, service: u16) -> Option<u16> {
+    let backend = exceptions::go_on(flow, bucket, flags);
+    if backend == 0 {
+        return None;
+    }
+    tables::count_exceptions(u32::from(service), |counters| counters.by_entry += 1);
+    Some(backend)
+}
+
 /// What the stages of a decision hand on to each other. It lies in a map of this CPU's own and not on the stack: so each
 /// stage is a function of its own that the verifier looks at once, and not on every way that leads to it.
 #[repr(C)]
@@ -127,8 +147,13 @@ pub(crate) struct Scratch {
 /// plus one.
 #[inline(always)]
 pub(crate) fn resolve(kind: Kind) -> u32 {
-    let failure = detail_find_cells() | detail_see() | detail_find_entries();
-    if failure != 0 {
+    if detail_see() != 0 {
+        return failed(Reason::Fault);
+    }
+    if kind == Kind::First && detail_open_fresh() == 0 {
+        return 0;
+    }
+    if detail_find_entries() != 0 {
         return failed(Reason::Fault);
     }
     let answer = match kind {
@@ -169,10 +194,10 @@ macro_rules! stages {
 }
 
 stages! {
-    /// Segments and buckets.
-    detail_find_cells = find_cells;
-    /// Default and choice.
-    detail_see = see;
+    /// Segments and buckets, default and choice.
+    detail_see = look_and_see;
+    /// What opens a flow that has no entry yet: the common case, in one pass over one set.
+    detail_open_fresh = open_fresh;
     /// The flow's entries.
     detail_find_entries = find_entries;
     /// What opens a flow.
@@ -189,26 +214,38 @@ stages! {
     detail_stamp = stamp;
 }
 
-/// Place of the signals of a version and a segment behind the service's base.
-#[inline(never)]
-pub(crate) fn place_of_signals(detail: u32, version: u32, segment: u32) -> u32 {
-    let Some(detail) = tables::detail(detail) else { return 0 };
-    let mut place = 0;
-    while place < VERSIONS {
-        if u32::from(detail.versions[place].version) == version {
-            return place as u32 * u32::from(detail.segments) + segment;
-        }
-        place += 1;
-    }
-    segment
-}
-
 const fn failed(reason: Reason) -> u32 {
     reason as u32 + 1
 }
 
 const fn refused(reason: Reason) -> u64 {
     failed(reason) as u64
+}
+
+#[inline(always)]
+fn look_and_see(
+    question: &mut Question,
+    detail: &DetailRecord,
+    cells: &mut Cells,
+    view: &mut View,
+    found: &mut Found,
+) -> u64 {
+    find_cells(question, detail, cells, view, found);
+    see(question, detail, cells, view, found)
+}
+
+/// Rule 2 for a SYN that nothing is remembered of. 0: done; else the longer way is to be taken.
+#[inline(always)]
+fn open_fresh(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, _: &mut Found) -> u64 {
+    let needs_entry = view.choice != view.default || view.unsettled != 0;
+    if tables::explains() || view.looks == 0 || view.choice == 0 || !needs_entry || question.flags & QUIC != 0 {
+        return 1;
+    }
+    if !exceptions::insert_fresh(question.flow, question.bucket, view.choice as u16, question.sequence as u32) {
+        return 1;
+    }
+    tables::count_exceptions(question.service as u32, |counters| counters.half_open += 1);
+    to(question, view.choice)
 }
 
 /// Finds the segments of the packet and its buckets in them.
@@ -295,7 +332,8 @@ const PREFIX: u64 = 4;
 
 #[inline(always)]
 fn find_entries(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut View, found: &mut Found) -> u64 {
-    *found = Found::NOTHING;
+    // Only these two are asked before the others are written.
+    (found.half_open, found.established) = (NO_ENTRY, NO_ENTRY);
     if view.looks != 0 {
         turn(Turn::Looked);
         exceptions::find(question.flow, question.bucket, found);
@@ -463,13 +501,13 @@ fn go_on(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut Vi
         } else {
             exceptions::complete(found, question.slot as u16);
         }
-        return diverted(question, view, backend);
+        return decided(question, backend);
     }
     if found.established != NO_ENTRY {
         let backend = u64::from(found.established_head.backend());
         exceptions::touch_forward(found, question.kind == Kind::Reset as u64, question.flags);
         turn(Turn::Entry);
-        return diverted(question, view, backend);
+        return decided(question, backend);
     }
     OTHERWISE
 }
@@ -497,7 +535,7 @@ fn datagram(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &mut
         if stays(backend) {
             exceptions::touch_forward(found, false, question.flags);
             turn(Turn::Entry);
-            return diverted(question, view, backend);
+            return decided(question, backend);
         }
         turn(Turn::Moved);
         exceptions::clear(found.established, found.established_head);
@@ -593,11 +631,10 @@ fn by_entry(question: &mut Question, found: &Found) -> u64 {
     to(question, u64::from(found.established_head.backend()))
 }
 
+/// By an entry.
 #[inline(always)]
-fn diverted(question: &mut Question, view: &View, backend: u64) -> u64 {
-    if backend != view.default {
-        tables::count_exceptions(question.service as u32, |counters| counters.diverted += 1);
-    }
+fn decided(question: &mut Question, backend: u64) -> u64 {
+    tables::count_exceptions(question.service as u32, |counters| counters.by_entry += 1);
     to(question, backend)
 }
 

@@ -32,16 +32,6 @@ pub(crate) struct Found {
     pub(crate) established_head: Head,
 }
 
-impl Found {
-    pub(crate) const NOTHING: Self = Self {
-        half_open: NO_ENTRY,
-        established: NO_ENTRY,
-        half_open_head: Head(0),
-        half_open_tail: 0,
-        established_head: Head(0),
-    };
-}
-
 /// A tick of the program's clock.
 #[inline(always)]
 fn now() -> u32 {
@@ -154,6 +144,76 @@ pub(crate) fn refresh_half_open(found: &Found) {
     }
 }
 
+/// Remembers the choice of a SYN whose flow has no entry, where half of its first set is free. False where it is otherwise.
+#[inline(always)]
+pub(crate) fn insert_fresh(flow: FlowHash, bucket: u64, backend: u16, sequence: u32) -> bool {
+    let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::HalfOpen, now());
+    exceptions_insert_fresh(flow.0, head.0, sequence) != 0
+}
+
+/// Looks for the flow and for room in one pass over its first set. Exported as [`exceptions_find`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exceptions_insert_fresh(flow: u64, head: u64, sequence: u32) -> u64 {
+    let head = Head(head);
+    let key = ExceptionKey::of(FlowHash(flow), head.bucket());
+    let Some(entries) = tables::exception_set(key.first & tables::exception_mask()) else { return 0 };
+    let limits = tables::constant(&ROOM);
+    let now = head.0 as u32;
+    let (mut free, mut same, mut way) = (0, 0, 0);
+    while way < WAYS {
+        let other = Head(read(entries, way, 0));
+        let state = u64::from(other.state_bits());
+        let lapsed = limits.half_open_ticks.wrapping_sub(u64::from(other.half_open_age(now))) >> 63;
+        free |= (((limits.free >> state) | ((limits.half_open >> state) & lapsed)) & 1) << way;
+        // 1 where all bits agree, without a branch.
+        let differs = other.identity() ^ key.identity;
+        same |= (differs.wrapping_sub(1) >> 63) & !(limits.free >> state);
+        way += 1;
+    }
+    if same & 1 != 0 || count(free) < WAYS as u64 / 2 || Head(read(entries, 0, 0)).overflows() {
+        return 0;
+    }
+    let way = LOWEST >> (free << 2 & 63) & 3;
+    // SAFETY: the way is below WAYS.
+    let place = unsafe { entries.cast::<u64>().add(way as usize * 2) };
+    // SAFETY: the first word of an entry.
+    let old = Head(unsafe { place.read_volatile() });
+    if !atomic::exchange(place, old.0, head.with_overflow_of(old).0) {
+        return 0;
+    }
+    write_tail(place, u64::from(sequence));
+    1
+}
+
+/// The backend of a flow that has an established entry and no half-open one; 0 for any other. Its entry lives on.
+#[inline(always)]
+pub(crate) fn go_on(flow: FlowHash, bucket: u16, flags: u64) -> u16 {
+    exceptions_go_on(flow.0, u64::from(bucket), flags) as u16
+}
+
+/// Exported as [`exceptions_find`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exceptions_go_on(flow: u64, bucket: u64, flags: u64) -> u64 {
+    let key = ExceptionKey::of(FlowHash(flow), bucket as u16);
+    let mut numbers = 0;
+    if look_in(key.first, key.identity, &mut numbers) {
+        look_in(key.second, key.identity, &mut numbers);
+    }
+    if numbers == 0 || numbers >> 32 != 0 {
+        return 0;
+    }
+    let Some(entry) = entry(numbers as u32) else { return 0 };
+    // SAFETY: the first word of an entry; volatile, because other CPUs write it.
+    let head = Head(unsafe { entry.read_volatile() });
+    if head.identity() != key.identity {
+        return 0;
+    }
+    touch_entry(entry, if flags & FIN != 0 { Tail::FIN_FORWARD } else { 0 }, flags & PAYLOAD != 0);
+    u64::from(head.backend())
+}
+
 /// Remembers a SYN's choice: over the flow's half-open entry, or in a new place. False where there is none.
 #[inline(always)]
 pub(crate) fn insert_half_open(flow: FlowHash, bucket: u64, found: &Found, backend: u16, sequence: u32) -> bool {
@@ -222,7 +282,13 @@ pub(crate) fn touch(number: u32, ends: u64, has_payload: bool) {
     if tables::explains() {
         return;
     }
-    let Some(entry) = entry(number) else { return };
+    if let Some(entry) = entry(number) {
+        touch_entry(entry, ends, has_payload);
+    }
+}
+
+#[inline(always)]
+fn touch_entry(entry: *mut u64, ends: u64, has_payload: bool) {
     // SAFETY: the second word of an entry.
     let tail = Tail(unsafe { entry.add(1).read_volatile() });
     let restored = if has_payload && ends == 0 && tail.is_closing() { !Tail::CLOSING } else { !0 };
@@ -239,7 +305,13 @@ pub(crate) fn answered(said: &Said) -> u32 {
     if tables::explains() {
         return 0;
     }
-    let mut found = Found::NOTHING;
+    let mut found = Found {
+        half_open: NO_ENTRY,
+        established: NO_ENTRY,
+        half_open_head: Head(0),
+        half_open_tail: 0,
+        established_head: Head(0),
+    };
     find(said.flow, said.bucket, &mut found);
     if said.answer == Answer::SynAck as u64
         && found.half_open != NO_ENTRY
@@ -358,13 +430,14 @@ fn count(ways: u64) -> u64 {
     (ways & 1) + (ways >> 1 & 1) + (ways >> 2 & 1) + (ways >> 3 & 1)
 }
 
+/// The lowest set bit of each of sixteen masks, four bits each; 4 for none.
+const LOWEST: u64 = 0x0102_0103_0102_0104;
+
 /// The way to take; [`WAYS`] for none. UDP pins fill at most half of a set.
 #[inline(always)]
 fn way_in(room: Room, is_datagram: bool) -> u64 {
     let replaces = room.free() == 0 || (is_datagram && count(room.datagrams()) * 2 >= WAYS as u64);
     let ways = if replaces { room.datagrams() } else { room.free() };
-    // The lowest set bit of each of sixteen masks, four bits each; 4 for none.
-    const LOWEST: u64 = 0x0102_0103_0102_0104;
     LOWEST >> (ways << 2 & 63) & 15
 }
 

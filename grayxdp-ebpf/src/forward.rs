@@ -22,7 +22,7 @@ use network_types::tcp::TcpHdr;
 
 use crate::{
     Arrival, Outcome,
-    detail::{self, Kind, Question},
+    detail::{self, Kind},
     guard,
     measure::{self, Forward},
     tables::{self, note, turn},
@@ -81,14 +81,7 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
         deferred,
         backend: id,
     };
-    let place = || {
-        service.signals
-            + if service.detail == 0 {
-                service.split.version_of(hash.bucket()) as u16
-            } else {
-                detail::place_of_signals(service.detail, u32::from(backend.version), u32::from(segment)) as u16
-            }
-    };
+    let place = || service.signals + u16::from(backend.place) * segments_of(service) + segment;
     if measure::forward(packet, checksum, &flow, place) {
         guard::failure(u32::from(id));
     } else if kind == Kind::First {
@@ -96,6 +89,12 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     }
     let end = NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 };
     send(arrival, packet, checksum, service.service, backend, end)
+}
+
+/// How many segments a service has.
+#[inline(always)]
+fn segments_of(service: &ServiceRecord) -> u16 {
+    if service.detail == 0 { 1 } else { tables::detail(service.detail).map_or(1, |detail| u16::from(detail.segments)) }
 }
 
 /// Set in what [`choose_in_detail`] returns where it is a [`Reason`] and no backend.
@@ -159,39 +158,39 @@ fn choose_in_detail(
     let kind = if is_quic { quic_kind(arrival, packet) } else { kind };
     // The segment of a datagram that may be the first of a sampled flow has to be known.
     let asks_segment = kind == Kind::Datagram && detail.segments > 1 && hash.sample() < service.sample_rate;
-    if !asks_segment && let Some(id) = detail::settled(detail, kind, hash.bucket(), hash.slot()) {
+    let whole = whole(packet, service, hash);
+    let (mut bits, mut sequence, mut acknowledged) = (if is_quic { detail::QUIC } else { 0 }, 0, 0);
+    if let Checksum::Tcp(header) = checksum {
+        sequence = u32::from_be(header.read(offset_of!(TcpHdr, seq)));
+        acknowledged = u32::from_be(header.read(offset_of!(TcpHdr, ack_seq)));
+        let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
+        if packet.ip.total_len() > length {
+            bits |= detail::PAYLOAD;
+        }
+        if header.read::<u8>(13) & flags::FIN != 0 {
+            bits |= detail::FIN;
+        }
+    }
+    let place = (whole, hash.bucket(), hash.slot());
+    if !asks_segment && let Some(id) = detail::settled(detail, kind, place, bits, service.service.0) {
         return u32::from(id);
     }
     let Some(scratch) = tables::scratch() else { return REFUSED | Reason::Fault as u32 };
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     let question = unsafe { &mut (*scratch).question };
-    *question = Question {
-        flow: whole(packet, service, hash),
-        detail: u64::from(service.detail),
-        kind: kind as u64,
-        flags: if is_quic { detail::QUIC } else { 0 },
-        sequence: 0,
-        acknowledged: 0,
-        source: u64::from(packet.ip.source),
-        service: u64::from(service.service.0),
-        bucket: u64::from(hash.bucket()),
-        slot: u64::from(hash.slot()),
-        port_class: u64::from(entry.port_class()),
-        dscp: u64::from(packet.ip.header.read::<u8>(1) >> 2),
-        segment: 0,
-        backend: 0,
-    };
-    if let Checksum::Tcp(header) = checksum {
-        question.sequence = u64::from(u32::from_be(header.read(offset_of!(TcpHdr, seq))));
-        question.acknowledged = u64::from(u32::from_be(header.read(offset_of!(TcpHdr, ack_seq))));
-        let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
-        if packet.ip.total_len() > length {
-            question.flags |= detail::PAYLOAD;
-        }
-        if header.read::<u8>(13) & flags::FIN != 0 {
-            question.flags |= detail::FIN;
-        }
-    }
+    // Field by field: the whole at once becomes a loop over bytes.
+    question.flow = whole;
+    question.detail = u64::from(service.detail);
+    question.kind = kind as u64;
+    question.flags = bits;
+    question.sequence = u64::from(sequence);
+    question.acknowledged = u64::from(acknowledged);
+    question.source = u64::from(packet.ip.source);
+    question.service = u64::from(service.service.0);
+    question.bucket = u64::from(hash.bucket());
+    question.slot = u64::from(hash.slot());
+    question.port_class = u64::from(entry.port_class());
+    question.dscp = u64::from(packet.ip.header.read::<u8>(1) >> 2);
     match detail::resolve(kind) {
         0 => {
             question.backend as u32

@@ -9,3 +9,4 @@ pub mod rules;
 pub mod size;
 pub mod stand;
 pub mod subject;
+pub mod twin;

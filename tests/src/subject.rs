@@ -1,6 +1,6 @@
 //! The program under test: loaded by the product's own data path, fed by hand.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use aya::programs::ProgramFd;
@@ -36,12 +36,24 @@ impl Subject {
     /// # Errors
     /// As above.
     pub fn open_with(wanted: &Wanted, capacity: Capacity) -> Result<Self> {
+        Self::load(wanted, capacity, ClockSource::Monotonic)
+    }
+
+    /// The same with a clock that only [`Self::set_clock`] moves.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_timeless(wanted: &Wanted, capacity: Capacity) -> Result<Self> {
+        Self::load(wanted, capacity, ClockSource::Manual)
+    }
+
+    fn load(wanted: &Wanted, capacity: Capacity, clock: ClockSource) -> Result<Self> {
         let settings = Settings {
             pin_dir: Path::new("/sys/fs/bpf/grayxdp").to_owned(),
             interfaces: Vec::new(),
             hash_key: KEY,
             capacity,
-            clock: ClockSource::Monotonic,
+            clock,
         };
         let mut datapath = Datapath::open(settings)?;
         datapath.publish(wanted)?;
@@ -57,6 +69,14 @@ impl Subject {
         let (verdict, length) = harness::test_run(self.datapath.program()?, frame, interface, &mut output, 1)?;
         output.truncate(length);
         Ok((verdict, output))
+    }
+
+    /// Sets the program's time.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn set_clock(&mut self, monotonic: Duration) -> Result<()> {
+        Ok(self.datapath.set_clock(monotonic)?)
     }
 
     /// All counters.

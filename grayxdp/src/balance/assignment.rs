@@ -239,7 +239,8 @@ impl Assignment {
             .pools
             .iter_mut()
             .filter_map(|(place, pool)| {
-                gone.backends.extend(pool.let_go(now, sweep, timeout));
+                let owns = self.segments.iter().any(|cells| cells.names(|owner| owner == *place));
+                gone.backends.extend(pool.let_go(owns, now, sweep, timeout));
                 let over = pool.left.is_some_and(|left| now.is_past(left, timeout));
                 (pool.left.is_some() && (over || pool.members.is_empty())).then_some(*place)
             })
@@ -317,6 +318,12 @@ impl Assignment {
     /// All backends, those that leave included.
     pub fn backends(&self) -> impl Iterator<Item = BackendId> {
         self.pools.values().flat_map(|pool| pool.members.iter().map(|member| member.backend.id))
+    }
+
+    /// Whether new flows, or flows without an entry, may go to a backend.
+    #[must_use]
+    pub fn names_backend(&self, backend: BackendId) -> bool {
+        self.pools.values().any(|pool| pool.slots.names(|owner| owner == backend))
     }
 
     /// Slots of new flows that each backend of a version has.

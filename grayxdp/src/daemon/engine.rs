@@ -96,9 +96,9 @@ impl Owner {
         };
         let (epoch, needs) = (record.epoch, state.needs(service, step, self.clock.now().wall));
         let before = self.layout.needs.insert(name.clone(), needs);
-        let published = match step {
-            Some(_) => self.publish(name, record),
-            None => self.publish_at_once(name, record),
+        let published = match weight {
+            Weight::ZERO if step.is_none() => self.publish_at_once(name, record),
+            _ => self.publish(name, record),
         };
         match published {
             Ok(()) => Input::Published { weight, epoch },

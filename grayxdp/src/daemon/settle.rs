@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    balance::{Moment, Policy, Pressure, Settled, Span},
+    balance::{Assignment, Moment, Policy, Pressure, Settled, Span},
     daemon::{
         held,
         layout::{Layout, learns},
@@ -15,8 +15,9 @@ use crate::{
     },
     model::{
         Name,
-        config::Service,
-        kernel::{KernelError, Observed, Sweep, SweptService},
+        config::{Segment, Service},
+        kernel::{Counters, KernelError, Observed, Sweep, SweptService},
+        settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
     },
     store::StoreError,
 };
@@ -232,7 +233,7 @@ impl Owner {
     /// Gives versions the places 0 and 1 again, and buckets the form of a threshold, once all is settled and no rollout runs.
     fn form(&self, next: &mut Layout, service: &Service) -> bool {
         let name = &service.name;
-        let is_quiet = next.cells.get(name).is_some_and(crate::balance::Assignment::is_quiet);
+        let is_quiet = next.cells.get(name).is_some_and(Assignment::is_quiet);
         if !is_quiet || self.running(name).is_some() || !self.needs_form(service) {
             return false;
         }
@@ -253,6 +254,49 @@ impl Owner {
         // Places name signals, too: what is counted from here on is another epoch's.
         *record = held::next(record, service, weights, &BTreeMap::new(), None);
         true
+    }
+
+    /// The exception table of all services.
+    pub(super) fn exception_table(&self) -> ExceptionTableStatus {
+        let Settling { places, expired, needless, .. } = self.settling;
+        ExceptionTableStatus { entries: self.settling.entries(), places, expired, needless }
+    }
+
+    /// How far a service is from being settled.
+    pub(super) fn settling_of(&self, name: &Name, counters: &Counters) -> SettlingStatus {
+        let [buckets, slots, sources] = self.layout.cells.get(name).map(Assignment::unsettled).unwrap_or_default();
+        let found = self.settling.found(&self.layout, name);
+        let id = self.layout.ids.service(name);
+        let counted = id.and_then(|id| counters.exceptions.get(&id)).copied().unwrap_or_default();
+        let settled = self.settling.settled.get(name).copied().unwrap_or_default();
+        SettlingStatus {
+            unsettled_buckets: buckets as u64,
+            unsettled_slots: slots as u64,
+            unsettled_sources: sources as u64,
+            half_open: found.half_open,
+            pins: found.pins,
+            established: found.established,
+            handshakes_inserted: counted.half_open,
+            pins_inserted: counted.pinned,
+            pins_refused: counted.pins_refused,
+            choice_deferred: counted.choice_deferred,
+            settled_idle: settled.idle,
+            settled_pinned: settled.pinned,
+            settled_window: settled.window,
+        }
+    }
+
+    /// Segments of the file, and who has how many of their buckets.
+    pub(super) fn segments(&self, service: &Service) -> Vec<SegmentStatus> {
+        let Some(record) = self.layout.services.get(&service.name) else { return Vec::new() };
+        let segment = |segment: &Segment| {
+            let known = record.segments.get(&segment.name)?;
+            let counts = known.buckets.counts();
+            let of = |version: &Name| record.places.get(version).map_or(0, |place| counts[usize::from(*place)]);
+            let buckets = service.versions.iter().map(|version| (version.name.clone(), of(&version.name))).collect();
+            Some(SegmentStatus { name: segment.name.clone(), weights: known.weights.clone(), buckets })
+        };
+        service.segments.iter().filter_map(segment).collect()
     }
 
     /// Journals how many exceptions there are: a reboot loses them.

@@ -1,9 +1,9 @@
 //! `status`: how everything stands.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    balance::{self, ids::BackendKey},
+    balance::ids::BackendKey,
     daemon::{
         backends::{Condition, QUIET},
         held, meter,
@@ -33,6 +33,7 @@ impl Owner {
             started: time::timestamp(self.started.wall),
             warnings: self.warnings(&services),
             interfaces: self.kernel.interfaces(),
+            exceptions: self.exception_table(),
             services,
         })
     }
@@ -50,6 +51,12 @@ impl Owner {
         }
         if let Some(problem) = &self.problems.signals {
             warnings.push(format!("the signals of the data path cannot be read: {problem}"));
+        }
+        if let Some(problem) = &self.problems.stamps {
+            warnings.push(format!("nothing settles, because the data path's stamps cannot be read: {problem}"));
+        }
+        if let Some(problem) = &self.problems.settling {
+            warnings.push(format!("what settled could not be published: {problem}"));
         }
         let bare = self.bare_interfaces();
         if !bare.is_empty() {
@@ -84,6 +91,8 @@ impl Owner {
             stable: record.stable.clone(),
             rollout: self.running(&service.name).map(|state| state.name().clone()),
             drift: self.drift(service, &record),
+            segments: self.segments(service),
+            settling: self.settling_of(&service.name, counters),
             versions: self.versions(service, &record, counters),
             reasons: reasons.map(|((_, reason), count)| (reason.label().to_owned(), *count)).collect(),
         }
@@ -128,10 +137,9 @@ impl Owner {
     fn backends(&self, service: &Service, version: &Version, counters: &Counters) -> Vec<BackendStatus> {
         let keys: Vec<_> = BackendKey::of(service, version).collect();
         let up = |key: &BackendKey| !self.layout.backends.contains_key(key);
-        let eligible = || keys.iter().zip(&version.backends).filter(|(key, _)| up(key));
-        let weights: Vec<_> = eligible().map(|(_, backend)| backend.weight).collect();
-        let slots = balance::slot_counts(&weights).unwrap_or_else(|_| vec![0; weights.len()]);
-        let slots: BTreeMap<_, _> = eligible().map(|(key, _)| key).zip(slots).collect();
+        let place = self.layout.services.get(&service.name).and_then(|record| record.places.get(&version.name));
+        let cells = self.layout.cells.get(&service.name);
+        let slots = cells.zip(place).map(|(cells, place)| cells.slot_counts(*place)).unwrap_or_default();
         let status = |(key, backend): (&BackendKey, &Backend)| {
             let id = self.layout.ids.backend(key);
             let condition = self.backends.conditions.get(key);
@@ -139,23 +147,27 @@ impl Owner {
             BackendStatus {
                 address: service.backend_address(backend),
                 weight: backend.weight,
-                slots: slots.get(key).copied().unwrap_or_default(),
+                slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or_default(),
                 resolved: id.is_some_and(|id| self.kernel.is_resolved(id)),
                 state: availability(state),
                 why: condition.filter(|_| !up(key)).and_then(Condition::why),
                 since: condition.map(|condition| time::timestamp(condition.since)),
                 check_error: condition.and_then(|condition| condition.error.clone()),
-                drained: id.filter(|_| !up(key)).map(|id| self.is_drained(id)),
+                drained: id.filter(|_| !up(key)).map(|id| self.is_drained(&service.name, id)),
                 totals: id.and_then(|id| counters.backends.get(&id)).map(totals_of).unwrap_or_default(),
             }
         };
         keys.iter().zip(&version.backends).map(status).collect()
     }
 
-    /// Whether a backend that takes no new flows has none left.
-    fn is_drained(&self, id: BackendId) -> bool {
+    /// Whether a backend that takes no new flows has none left: no entry and no slot names it, and no packet came of late.
+    fn is_drained(&self, service: &Name, id: BackendId) -> bool {
         let last = self.backends.last_packet(id);
-        last.is_some_and(|last| self.clock.now().monotonic.saturating_sub(last) >= QUIET)
+        let quiet = last.is_some_and(|last| self.clock.now().monotonic.saturating_sub(last) >= QUIET);
+        let swept = self.settling.sweep.began > Duration::ZERO;
+        let has_entries = self.settling.found(&self.layout, service).backends.contains_key(&id);
+        let is_home = self.layout.cells.get(service).is_some_and(|cells| cells.names_backend(id));
+        quiet && swept && !has_entries && !is_home
     }
 
     /// `backend list`.

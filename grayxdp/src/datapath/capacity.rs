@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grayxdp_common::maps;
+use grayxdp_common::{exceptions::WAYS, maps};
 
 use super::directory;
 use crate::model::kernel::{Wanted, WantedBuckets, WantedService, WantedVersion};
@@ -106,6 +106,11 @@ impl Capacity {
     pub fn with_exceptions(self, live: u32) -> Self {
         let sets = (live / 2).clamp(1 << 4, 1 << 24).next_power_of_two();
         Self { exception_sets_log2: sets.ilog2(), ..self }
+    }
+
+    /// Entries that the exception table has room for.
+    pub(super) fn exception_places(self) -> u64 {
+        (WAYS as u64) << self.exception_sets_log2
     }
 
     /// The same with room to grow by a half, and never tiny.
@@ -220,6 +225,16 @@ impl Need {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_million_exceptions_fill_half_of_a_table_of_at_most_32_mebibytes() {
+        for capacity in [Capacity::of(&Wanted::default()), Capacity::of(&Wanted::default()).with_exceptions(1_000_000)]
+        {
+            assert!(capacity.exception_places() >= 2_000_000);
+            assert_eq!(64 << capacity.exception_sets_log2, 32 << 20);
+        }
+        assert_eq!(Capacity::of(&Wanted::default()).with_exceptions(1_000).exception_places(), 2_048);
+    }
 
     #[test]
     fn a_thousand_services_fit_and_memory_per_version_stays_under_forty_kibibytes() {

@@ -79,7 +79,7 @@ fn add(mut sum: ExceptionCounters, of_cpu: ExceptionCounters) -> ExceptionCounte
         pins_refused,
         choice_deferred,
         failovers,
-        diverted,
+        by_entry,
         reserved: _,
     } = of_cpu;
     sum.half_open += half_open;
@@ -88,7 +88,7 @@ fn add(mut sum: ExceptionCounters, of_cpu: ExceptionCounters) -> ExceptionCounte
     sum.pins_refused += pins_refused;
     sum.choice_deferred += choice_deferred;
     sum.failovers += failovers;
-    sum.diverted += diverted;
+    sum.by_entry += by_entry;
     sum
 }
 

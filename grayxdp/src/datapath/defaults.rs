@@ -1,6 +1,6 @@
 //! Where flows go without an entry, as far as that is settled: for the sweep of the exception table.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use grayxdp_common::BUCKETS;
 
@@ -8,7 +8,7 @@ use super::{
     entry_life::Life,
     tables::{Live, Tables},
 };
-use crate::model::kernel::{BackendId, Bucket, LeaseEnd, ServiceId, SlotState, Split, WantedBuckets, WantedService};
+use crate::model::kernel::{BackendId, Bucket, LeaseEnd, ServiceId, SlotState, WantedBuckets, WantedService};
 
 /// No version: buckets about which segments disagree, or which are not settled.
 const NONE: u8 = u8::MAX;
@@ -27,8 +27,9 @@ pub(super) struct ServiceDefaults {
     /// How long its entries live.
     pub(super) life: Life,
     source: Arc<WantedService>,
-    /// Place of the version that owns the bucket now and at home, in all segments.
-    settled: Box<[u8]>,
+    is_tripped: bool,
+    /// Place of the version that owns the bucket now and at home, in all segments; made when it is first asked for.
+    settled: OnceCell<Box<[u8]>>,
 }
 
 impl Defaults {
@@ -65,18 +66,30 @@ impl Defaults {
 
 impl ServiceDefaults {
     fn of(live: &Live, source: &Arc<WantedService>, is_tripped: bool) -> Self {
-        let settled = match &source.buckets {
-            WantedBuckets::Split(split) => owners(*split),
-            WantedBuckets::Cells(segments) => settled(segments, lost_place(source, is_tripped)),
-        };
         let life = Life::new(source.idle_timeout, source.closing_timeout);
-        Self { id: live.record.service, life, source: Arc::clone(source), settled }
+        let source = Arc::clone(source);
+        Self { id: live.record.service, life, source, is_tripped, settled: OnceCell::new() }
+    }
+
+    /// Place of the version that a settled bucket belongs to.
+    fn place(&self, bucket: u16) -> u8 {
+        match &self.source.buckets {
+            WantedBuckets::Split(split) => split.version_of(bucket) as u8,
+            WantedBuckets::Cells(segments) => {
+                let made = || settled(segments, lost_place(&self.source, self.is_tripped));
+                self.settled.get_or_init(made)[usize::from(bucket & (BUCKETS - 1))]
+            }
+        }
     }
 
     /// The backend of a flow without an entry, where bucket and slot are settled.
     pub(super) fn backend(&self, bucket: u16, slot: u16) -> Option<u16> {
-        let place = self.settled[usize::from(bucket & (BUCKETS - 1))];
-        let version = self.source.versions.iter().find(|version| version.place == place)?;
+        let place = self.place(bucket);
+        let versions = &self.source.versions;
+        let version = match versions.as_slice() {
+            [only] => only,
+            versions => versions.iter().find(|version| version.place == place)?,
+        };
         let slots = &version.slots;
         let state =
             slots.states.as_ref().map_or(Some(SlotState(0)), |states| states.get(usize::from(slot)).copied())?;
@@ -90,10 +103,6 @@ fn lost_place(service: &WantedService, is_tripped: bool) -> Option<u8> {
     let guard = service.guard.filter(|guard| is_tripped && !guard.no_stable)?;
     // An expired lease that only holds the weight turns nothing off; to take it for tripped keeps entries a little longer.
     (guard.fuse.is_some() || guard.lease == Some(LeaseEnd::Stable)).then_some(guard.candidate)
-}
-
-fn owners(split: Split) -> Box<[u8]> {
-    (0..BUCKETS).map(|bucket| split.version_of(bucket) as u8).collect()
 }
 
 fn settled(segments: &[Arc<[Bucket]>], lost: Option<u8>) -> Box<[u8]> {

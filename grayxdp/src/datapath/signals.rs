@@ -36,7 +36,7 @@ fn read_service(
                 let mut sum: Option<Box<Signals>> = None;
                 for words in at.indices().map(|index| at.window().words(index)) {
                     let epoch = words[0].load(Ordering::Acquire);
-                    let counts = epoch == measured.epoch || epoch + 1 == measured.epoch;
+                    let counts = epoch == measured.epoch || epoch.wrapping_add(1) == measured.epoch;
                     if counts && words[1..].iter().any(|word| word.load(Ordering::Relaxed) != 0) {
                         let sum = sum.get_or_insert_with(Box::default);
                         sum.epoch = epoch;

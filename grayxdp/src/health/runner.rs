@@ -121,3 +121,73 @@ fn jitter(backend: &BackendKey, interval: Duration) -> Duration {
     (backend.address, backend.virtual_address, backend.protocol).hash(&mut hasher);
     interval.mul_f64((hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use tokio::{net::TcpListener, time::timeout};
+
+    use super::*;
+    use crate::model::config::Protocol;
+
+    fn key(address: SocketAddrV4) -> BackendKey {
+        let name = |text: &str| text.parse().expect("a name");
+        let virtual_address = "192.0.2.10:80".parse().expect("an address");
+        BackendKey { service: name("s"), version: name("v1"), address, protocol: Protocol::Tcp, virtual_address }
+    }
+
+    fn target(address: SocketAddrV4) -> Target {
+        let (interval, timeout) = (Duration::from_millis(100), Duration::from_millis(50));
+        Target { check: Check { address, path: None, interval, timeout, rise: 2, fall: 3 }, is_up: true }
+    }
+
+    fn local(listener: &TcpListener) -> SocketAddrV4 {
+        let std::net::SocketAddr::V4(address) = listener.local_addr().expect("bound") else { panic!("IPv4") };
+        address
+    }
+
+    async fn next(reports: &mut mpsc::Receiver<Report>) -> (bool, Option<String>) {
+        let report = timeout(Duration::from_secs(5), reports.recv()).await.expect("in time").expect("a report");
+        (report.is_up, report.error)
+    }
+
+    #[tokio::test]
+    async fn a_server_that_dies_is_down_within_fall_intervals_and_up_again_when_it_is_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = local(&listener);
+        let (targets, receiver) = watch::channel(Targets::default());
+        let (sender, mut reports) = mpsc::channel(8);
+        let runner = tokio::spawn(run(receiver, sender));
+        targets.send_replace(Arc::new([(key(address), target(address))].into()));
+        assert!(timeout(Duration::from_millis(300), reports.recv()).await.is_err(), "nothing to tell");
+
+        drop(listener);
+        let begin = tokio::time::Instant::now();
+        let refused = || Some("connection refused".to_owned());
+        assert_eq!(next(&mut reports).await, (true, refused()));
+        assert_eq!(next(&mut reports).await, (false, refused()));
+        // Three intervals and a timeout; the rest is for a busy machine.
+        assert!(begin.elapsed() < Duration::from_millis(350 + 250), "{:?}", begin.elapsed());
+
+        let _listener = TcpListener::bind(address).await.expect("the same port");
+        assert_eq!(next(&mut reports).await, (false, None));
+        assert_eq!(next(&mut reports).await, (true, None));
+        targets.send_replace(Targets::default());
+        assert!(timeout(Duration::from_millis(300), reports.recv()).await.is_err(), "checked no more");
+        drop(targets);
+        runner.await.expect("it ends by itself");
+    }
+
+    #[test]
+    fn backends_have_their_turns_at_different_times() {
+        let interval = Duration::from_secs(1);
+        let turns = (1..=200).map(|port| jitter(&key(SocketAddrV4::new([10, 0, 0, 1].into(), port)), interval));
+        let mut turns: Vec<Duration> = turns.collect();
+        assert!(turns.iter().all(|turn| *turn < interval));
+        turns.sort();
+        // Four quarters of about fifty each.
+        let first = turns.iter().filter(|turn| **turn < interval / 4).count();
+        assert!((25..75).contains(&first), "{first}");
+    }
+}

@@ -13,6 +13,7 @@ use crate::model::{
     event::Event,
     kernel::LeaseEnd,
     plan::Plan,
+    settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
     signals::SignalsStatus,
     state::{Finding, RolloutState, Verdict},
 };
@@ -272,6 +273,9 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceStatus>,
+    /// The exception table.
+    #[serde(default)]
+    pub exceptions: ExceptionTableStatus,
     /// Services.
     pub services: Vec<ServiceStatus>,
 }
@@ -307,6 +311,12 @@ pub struct ServiceStatus {
     /// Set when the file's weights differ from the applied ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,
+    /// Segments beside the default one, in the order of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentStatus>,
+    /// How far it is from being settled.
+    #[serde(default)]
+    pub settling: SettlingStatus,
     /// Its versions, in the order of the file.
     pub versions: Vec<VersionStatus>,
     /// Drops, passes and answers by reason.

@@ -3,7 +3,9 @@
 //! Nothing is counted here. Whoever is scraped reads the kernel, fills a [`MetricsView`] and has it [`render`]ed: a value
 //! is as old as the scrape, and a daemon that restarts loses no count, but for signals: see `docs/metrics.md`.
 
+mod exceptions;
 mod family;
+mod guards;
 mod logging;
 mod render;
 mod signals;

@@ -8,7 +8,7 @@ use crate::{
         kernel::{BackendCounters, Reason},
         state::{RolloutState, Verdict},
     },
-    telemetry::{MetricsView, family::Family, signals},
+    telemetry::{MetricsView, exceptions, family::Family, guards, signals},
 };
 
 /// The encoder refused the metrics: a fault of grayxdp.
@@ -28,7 +28,10 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     families.extend(signals::counts(view));
     families.extend(reasons(view));
     families.extend(weights(view));
+    families.extend(exceptions::families(view));
     families.extend(rollouts(view));
+    families.push(guards::backends(view));
+    families.extend(guards::rollouts(view));
     families.push(build_info());
     let families: Vec<MetricFamily> = families.into_iter().filter_map(Family::finish).collect();
     Ok(TextEncoder::new().encode_to_string(&families)?)
@@ -135,7 +138,7 @@ fn weights(view: &MetricsView) -> [Family; 2] {
     let mut weights = Family::gauge(
         "grayxdp_weight_ratio",
         &["service", "segment", "version"],
-        "Share of new flows that the kernel gives the version, 0 to 1; an empty segment is the whole service.",
+        "Share of new flows that the kernel gives the version, 0 to 1; an empty segment is the default one.",
     );
     let mut moves = Family::counter(
         "grayxdp_bucket_moves_total",
@@ -146,6 +149,12 @@ fn weights(view: &MetricsView) -> [Family; 2] {
         for version in &service.versions {
             let ratio = f64::from(version.buckets) / f64::from(grayxdp_common::BUCKETS);
             weights.ratio([service.name.as_str(), "", version.name.as_str()], ratio);
+        }
+        for segment in &service.segments {
+            for (version, buckets) in &segment.buckets {
+                let ratio = f64::from(*buckets) / f64::from(grayxdp_common::BUCKETS);
+                weights.ratio([service.name.as_str(), segment.name.as_str(), version.as_str()], ratio);
+            }
         }
         moves.count([service.name.as_str()], service.bucket_moves);
     }
@@ -191,7 +200,10 @@ mod tests {
     use super::*;
     use crate::{
         analysis::Measured,
-        model::Name,
+        model::{
+            Name,
+            settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+        },
         telemetry::{BackendMetrics, RolloutMetrics, ServiceMetrics, VersionMetrics},
     };
 
@@ -212,7 +224,8 @@ mod tests {
             resets_forward: 3,
             ..BackendCounters::default()
         };
-        let backends = vec![BackendMetrics { address: "10.0.1.1:8080".parse().expect("an address"), counters }];
+        let address = "10.0.1.1:8080".parse().expect("an address");
+        let backends = vec![BackendMetrics { address, is_up: true, counters }];
         let totals = BackendCounters { packets_forward: 20, ..counters };
         let totals = BackendCounters { zero_windows_forward: 8, ..totals };
         let mut measured = Measured { attempts: 9, timeouts: 2, retransmits: 3, lost: 4, ..Measured::default() };
@@ -222,12 +235,32 @@ mod tests {
         let versions = vec![VersionMetrics { name: name("v1"), buckets: 4_096, totals, measured, backends }];
         let reasons = BTreeMap::from([(Reason::Fragment, 6), (Reason::Echo, 7)]);
         MetricsView {
-            services: vec![ServiceMetrics { name: name("web"), versions, reasons, bucket_moves: 819 }],
+            services: vec![ServiceMetrics {
+                name: name("web"),
+                versions,
+                reasons,
+                segments: vec![SegmentStatus {
+                    name: name("asia"),
+                    weights: None,
+                    buckets: [(name("v1"), 8_192)].into(),
+                }],
+                settling: SettlingStatus {
+                    unsettled_buckets: 77,
+                    established: 31,
+                    settled_pinned: 12,
+                    choice_deferred: 5,
+                    ..SettlingStatus::default()
+                },
+                bucket_moves: 819,
+            }],
+            exceptions: ExceptionTableStatus { entries: 31, places: 65_536, expired: 3, needless: 2 },
             unassigned_reasons: BTreeMap::from([(Reason::NoService, 9)]),
             rollouts: vec![RolloutMetrics {
                 name: name("web-v2"),
                 service: name("web"),
                 state: RolloutState::Paused,
+                fuse_tripped: true,
+                lease_remaining: Some(29.5),
                 verdicts: BTreeMap::from([(name("errors"), BTreeMap::from([(Verdict::NoData, 3)]))]),
             }],
         }
@@ -264,10 +297,20 @@ mod tests {
             r#"grayxdp_passed_total{service="web",reason="direct_access"} 0"#,
             r#"grayxdp_answered_total{service="web",reason="echo"} 7"#,
             r#"grayxdp_weight_ratio{service="web",segment="",version="v1"} 0.25"#,
+            r#"grayxdp_weight_ratio{service="web",segment="asia",version="v1"} 0.5"#,
+            r#"grayxdp_unsettled_cells{service="web",kind="bucket"} 77"#,
+            r#"grayxdp_settled_total{service="web",kind="pinned"} 12"#,
+            r#"grayxdp_exception_entries{service="web",state="established"} 31"#,
+            r#"grayxdp_choice_deferred_total{service="web"} 5"#,
+            r#"grayxdp_exception_places 65536"#,
+            r#"grayxdp_exception_expired_total{kind="needless"} 2"#,
             r#"grayxdp_bucket_moves_total{service="web"} 819"#,
             r#"grayxdp_rollout_state{rollout="web-v2",service="web",state="paused"} 1"#,
             r#"grayxdp_rollout_state{rollout="web-v2",service="web",state="progressing"} 0"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="noData"} 3"#,
+            r#"grayxdp_backend_up{service="web",version="v1",backend="10.0.1.1:8080"} 1"#,
+            r#"grayxdp_fuse_tripped{rollout="web-v2",service="web"} 1"#,
+            r#"grayxdp_lease_remaining_seconds{rollout="web-v2",service="web"} 29.5"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="pass"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -278,7 +321,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 22);
+        assert_eq!(heads.len(), 33);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");

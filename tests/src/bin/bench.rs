@@ -21,6 +21,9 @@ struct Options {
     /// Measure only this.
     #[arg(long, value_enum)]
     only: Option<Section>,
+    /// Of the packet path measure only cases whose path holds this, and the baselines.
+    #[arg(long)]
+    path: Option<String>,
     /// Print an array of objects.
     #[arg(long)]
     json: bool,
@@ -87,7 +90,10 @@ fn measure(section: Section, options: &Options) -> Result<Vec<Value>> {
 
 fn packets(options: &Options) -> Result<Vec<Row>> {
     let mut harness = Harness::new(&cases::nat())?;
-    let cases = cases::all(&mut harness)?;
+    let mut cases = cases::all(&mut harness)?;
+    if let Some(path) = &options.path {
+        cases.retain(|case| case.mark.is_none() || case.path.contains(path.as_str()));
+    }
     run::measure(&mut harness, &cases, Effort { rounds: options.rounds, runs: options.runs })
 }
 

@@ -108,7 +108,9 @@ impl World {
     pub fn abort(&mut self) {
         let Some(guard) = self.guard else { return };
         let (now, waits, left, udp) = (self.now, self.waits, self.left, self.udp);
-        for bucket in self.buckets.iter_mut().flatten().filter(|bucket| bucket.current == guard.candidate) {
+        let is_its =
+            |bucket: &&mut Cell<Place>| bucket.current == guard.candidate || (udp && bucket.home == guard.candidate);
+        for bucket in self.buckets.iter_mut().flatten().filter(is_its) {
             if udp {
                 bucket.give_at_once(guard.stable, now);
             } else {
@@ -125,7 +127,8 @@ impl World {
         }
         let (now, guard) = (self.now, self.guard);
         for bucket in self.buckets.iter_mut().flatten() {
-            if guard.is_some_and(|guard| bucket.current == guard.candidate) && !bucket.is_settled() {
+            let is_its = guard.is_some_and(|guard| bucket.current == guard.candidate);
+            if is_its && !bucket.is_settled() && self.left != Some(Rule::ClearedLatchBeginsWaiting) {
                 bucket.meet(now);
             }
         }
@@ -196,7 +199,9 @@ impl World {
             Some(Settled::Learned) => count[2] += 1,
             None => {}
         };
-        self.buckets.iter_mut().flatten().for_each(|cell| note(cell.settle(now, &waits, left)));
+        let off = self.guard.filter(|_| self.is_off() && left != Some(Rule::TurnedOffVersionSettlesNot));
+        let rests = |cell: &&mut Cell<Place>| off.is_none_or(|guard| cell.current != guard.candidate);
+        self.buckets.iter_mut().flatten().filter(rests).for_each(|cell| note(cell.settle(now, &waits, left)));
         self.slots.iter_mut().flatten().for_each(|cell| note(cell.settle(now, &waits, left)));
         self.prefixes.iter_mut().for_each(|cell| note(cell.settle(now, &waits, left)));
         (0..3).for_each(|how| self.settled[how] += count[how]);

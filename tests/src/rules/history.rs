@@ -198,7 +198,7 @@ impl<C: Carrier> History<'_, C> {
             self.summary.peak = self.summary.peak.max(self.world.table.len());
         }
         self.summary.settled = self.world.settled;
-        (self.summary.deferred, self.summary.refused) = (self.world.deferred, self.world.refused);
+        (self.summary.deferred, self.summary.refused) = (self.world.counts.deferred, self.world.counts.refused);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ mod world;
 pub use self::{
     program::{Answer, Kind, Later, Verdict, Why},
     rule::Rule,
-    world::{Backend, Existing, Guard, Health, Instance, Member, Place, Setup, Tuple, Version, World},
+    world::{Backend, Counts, Existing, Guard, Health, Instance, Member, Place, Setup, Tuple, Version, World},
 };
 
 /// Milliseconds of monotonic time.

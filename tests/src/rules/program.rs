@@ -87,6 +87,13 @@ pub(super) struct Default {
     settled: bool,
     looks: bool,
     pins: bool,
+    /// The guard has turned off the version of new flows.
+    turned: bool,
+}
+
+/// Whether a cell's packets look into the table.
+fn looks<T: Copy + PartialEq>(cell: &Cell<T>) -> bool {
+    cell.looks || !cell.is_settled()
 }
 
 impl World {
@@ -116,10 +123,11 @@ impl World {
             if self.left == Some(Rule::EntryReplacedByCompletionOnly) {
                 self.table.held.remove(&tuple.number);
             }
+            self.counts.half_open += 1;
             self.table.half_open.insert(tuple.number, HalfOpen { backend: choice, isn, syn_ack: None, tick: now });
             return Verdict::To(choice);
         }
-        self.deferred += 1;
+        self.counts.deferred += 1;
         self.defer(tuple, choice, &home, held)
     }
 
@@ -189,12 +197,14 @@ impl World {
             self.table.held.insert(tuple.number, Held { tick: tick(self.now), ..held });
             return Verdict::To(held.backend);
         }
-        self.table.held.remove(&tuple.number);
-        self.stamp(tuple, &home, |cell| cell.seen = true);
-        if home.backend == 0 || self.is_down(home.backend) {
+        if home.looks {
+            self.table.held.remove(&tuple.number);
+        }
+        if home.turned || home.backend == 0 || self.moves(home.backend) {
             let choice = self.choice(tuple, false);
             return if choice == 0 { Verdict::Dropped(Why::NoBackend) } else { Verdict::To(choice) };
         }
+        self.stamp(tuple, &home, |cell| cell.seen = true);
         if home.pins {
             self.pin(tuple, &home);
         }
@@ -278,8 +288,9 @@ impl World {
         if !self.completes(&half, later) {
             return;
         }
+        self.counts.completed += 1;
         self.table.half_open.remove(&tuple.number);
-        let settled = home.settled || self.left == Some(Rule::NeedlessOnlyWhereSettled);
+        let settled = (home.settled && !home.turned) || self.left == Some(Rule::NeedlessOnlyWhereSettled);
         if half.backend == home.backend && settled {
             self.table.held.remove(&tuple.number);
         } else if self.left != Some(Rule::CompletionReplacesEntry) || !self.table.held.contains_key(&tuple.number) {
@@ -325,10 +336,11 @@ impl World {
     /// Keeps a flow where it went by default.
     fn pin(&mut self, tuple: Tuple, home: &Default) {
         if self.place() {
+            self.counts.pinned += 1;
             let held = Held::new(home.backend, self.left == Some(Rule::PinWaitsForAnswer), tick(self.now));
             self.table.held.insert(tuple.number, held);
         } else {
-            self.refused += 1;
+            self.counts.refused += 1;
             if self.left != Some(Rule::RefusedPinBeginsAnew) {
                 self.stamp(tuple, home, |stamp| stamp.refused = true);
             }
@@ -365,6 +377,7 @@ impl World {
         let segment = self.segment(class, tuple.port, marked);
         if let Some(instance) = self.instance
             && instance.segment == segment
+            && (!self.is_off() || self.left == Some(Rule::GuardTurnsInstance))
             && !self.takes_no_new_flow(instance.backend)
         {
             return instance.backend;
@@ -376,30 +389,39 @@ impl World {
 
     /// The default of a packet; `opens`: it is a SYN, whose DSCP counts for the choice.
     pub(super) fn default_of(&self, tuple: Tuple, marked: bool, opens: bool) -> Default {
-        let differs = self.differs[tuple.bucket];
-        let prefix = tuple.prefix.filter(|_| differs || opens);
+        // Where segments agree only what may open a flow asks for its own.
+        let differs = self.differs[tuple.bucket] || opens || self.udp;
+        let prefix = tuple.prefix.filter(|_| differs);
         let source = prefix.map(|prefix| &self.prefixes[prefix]);
         let by_mark = marked && self.left == Some(Rule::DefaultIgnoresDscp);
         let of_class = |class: usize, marked| if differs { self.segment(class, tuple.port, marked) } else { 0 };
         let segment = of_class(source.map_or(0, |cell| cell.home), by_mark);
         let bucket = &self.buckets[segment][tuple.bucket];
-        let version = if self.udp { self.effective(bucket.home) } else { bucket.home };
-        let slot = &self.slots[version][tuple.slot];
-        let off = self.left != Some(Rule::TripUnsettles) && self.is_turned_off(bucket.current);
-        let source_settled = source.is_none_or(Cell::is_settled) || !differs;
-        let settled = source_settled && bucket.is_settled() && slot.is_settled() && !off;
+        let slot = &self.slots[bucket.home][tuple.slot];
         let new = &self.buckets[of_class(source.map_or(0, |cell| cell.current), marked && opens)][tuple.bucket];
         let new_slot = &self.slots[self.effective(new.current)][tuple.slot];
-        let looks = bucket.looks || slot.looks || source.is_some_and(|cell| cell.looks && differs) || new.looks;
+        let unsettled = [source.is_some_and(|cell| !cell.is_settled()), !self.rests(bucket), !slot.is_settled()];
+        let pins = [source.is_some_and(|cell| cell.pins), bucket.pins, slot.pins];
+        let turned = self.left != Some(Rule::TripUnsettles) && self.is_turned_off(new.current);
+        let looks = [source.is_some_and(looks), looks(bucket), looks(slot), looks(new), looks(new_slot), turned];
         Default {
             prefix,
             segment,
-            version,
+            version: bucket.home,
             backend: slot.home,
-            settled,
-            looks: looks || !settled || !new.is_settled() || new_slot.looks || !new_slot.is_settled(),
-            pins: bucket.pins || slot.pins || source.is_some_and(|cell| cell.pins && differs),
+            settled: !unsettled.contains(&true),
+            looks: looks.contains(&true) || unsettled.contains(&true),
+            pins: (0..3).any(|cell| pins[cell] && unsettled[cell]),
+            turned: self.is_turned_off(new.current),
         }
+    }
+
+    /// Whether a bucket's flows in progress and its new ones go to the same version, with the guard's word.
+    fn rests(&self, bucket: &Cell<Place>) -> bool {
+        if self.left == Some(Rule::TripUnsettles) {
+            return bucket.is_settled();
+        }
+        self.effective(bucket.current) == bucket.home
     }
 
     /// Stamps each cell of the default that is not settled.
@@ -411,10 +433,9 @@ impl World {
         {
             write(&mut prefix.stamp);
         }
-        let effective = self.effective(self.buckets[home.segment][tuple.bucket].current);
-        let bucket = &mut self.buckets[home.segment][tuple.bucket];
-        if (!bucket.is_settled() || effective != bucket.home) && left != Some(Rule::StampOfBucket) {
-            write(&mut bucket.stamp);
+        let rests = self.rests(&self.buckets[home.segment][tuple.bucket]);
+        if !rests && left != Some(Rule::StampOfBucket) {
+            write(&mut self.buckets[home.segment][tuple.bucket].stamp);
         }
         let slot = &mut self.slots[home.version][tuple.slot];
         if !slot.is_settled() && left != Some(Rule::StampOfSlot) {

@@ -29,6 +29,10 @@ rules! {
     PinningLastsIdleTimeout,
     /// A pin that found no place begins the pinning anew.
     RefusedPinBeginsAnew,
+    /// `home` never becomes a version that is turned off: new flows go to the stable one, without an entry where that is home.
+    TurnedOffVersionSettlesNot,
+    /// What was not stamped while a version was turned off counts as seen when it is turned on again.
+    ClearedLatchBeginsWaiting,
 
     // What a packet without an entry stamps.
     /// The bucket.
@@ -106,6 +110,8 @@ rules! {
     DownBackendLeavesSlots,
     /// New flows of a version that is turned off go to the stable one.
     GuardTurnsNewFlows,
+    /// … and those of a canary instance, which is one of that version's backends.
+    GuardTurnsInstance,
     /// The client of a backend that is down is answered with RST.
     DownBackendResets,
     /// A removed backend stays until nothing refers to it.

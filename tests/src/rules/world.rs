@@ -124,6 +124,21 @@ pub struct Setup {
     pub refusals: f64,
 }
 
+/// What the program counts about the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Half-open entries made.
+    pub half_open: u64,
+    /// Half-open entries completed.
+    pub completed: u64,
+    /// Pins made.
+    pub pinned: u64,
+    /// SYNs that found no place.
+    pub deferred: u64,
+    /// Pins that found no place.
+    pub refused: u64,
+}
+
 /// Whether entries find places.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
@@ -171,10 +186,8 @@ pub struct World {
     pub dirty: bool,
     /// How often cells came to rest by idling, by pinning, by learning.
     pub settled: [u64; 3],
-    /// SYNs that found no place.
-    pub deferred: u64,
-    /// Pins that found no place.
-    pub refused: u64,
+    /// What the program counts.
+    pub counts: Counts,
     pub(super) closing_ms: Millis,
     pub(super) fails_over: bool,
     pub(super) places: Places,
@@ -220,8 +233,7 @@ impl World {
             waits: setup.waits,
             dirty: true,
             settled: [0; 3],
-            deferred: 0,
-            refused: 0,
+            counts: Counts::default(),
             closing_ms: setup.closing_ms,
             fails_over: setup.failover,
             places: Places {
@@ -286,6 +298,12 @@ impl World {
             Some(guard) if self.is_turned_off(version) && self.left != Some(Rule::GuardTurnsNewFlows) => guard.stable,
             Some(_) | None => version,
         }
+    }
+
+    /// Whether the table is one that fills.
+    #[must_use]
+    pub fn has_small_table(&self) -> bool {
+        self.places.capacity < 1_000 && !self.udp
     }
 
     /// The 5-tuple of a number.

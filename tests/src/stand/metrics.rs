@@ -41,7 +41,7 @@ impl Metrics {
     /// The sum of a metric over all samples that have these labels; 0 where there is none.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.of(name, labels).map(|sample| sample.value).sum()
+        self.of(name, labels).fold(0.0, |sum, sample| sum + sample.value)
     }
 
     /// The sums of a metric by the values of a label.

@@ -101,9 +101,11 @@ impl Pool {
         self.eligible.is_empty()
     }
 
-    /// Drops backends that left and to which nothing refers any more, or whose time is over.
+    /// Drops backends that left and to which nothing refers any more, or whose time is over. `owns`: whether buckets name the
+    /// version.
     pub(super) fn let_go(
         &mut self,
+        owns: bool,
         now: Moment,
         sweep: Option<(Moment, &SweptService)>,
         timeout: Span,
@@ -119,7 +121,10 @@ impl Pool {
                 began.is_past(left, crate::balance::cells::lapse()) && !found.backends.contains_key(&id)
             });
             // A version that leaves as a whole keeps its slots; its buckets say whether anybody goes there.
-            let at_home = self.left.is_none() && self.slots.names(|owner| owner == id);
+            let at_home = match self.left {
+                Some(_) => owns,
+                None => self.slots.names(|owner| owner == id),
+            };
             if over || (unused && !at_home) {
                 gone.push(id);
             }

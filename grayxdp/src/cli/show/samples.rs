@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::{
     Name, Weight,
     api::{Availability, BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
+    settling::{ExceptionTableStatus, SettlingStatus},
     signals::{Quantiles, SignalsStatus},
     state::{Finding, RolloutState, Verdict},
 };
@@ -65,12 +66,20 @@ pub(crate) fn status() -> Status {
         started: "2026-03-01T09:00:00.25Z".parse().expect("a time"),
         warnings: vec!["no next hop for 10.0.2.1".to_owned()],
         interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), mode: "native".to_owned() }],
+        exceptions: ExceptionTableStatus { entries: 12, places: 65_536, expired: 0, needless: 0 },
         services: vec![ServiceStatus {
             name: name("web"),
             endpoint: "192.0.2.10:80/tcp".to_owned(),
             epoch: 3,
             stable: name("v1"),
             rollout: Some(name("web-v2")),
+            segments: Vec::new(),
+            settling: SettlingStatus {
+                unsettled_buckets: 819,
+                established: 12,
+                settled_idle: 3,
+                ..SettlingStatus::default()
+            },
             drift: Some("the file says v1 100, v2 0".to_owned()),
             versions: vec![version("1", "95", 15_565, Some((0.948, 0.9512))), version("2", "5", 819, None)],
             reasons: BTreeMap::from([("fragment".to_owned(), 6), ("malformed".to_owned(), 0)]),

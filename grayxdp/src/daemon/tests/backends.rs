@@ -6,7 +6,7 @@ use crate::{
     health::Report,
     model::{
         api::{Availability, BackendAction, ListedBackend},
-        kernel::BackendState,
+        kernel::{BackendState, Observed, Sweep, SweptService},
     },
 };
 
@@ -175,4 +175,42 @@ fn without_health_checks_a_finding_from_before_counts_for_nothing() {
     assert!(owner.layout.backends.is_empty());
     report(&mut owner, down, Some("connection refused"), false);
     assert!(owner.layout.backends.is_empty());
+}
+
+#[test]
+fn a_backend_is_drained_once_no_slot_no_entry_and_no_packet_is_left() {
+    let host = host();
+    let mut owner = host.start();
+    let id = owner.layout.ids.backend(&key(&owner, 0, 0)).expect("a number");
+    let service = owner.layout.ids.service(&name("recsys")).expect("a number");
+    done(ask(&mut owner, act("v1/10.0.1.1", BackendAction::Drain)));
+    let sweep = |owner: &mut Owner, entries: u64| {
+        let found = SweptService {
+            backends: [(id, entries)].into_iter().filter(|(_, n)| *n > 0).collect(),
+            ..Default::default()
+        };
+        let began = owner.clock.kernel();
+        let sweep = Sweep { began, services: [(service, found)].into(), ..Default::default() };
+        host.kernel.memory().observed.push_back(Observed { sweep: Some(sweep), places: 65_536, ..Default::default() });
+    };
+    let drained = |owner: &mut Owner| list(owner)[0].backend.drained;
+    // The test's traffic goes to the first backend of each version: none of it any more.
+    done(ask(&mut owner, set_weights(&[("v1", 0), ("v2", 100)], ChangeOptions::default())));
+    host.seconds(&mut owner, 15);
+    assert_eq!(drained(&mut owner), Some(false), "its slots are still its home");
+    for _ in 0..260 {
+        {
+            let mut now = host.clock.0.lock().expect("no panic");
+            now.monotonic += Duration::from_secs(60);
+            now.wall += Duration::from_secs(60);
+        }
+        sweep(&mut owner, 1);
+        host.second(&mut owner);
+    }
+    assert_eq!(drained(&mut owner), Some(false), "an entry names it");
+    sweep(&mut owner, 0);
+    host.seconds(&mut owner, 3);
+    assert_eq!(drained(&mut owner), Some(true));
+    done(ask(&mut owner, act("v1/10.0.1.1", BackendAction::Enable)));
+    assert_eq!(drained(&mut owner), None);
 }

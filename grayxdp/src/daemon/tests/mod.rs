@@ -5,10 +5,11 @@ mod changes;
 mod guards;
 mod rollouts;
 mod runs;
+mod settling;
 mod starts;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     net::SocketAddrV4,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -31,7 +32,8 @@ use crate::model::{
     config::Protocol,
     kernel::{
         BackendCounters, BackendId, Bucket, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed,
-        Published, Question, ServiceId, SignalKey, Signals, VersionId, Wanted, WantedBuckets, WantedService, Way,
+        Published, Question, ServiceId, ServiceStamps, SignalKey, Signals, Sweep, SweptService, VersionId, Wanted,
+        WantedBuckets, WantedService, Way,
     },
     plan::Plan,
     state::RolloutState,
@@ -69,8 +71,10 @@ struct Memory {
     dies_at: Option<(u32, Moment)>,
     attached: bool,
     detached: bool,
-    /// What the next calls of `observe` find.
-    observed: VecDeque<Observed>,
+    /// Cells that are stamped every second.
+    stamps: BTreeMap<ServiceId, ServiceStamps>,
+    /// Exceptions that every sweep finds.
+    swept: BTreeMap<ServiceId, SweptService>,
     guards: Vec<GuardStatus>,
 }
 
@@ -160,8 +164,11 @@ impl Kernel for FakeKernel {
         Ok(Way { reason: None, explanation })
     }
 
-    fn observe(&mut self, _: Duration) -> Result<Observed, KernelError> {
-        Ok(self.memory().observed.pop_front().unwrap_or_default())
+    fn observe(&mut self, now: Duration) -> Result<Observed, KernelError> {
+        let memory = self.memory();
+        let stamps = memory.stamps.clone();
+        let sweep = Sweep { began: now, services: memory.swept.clone(), ..Sweep::default() };
+        Ok(Observed { stamps, sweep: Some(sweep), places: 65_536 })
     }
 
     fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    mem::offset_of,
     net::Ipv4Addr,
     sync::Arc,
     time::Duration,
@@ -11,9 +10,9 @@ use std::{
 use aya::maps::{Array, LpmTrie, MapData, MapError};
 use grayxdp_common::{
     cells::{BucketTable, DetailRecord, PrefixKey, PrefixValue, SegmentClass, SlotStates, Stamps},
-    directory::{DirectorySet, Entry, Place, WAYS},
+    directory::{DirectorySet, Entry, Place},
     guard::Guard,
-    records::{AddressFilter, BackendRecord, Control, NextHop, ServiceRecord, SlotTable},
+    records::{BackendRecord, Control, NextHop, ServiceRecord, SlotTable},
     signals::Signals,
 };
 
@@ -27,20 +26,18 @@ mod places;
 mod segments;
 mod staging;
 mod stamps;
+mod switch;
 
 use self::{
     backends::EpochChange,
-    entries::{Entries, address_filter, read_backends, read_directory, virtual_address, wanted_entries},
+    entries::{Entries, read_backends, read_directory, virtual_address},
     live::read_live,
     places::{Kind, Places, Pools},
     segments::LeavingSet,
     staging::Stage,
 };
 pub(super) use self::{check::check, entries::raw, live::Live, measures::Measured};
-use super::{
-    directory,
-    mapped::{Mappable, Mapped},
-};
+use super::mapped::{Mappable, Mapped};
 use crate::model::kernel::{BackendId, CellStamps, HeldSlots, Published, ServiceId, Wanted, WantedService};
 
 /// The maps of one set of tables. What is large and written only while no packet can meet it is not kept mapped.
@@ -118,9 +115,6 @@ struct Staged {
     fresh: Places,
 }
 
-/// How much longer than a sampled flow a place of signals may be named.
-const AFTER_HORIZON: Duration = Duration::from_secs(75);
-
 impl Tables {
     /// Takes over what the maps hold; all empty for new maps. `inherited`: what the maps held that these replace.
     pub(super) fn adopt(
@@ -173,24 +167,6 @@ impl Tables {
         all
     }
 
-    /// Gives back what only the smaller maps named that these replace.
-    fn end_inheritance(&mut self) {
-        let gone: Places = std::mem::take(&mut self.inherited)
-            .iter()
-            .filter(|(id, _)| !self.live.contains_key(id))
-            .flat_map(|(_, live)| live.lasting_places())
-            .collect();
-        if !gone.is_empty() {
-            let ticket = self.pools.begin_grace();
-            self.pools.retire(ticket, &gone, self.cooling());
-        }
-    }
-
-    /// How long old marks and samples may name a place of signals.
-    fn cooling(&self) -> Duration {
-        self.sources.values().map(|service| service.flow_horizon).max().unwrap_or_default() + AFTER_HORIZON
-    }
-
     fn stage_all(&mut self, wanted: &Wanted, staged: &mut Staged) -> Result<(), TablesError> {
         for service in &wanted.services {
             match self.stage(service, staged) {
@@ -211,6 +187,10 @@ impl Tables {
     /// Builds a service's tables aside.
     fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> Result<(), TablesError> {
         let before = self.live.get(&service.id).copied();
+        if let Some(before) = before.filter(|_| self.is_held(service)) {
+            staged.live.insert(service.id, before);
+            return Ok(());
+        }
         let stage = Stage {
             memory: &mut self.memory,
             pools: &mut self.pools,
@@ -224,6 +204,11 @@ impl Tables {
         Ok(())
     }
 
+    /// Whether the live tables were made of the very same.
+    fn is_held(&self, service: &WantedService) -> bool {
+        self.sources.get(&service.id).is_some_and(|source| **source == *service)
+    }
+
     /// Frees what was built for a switch that does not come.
     fn give_back(&mut self, fresh: &Places) -> Result<(), TablesError> {
         for &(_, set) in fresh.iter().filter(|(kind, _)| *kind == Kind::PrefixSets) {
@@ -231,150 +216,6 @@ impl Tables {
         }
         self.pools.give_back(fresh);
         Ok(())
-    }
-
-    /// Switches to the staged services and leaves the others as they are.
-    fn switch_partly(&mut self, staged: &mut Staged, wanted: &Wanted) -> Result<(), TablesError> {
-        let done = std::mem::take(staged);
-        // A service that got one table and not another begins again.
-        let named: Places = done.live.values().flat_map(Live::places).collect();
-        self.give_back(&done.fresh.difference(&named).copied().collect())?;
-        let mut live = self.live.clone();
-        live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
-        let kept: Vec<_> = wanted.services.iter().filter(|service| live.contains_key(&service.id)).cloned().collect();
-        let mut entries =
-            wanted_entries(&Wanted { services: kept, ..Wanted::default() }, &self.local, |id| live[&id].index);
-        // Endpoints of services that are not staged yet stay as they were.
-        for (key, value) in &self.entries {
-            entries.entry(*key).or_insert(*value);
-        }
-        let mut backends = self.backends.clone();
-        let ready: Vec<_> = wanted.services.iter().filter(|service| done.live.contains_key(&service.id)).collect();
-        backends.extend(addresses(&ready));
-        staged.live = done.live;
-        self.exchange(entries, live, backends, &ready)
-    }
-
-    fn switch(&mut self, staged: Staged, wanted: &Wanted) -> Result<(), TablesError> {
-        let entries = wanted_entries(wanted, &self.local, |id| staged.live[&id].index);
-        let services: Vec<_> = wanted.services.iter().collect();
-        let backends = addresses(&services);
-        self.exchange(entries, staged.live, backends, &services)?;
-        self.sources.retain(|id, _| self.live.contains_key(id));
-        Ok(())
-    }
-
-    /// Makes these entries the live ones, then retires what only the old ones named. `services`: those that are published.
-    fn exchange(
-        &mut self,
-        entries: Entries,
-        live: BTreeMap<ServiceId, Live>,
-        backends: BTreeMap<BackendId, Ipv4Addr>,
-        services: &[&WantedService],
-    ) -> Result<(), TablesError> {
-        for service in services {
-            self.prepare_backends(service, &live[&service.id]);
-            self.prepare_signals(&live[&service.id])?;
-            self.update_guard(service, &live[&service.id])?;
-        }
-        let old_region = if entries == self.entries && self.region.is_some() || self.exchange_one(&entries) {
-            None
-        } else {
-            self.exchange_directory(&entries)
-        };
-        self.entries = entries;
-        let old_backends = std::mem::replace(&mut self.backends, backends);
-        let old = std::mem::replace(&mut self.live, live);
-        self.had_details |= self.has_details();
-        for service in services {
-            let change = EpochChange::between(self.before(&old, service.id), &self.live[&service.id]);
-            self.settle_backends(service, &self.live[&service.id], change);
-        }
-        let ticket = self.retire(old_region, &old, services);
-        let ended = self.pools.grace().ended();
-        self.leaving.retain(|_, ticket| *ticket > ended);
-        let gone = old_backends.into_keys().filter(|id| !self.backends.contains_key(id));
-        self.leaving.extend(gone.map(|id| (id, ticket)));
-        self.carry_stamps(&old)?;
-        for service in services {
-            self.sources.insert(service.id, Arc::new((*service).clone()));
-        }
-        self.empty_sets()
-    }
-
-    /// What a service was before a switch, here or in the maps that these replace.
-    fn before<'a>(&'a self, old: &'a BTreeMap<ServiceId, Live>, id: ServiceId) -> Option<&'a Live> {
-        old.get(&id).or_else(|| self.inherited.get(&id))
-    }
-
-    /// Writes a new directory, makes it the live one, and says where the old one lies.
-    fn exchange_directory(&mut self, entries: &Entries) -> Option<u32> {
-        let region = loop {
-            match self.regions.take(self.pools.grace()) {
-                Some(region) => break region,
-                None => self.pools.grace().wait(),
-            }
-        };
-        let list: Vec<_> = entries.iter().map(|(key, value)| (*key, *value)).collect();
-        let (place, sets) = directory::build(&list, region << self.region_log2, self.region_log2)
-            .expect("`check_room` seated these keys; seats depend on keys alone");
-        for (index, set) in sets.iter().enumerate() {
-            self.memory.directory.write(place.base() + index as u32, set);
-        }
-        self.go_live(place, address_filter(entries));
-        self.region.replace(region)
-    }
-
-    /// Where a single value differs, as after a change of one service's weights, writes it into the live directory.
-    fn exchange_one(&self, entries: &Entries) -> bool {
-        if self.region.is_none() || !entries.keys().eq(self.entries.keys()) {
-            return false;
-        }
-        let mut changed = entries.iter().zip(self.entries.values()).filter(|((_, value), old)| value != old);
-        let (Some(((key, value), _)), None) = (changed.next(), changed.next()) else { return false };
-        let index = self.memory.control.read(0).directory.set_of(*key);
-        let set = self.memory.directory.read(index);
-        let Some(way) = (0..WAYS).find(|&way| set.keys[way] == key.0) else { return false };
-        self.memory.directory.store(index, offset_of!(DirectorySet, values) + way * size_of::<u64>(), *value);
-        true
-    }
-
-    /// The one write that switches. The filter holds old and new addresses while packets may meet either directory.
-    fn go_live(&self, place: Place, addresses: AddressFilter) {
-        let filter = offset_of!(Control, addresses);
-        let both = self.memory.control.read(0).addresses.0 | addresses.0;
-        self.memory.control.store(0, filter, both);
-        self.memory.control.store(0, offset_of!(Control, directory), place.0);
-        self.memory.control.store(0, filter, addresses.0);
-    }
-
-    /// Retires what only the old records name.
-    fn retire(&mut self, region: Option<u32>, old: &BTreeMap<ServiceId, Live>, services: &[&WantedService]) -> u64 {
-        let changed = |(id, live): &(&ServiceId, &Live)| self.live.get(id) != Some(live);
-        let mut gone: Places = old.iter().filter(changed).flat_map(|(_, live)| live.places()).collect();
-        let inherited = self.inherited.iter().filter(|(id, _)| services.iter().any(|service| service.id == **id));
-        gone.extend(inherited.flat_map(|(_, live)| live.lasting_places()));
-        let ids: BTreeSet<_> = old.keys().chain(self.inherited.keys()).collect();
-        let named: Places = ids.into_iter().filter_map(|id| self.live.get(id)).flat_map(Live::places).collect();
-        gone.retain(|place| !named.contains(place));
-        if region.is_none() && gone.is_empty() {
-            return self.pools.last_grace();
-        }
-        let ticket = self.pools.begin_grace();
-        if let Some(region) = region {
-            self.regions.retire(ticket, region);
-        }
-        for (service, live) in old {
-            let set = live.detail.map_or(0, |detail| detail.prefixes);
-            if gone.contains(&(Kind::PrefixSets, set)) {
-                let segments = self.sources.get(service).and_then(|source| source.segments.as_ref());
-                let prefixes = segments.map(|segments| Arc::clone(&segments.prefixes));
-                self.leaving_sets.push(LeavingSet { ticket, service: *service, set, prefixes });
-            }
-        }
-        let cooling = self.cooling();
-        self.pools.retire(ticket, &gone, cooling);
-        ticket
     }
 
     /// What the live directory leads to.
@@ -465,11 +306,6 @@ impl Tables {
     pub(super) const fn control(&self) -> &Mapped<Control> {
         &self.memory.control
     }
-}
-
-fn addresses(services: &[&WantedService]) -> BTreeMap<BackendId, Ipv4Addr> {
-    let versions = services.iter().flat_map(|service| &service.versions);
-    versions.flat_map(|version| &version.backends).map(|backend| (backend.id, backend.address)).collect()
 }
 
 impl Memory {

@@ -38,12 +38,14 @@ pub(super) struct LeavingSet {
     pub(super) prefixes: Option<Arc<[WantedPrefix]>>,
 }
 
+/// Length and address of a prefix, without the bits behind its length.
+type Network = (u8, u32);
+
 fn key(set: u32, length: u8, address: Ipv4Addr) -> Key<PrefixKey> {
     Key::new(SET_BITS + u32::from(length.min(32)), PrefixKey { set, address: raw(address) })
 }
 
-/// A prefix without the bits behind its length.
-fn network(prefix: &WantedPrefix) -> (u8, u32) {
+fn network(prefix: &WantedPrefix) -> Network {
     let mask = u32::MAX.checked_shl(32 - u32::from(prefix.length.min(32))).unwrap_or(0);
     (prefix.length, prefix.address.to_bits() & mask)
 }
@@ -130,7 +132,7 @@ impl Memory {
     }
 
     /// Removes a set's prefixes and returns the stamps that were not taken yet, by prefix.
-    pub(super) fn empty_set(&mut self, leaving: &LeavingSet) -> Result<Vec<((u8, u32), PrefixValue)>, TablesError> {
+    pub(super) fn empty_set(&mut self, leaving: &LeavingSet) -> Result<Vec<(Network, PrefixValue)>, TablesError> {
         let keys = match &leaving.prefixes {
             Some(prefixes) => {
                 prefixes.iter().map(|prefix| key(leaving.set, prefix.length, prefix.address)).collect::<Vec<_>>()
@@ -186,7 +188,7 @@ pub(super) fn note(stamps: &mut CellStamps<u32>, index: u32, value: &PrefixValue
 }
 
 /// The index of each prefix by its network.
-pub(super) fn indices(prefixes: &[WantedPrefix]) -> BTreeMap<(u8, u32), u32> {
+pub(super) fn indices(prefixes: &[WantedPrefix]) -> BTreeMap<Network, u32> {
     (0..).zip(prefixes).map(|(index, prefix)| (network(prefix), index)).collect()
 }
 

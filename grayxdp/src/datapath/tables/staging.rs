@@ -22,6 +22,9 @@ use crate::model::{
     },
 };
 
+/// Slot tables that lie in the maps, and what they were made of.
+type Known = Vec<(Arc<[BackendId]>, Placed)>;
+
 /// What a service's tables are built with.
 pub(super) struct Stage<'a> {
     pub(super) memory: &'a mut Memory,
@@ -153,7 +156,7 @@ impl Stage<'_> {
     }
 
     /// The slot tables that a version has already, and what they were made of.
-    fn known_tables(&self, version: VersionId) -> Result<Vec<(Arc<[BackendId]>, Placed)>, TablesError> {
+    fn known_tables(&self, version: VersionId) -> Result<Known, TablesError> {
         let tables = self.before.map_or_else(Vec::new, |before| before.tables_of(version));
         let source = self.sources.iter().flat_map(|service| &service.versions).find(|known| known.id == version);
         let slots = source.map(|version| [&version.slots.current, &version.slots.home]);
@@ -168,11 +171,7 @@ impl Stage<'_> {
     }
 
     /// The table of some slots: a known one, or a new one that is known from now on.
-    fn slot_table(
-        &mut self,
-        slots: &Arc<[BackendId]>,
-        known: &mut Vec<(Arc<[BackendId]>, Placed)>,
-    ) -> Result<Placed, TablesError> {
+    fn slot_table(&mut self, slots: &Arc<[BackendId]>, known: &mut Known) -> Result<Placed, TablesError> {
         if let Some((_, placed)) = known.iter().find(|(source, _)| same(source, slots)) {
             return Ok(*placed);
         }

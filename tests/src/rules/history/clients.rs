@@ -175,7 +175,7 @@ impl<C: Carrier> History<'_, C> {
             self.answer_flow(flow, from, answer)?;
             let in_time = now - flow.last_syn <= HANDSHAKE_LIMIT_MS;
             if flow.phase == Phase::Opening && in_time && !self.random.chance(0.1) {
-                let hurry = now - flow.last_syn > 2_000;
+                let hurry = now - flow.last_syn > 1_500;
                 let due = if hurry { now } else { now + self.random.pick(&[0, 0, 400]) };
                 flow.mine = from;
                 flow.phase = Phase::Accepted { due };

@@ -143,7 +143,8 @@ impl<C: Carrier> History<'_, C> {
             return self.changed(|| "the canary instance ends".to_owned());
         }
         let backend = 1 + self.random.below(self.world.members.len()) as Backend;
-        let is_up = |member: &crate::rules::Member| member.health == Health::Up && member.configured;
+        let is_up =
+            |member: &crate::rules::Member| member.health == Health::Up && member.configured && member.version > 0;
         if self.world.member(backend).is_some_and(is_up) {
             self.world.set_instance(Some(Instance { backend, segment: setup::INSTANCE_SEGMENT }));
             self.world.move_prefix(prefix, setup::INSTANCE_CLASS);

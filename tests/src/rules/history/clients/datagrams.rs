@@ -29,7 +29,7 @@ impl<C: Carrier> History<'_, C> {
     fn send_datagram(&mut self, flow: &mut Flow) -> Result<(), String> {
         let now = self.world.now;
         let had_entry = self.world.table.held(flow.tuple.number, now).is_some();
-        let (refused, was_off) = (self.world.refused, self.world.is_off());
+        let (refused, was_off) = (self.world.counts.refused, self.world.is_off());
         self.summary.packets += 1;
         let verdict = self.carrier.datagram(&mut self.world, flow.tuple)?;
         self.note(Some(flow.tuple.number), || format!("datagram of {}'s flow: {verdict:?}", flow.mine));
@@ -54,7 +54,7 @@ impl<C: Carrier> History<'_, C> {
         }
         flow.mine = to;
         let by_rule = self.world.way_of_datagrams(flow.tuple) != to;
-        flow.unsure = self.world.refused > refused || by_rule;
+        flow.unsure = self.world.counts.refused > refused || by_rule;
         if self.world.is_down(to) && !had_entry {
             return Err(format!("a flow without an entry went to {to}, which is down"));
         }
