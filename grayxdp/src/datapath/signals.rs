@@ -37,7 +37,7 @@ fn read_service(
                 for words in at.indices().map(|index| at.window().words(index)) {
                     let epoch = words[0].load(Ordering::Acquire);
                     let counts = epoch == measured.epoch || epoch.wrapping_add(1) == measured.epoch;
-                    if counts && words[1..COUNTS].iter().any(|word| word.load(Ordering::Relaxed) != 0) {
+                    if counts && words[1..].iter().any(|word| word.load(Ordering::Relaxed) != 0) {
                         let sum = sum.get_or_insert_with(Box::default);
                         sum.epoch = epoch;
                         add(sum, words);

@@ -71,7 +71,10 @@ impl Capture {
     pub(crate) fn begin(namespace: &Namespace) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = namespace.command("dumpcap");
-        command.args(["-q", "-p", "-i", "eth0", "-f", "tcp or udp", "-w"]).arg(folder.path().join("packets"));
+        // Headers only and much room, so that a busy machine loses no packet.
+        command
+            .args(["-q", "-p", "-s", "128", "-B", "64", "-i", "eth0", "-f", "tcp or udp", "-w"])
+            .arg(folder.path().join("packets"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = namespace.start(&mut command).expect("dumpcap is there: `cargo xtask setup` installs tshark");
         let end = Instant::now() + Duration::from_secs(20);
