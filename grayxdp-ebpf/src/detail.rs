@@ -222,6 +222,15 @@ const fn refused(reason: Reason) -> u64 {
     failed(reason) as u64
 }
 
+/// Sets words to 0, each by a store of its own: together they become a loop over bytes.
+#[inline(always)]
+fn zero<const N: usize>(words: [&mut u64; N]) {
+    for word in words {
+        // SAFETY: a reference is valid to write.
+        unsafe { core::ptr::from_mut(word).write_volatile(0) };
+    }
+}
+
 #[inline(always)]
 fn look_and_see(
     question: &mut Question,
@@ -252,7 +261,7 @@ fn open_fresh(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: &m
 #[inline(always)]
 fn find_cells(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, _: &mut View, _: &mut Found) -> u64 {
     let bucket = question.bucket as u16;
-    (cells.home_segment, cells.segment, cells.prefix) = (0, 0, 0);
+    zero([&mut cells.home_segment, &mut cells.segment, &mut cells.prefix]);
     let base = tables::bucket(detail.buckets, bucket);
     let is_first = question.kind == Kind::First as u64;
     let asks_segment = is_first || question.kind == Kind::Datagram as u64;
@@ -344,7 +353,7 @@ fn find_entries(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: 
 /// Default, choice, and what is unsettled about them.
 #[inline(always)]
 fn see(question: &mut Question, detail: &DetailRecord, cells: &mut Cells, view: &mut View, _: &mut Found) -> u64 {
-    (view.unsettled, view.pins) = (0, 0);
+    zero([&mut view.unsettled, &mut view.pins]);
     let (home, current, slot) = (Bucket(cells.home as u8), Bucket(cells.current as u8), question.slot as u16);
     let is_first = question.kind == Kind::First as u64;
     // The places are of three bits, and there are eight versions.
