@@ -1,6 +1,6 @@
 //! `status`: how everything stands.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use crate::{
     balance::ids::BackendKey,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Flows that are followed, of [`SAMPLE_ALL`]: 1 in 64.
-const SAMPLE_RATE: u16 = (SAMPLE_ALL / 64) as u16;
+const SAMPLE_RATE: u16 = SAMPLE_ALL / 64;
 
 /// What the kernel is to see of a service; none where the layout knows nothing of it.
 pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedService> {

@@ -6,7 +6,7 @@ use crate::{
     health::Report,
     model::{
         api::{Availability, BackendAction, ListedBackend},
-        kernel::{BackendState, Observed, Sweep, SweptService},
+        kernel::{BackendState, SweptService},
     },
 };
 
@@ -184,14 +184,12 @@ fn a_backend_is_drained_once_no_slot_no_entry_and_no_packet_is_left() {
     let id = owner.layout.ids.backend(&key(&owner, 0, 0)).expect("a number");
     let service = owner.layout.ids.service(&name("recsys")).expect("a number");
     done(ask(&mut owner, act("v1/10.0.1.1", BackendAction::Drain)));
-    let sweep = |owner: &mut Owner, entries: u64| {
+    let sweep = |entries: u64| {
         let found = SweptService {
             backends: [(id, entries)].into_iter().filter(|(_, n)| *n > 0).collect(),
             ..Default::default()
         };
-        let began = owner.clock.kernel();
-        let sweep = Sweep { began, services: [(service, found)].into(), ..Default::default() };
-        host.kernel.memory().observed.push_back(Observed { sweep: Some(sweep), places: 65_536, ..Default::default() });
+        host.kernel.memory().swept = [(service, found)].into();
     };
     let drained = |owner: &mut Owner| list(owner)[0].backend.drained;
     // The test's traffic goes to the first backend of each version: none of it any more.
@@ -204,11 +202,11 @@ fn a_backend_is_drained_once_no_slot_no_entry_and_no_packet_is_left() {
             now.monotonic += Duration::from_secs(60);
             now.wall += Duration::from_secs(60);
         }
-        sweep(&mut owner, 1);
+        sweep(1);
         host.second(&mut owner);
     }
     assert_eq!(drained(&mut owner), Some(false), "an entry names it");
-    sweep(&mut owner, 0);
+    sweep(0);
     host.seconds(&mut owner, 3);
     assert_eq!(drained(&mut owner), Some(true));
     done(ask(&mut owner, act("v1/10.0.1.1", BackendAction::Enable)));
