@@ -11,14 +11,14 @@ use crate::{
         signals,
     },
     model::{
-        Name,
+        Name, Weight,
         api::{ApiError, Availability, BackendStatus, ListedBackend, ServiceStatus, Status, Totals, VersionStatus},
         config::{Backend, Service, Version},
         kernel::{BackendCounters, BackendId, BackendState, Counters},
         state::RolloutState,
         time,
     },
-    store::ServiceRecord,
+    store::{SegmentRecord, ServiceRecord},
 };
 
 impl Owner {
@@ -85,6 +85,7 @@ impl Owner {
             rollout: self.running(&service.name).map(|state| state.name().clone()),
             drift: self.drift(service, &record),
             versions: self.versions(service, &record, counters),
+            segments: own_weights(&record),
             reasons: reasons.map(|((_, reason), count)| (reason.label().to_owned(), *count)).collect(),
         }
     }
@@ -185,6 +186,12 @@ impl Owner {
         self.read_signals();
         Ok(super::metrics::view(self, &counters))
     }
+}
+
+/// Weights of the segments that have their own.
+fn own_weights(record: &ServiceRecord) -> BTreeMap<Name, BTreeMap<Name, Weight>> {
+    let own = |(name, segment): (&Name, &SegmentRecord)| Some((name.clone(), segment.weights.clone()?));
+    record.segments.iter().filter_map(own).collect()
 }
 
 const fn availability(state: BackendState) -> Availability {

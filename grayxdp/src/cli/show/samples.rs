@@ -73,6 +73,7 @@ pub(crate) fn status() -> Status {
             rollout: Some(name("web-v2")),
             drift: Some("the file says v1 100, v2 0".to_owned()),
             versions: vec![version("1", "95", 15_565, Some((0.948, 0.9512))), version("2", "5", 819, None)],
+            segments: BTreeMap::new(),
             reasons: BTreeMap::from([("fragment".to_owned(), 6), ("malformed".to_owned(), 0)]),
         }],
     }

@@ -52,6 +52,10 @@ fn one_service(service: &ServiceStatus, paint: Paint) -> String {
         text.push('\n');
     }
     text.push_str(&versions(service).render(paint));
+    for (segment, weights) in &service.segments {
+        let weights: Vec<_> = weights.iter().map(|(version, weight)| format!("{version} {weight} %")).collect();
+        let _infallible = writeln!(text, "  segment {segment}: {}", weights.join(", "));
+    }
     if let Some(signals) = signals::table(service) {
         text.push_str(&signals.render(paint));
     }
