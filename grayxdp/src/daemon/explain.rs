@@ -76,17 +76,14 @@ impl Owner {
 
     /// The name of a segment; none where the service has only the default one.
     fn segment(&self, service: ServiceId, number: u8) -> Option<String> {
-        let service = self.layout.service(self.layout.ids.service_name(service)?)?;
-        let instance = self.layout.needs.get(&service.name).is_some_and(|needs| needs.instance.is_some());
-        let name = match usize::from(number).checked_sub(1) {
-            None if service.segments.is_empty() && !instance => return None,
-            None => DEFAULT_SEGMENT.to_owned(),
-            Some(index) => match service.segments.get(index) {
-                Some(segment) => segment.name.to_string(),
-                None => "the canary instance's".to_owned(),
-            },
-        };
-        Some(name)
+        let record = self.layout.services.get(self.layout.ids.service_name(service)?)?;
+        let known = record.segments.iter().find(|(_, segment)| segment.number == number);
+        match known {
+            Some((name, _)) => Some(name.to_string()),
+            None if record.instance == Some(number) => Some("the canary instance's".to_owned()),
+            None if record.segments.is_empty() && record.instance.is_none() => None,
+            None => Some(DEFAULT_SEGMENT.to_owned()),
+        }
     }
 }
 
