@@ -84,6 +84,9 @@ fn look_in(set: u32, identity: u64, numbers: &mut u64) -> bool {
             if head.state_bits() == EntryState::HalfOpen as u8 {
                 if head.half_open_age(now()) <= HALF_OPEN_TICKS {
                     *numbers = (*numbers & 0xffff_ffff) | (number << 32);
+                } else if !tables::explains() {
+                    // Left behind it would count again when its clock comes round, before a younger one of the flow.
+                    atomic::exchange(place(entries, way), head.0, head.0 & Head::OVERFLOW);
                 }
             } else if head.state_bits() == EntryState::Established as u8
                 || now().wrapping_sub(Tail(read(entries, way, 1)).tick()) <= PIN_TICKS
@@ -101,6 +104,13 @@ fn read(entries: *mut ExceptionSet, way: usize, word: usize) -> u64 {
     // SAFETY: `way` is below WAYS and `word` below 2 at all callers, so the word lies within the set; volatile, because
     // other CPUs write it.
     unsafe { entries.cast::<u64>().add((way & (WAYS - 1)) * 2 + word).read_volatile() }
+}
+
+/// The first word of a way.
+#[inline(always)]
+fn place(entries: *mut ExceptionSet, way: usize) -> *mut u64 {
+    // SAFETY: `way` is below WAYS by the mask, so the word lies within the set.
+    unsafe { entries.cast::<u64>().add((way & (WAYS - 1)) * 2) }
 }
 
 /// The entry of a number, as its first word's address.
