@@ -382,7 +382,7 @@ impl World {
             return instance.backend;
         }
         let version = self.effective(self.buckets[segment][tuple.bucket].current);
-        let version = self.effective(self.versions[version].failover.unwrap_or(version));
+        let version = self.versions[version].failover.unwrap_or(version);
         self.slots[version][tuple.slot].current
     }
 

@@ -9,7 +9,7 @@ use grayxdp_tests::{
 
 #[test]
 fn the_program_does_as_the_model_says() {
-    let histories = Size::of_this_run().pick(80, 1_000);
+    let histories = Size::of_this_run().pick(30, 1_000);
     let length = Length { steps: 800, ..Length::USUAL };
     let host = host::host(&neighbours()).expect("tests of the kernel need root and `ip`");
     let mut total = Summary::default();
