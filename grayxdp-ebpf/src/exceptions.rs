@@ -93,6 +93,9 @@ fn look_in(set: u32, identity: u64, numbers: &mut u64) -> bool {
             if head.state_bits() == EntryState::HalfOpen as u8 {
                 if head.half_open_age(now()) <= HALF_OPEN_TICKS {
                     *numbers = (*numbers & 0xffff_ffff) | (number << 32);
+                } else if !tables::explains() {
+                    // Left behind it would count again when its clock comes round, before a younger one of the flow.
+                    atomic::exchange(place(entries, way), head.0, head.0 & Head::OVERFLOW);
                 }
             } else if head.state_bits() == EntryState::Established as u8
                 || now().wrapping_sub(Tail(read(entries, way, 1)).tick()) <= PIN_TICKS
@@ -110,6 +113,13 @@ fn read(entries: *mut ExceptionSet, way: usize, word: usize) -> u64 {
     // SAFETY: `way` is below WAYS and `word` below 2 at all callers, so the word lies within the set; volatile, because
     // other CPUs write it.
     unsafe { entries.cast::<u64>().add((way & (WAYS - 1)) * 2 + word).read_volatile() }
+}
+
+/// The first word of a way.
+#[inline(always)]
+fn place(entries: *mut ExceptionSet, way: usize) -> *mut u64 {
+    // SAFETY: `way` is below WAYS by the mask, so the word lies within the set.
+    unsafe { entries.cast::<u64>().add((way & (WAYS - 1)) * 2) }
 }
 
 /// The entry of a number, as its first word's address.
@@ -246,10 +256,10 @@ fn ways_of(entries: *mut ExceptionSet, identity: u64) -> u64 {
 /// Remembers a SYN's choice: over the flow's half-open entry, or in a new place. False where there is none.
 #[inline(always)]
 pub(crate) fn insert_half_open(flow: FlowHash, bucket: u64, found: &Found, backend: u16, sequence: u32) -> bool {
-    if tables::explains() {
-        return true;
-    }
     let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::HalfOpen, now());
+    if tables::explains() {
+        return found.half_open != NO_ENTRY || exceptions_insert(flow.0, head.0, 0) as u32 != NO_ENTRY;
+    }
     let number = if found.half_open != NO_ENTRY
         && let Some(place) = entry(found.half_open)
         && atomic::exchange(place, found.half_open_head.0, head.with_overflow_of(found.half_open_head).0)
@@ -270,13 +280,10 @@ pub(crate) fn insert_half_open(flow: FlowHash, bucket: u64, found: &Found, backe
 /// Remembers where a flow went by home, unless it has an entry. False where there is no place.
 #[inline(always)]
 pub(crate) fn insert_pin(flow: FlowHash, bucket: u64, backend: u16, slot: u16, tail_flags: u64) -> bool {
-    if tables::explains() {
-        return true;
-    }
     let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::Pin, 0);
     let number = exceptions_insert(flow.0, head.0, tail_flags) as u32;
-    if number == NO_ENTRY {
-        return false;
+    if number == NO_ENTRY || tables::explains() {
+        return number != NO_ENTRY;
     }
     if let Some(entry) = entry(number) {
         write_tail(entry, Tail::new(slot, now(), tail_flags).0);
@@ -421,7 +428,8 @@ impl Room {
     }
 }
 
-/// Puts an entry into the emptier of its two sets and returns its number. Exported as [`exceptions_find`] is.
+/// Puts an entry into the emptier of its two sets and returns its number; the instance that explains says where it would
+/// lie. Exported as [`exceptions_find`] is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn exceptions_insert(flow: u64, head: u64, tail_flags: u64) -> u64 {
@@ -439,6 +447,9 @@ pub(crate) extern "C" fn exceptions_insert(flow: u64, head: u64, tail_flags: u64
     }
     let number = set * WAYS as u32 + way as u32 + 1;
     let Some(place) = entry(number) else { return u64::from(NO_ENTRY) };
+    if tables::explains() {
+        return u64::from(number);
+    }
     if is_second {
         overflow(first);
     }
