@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::{
         kernel::LeaseEnd,
-        plan::{FlowsEnd, Lease},
+        plan::{FlowsEnd, Lease, Strategy},
     },
     rollout::RolloutNeeds,
 };
@@ -169,4 +169,39 @@ fn flows_of_the_version_that_lost_are_ended_until_none_can_be_left() {
     }
     host.second(&mut owner);
     assert_eq!(needs(&owner), RolloutNeeds::default());
+}
+
+/// Buckets of a segment in the kernel that look, and how many segments there are.
+fn looking(host: &Host) -> (usize, usize) {
+    match &host.kernel.memory().wanted.services[0].buckets {
+        WantedBuckets::Split(_) => (0, 0),
+        WantedBuckets::Cells(tables) => (tables[0].iter().filter(|bucket| bucket.looks()).count(), tables.len()),
+    }
+}
+
+#[test]
+fn the_clients_of_a_canary_instance_stay_found_after_its_end() {
+    let host = host();
+    let mut owner = host.start();
+    let mut plan = canary();
+    let Strategy::Canary(canary) = &mut plan.spec.strategy;
+    let backend = owner.layout.config.services[0].version(&name("v2")).expect("v2").backends[0].clone();
+    let backend = owner.layout.config.services[0].backend_address(&backend);
+    let instance = serde_json::json!({"backend": backend.to_string(), "match": {"sources": ["10.64.32.0/20"]}, "pause": {}});
+    canary.instance = Some(serde_json::from_value(instance).expect("an instance"));
+    start_rollout(&mut owner, plan).expect("a rollout");
+    let id = owner.layout.ids.service(&name("recsys")).expect("a number");
+    host.kernel.memory().swept.insert(id, SweptService { buckets: [5, 7].into(), ..SweptService::default() });
+    host.seconds(&mut owner, 3);
+    assert_eq!(looking(&host), (16_384, 2));
+    assert!(host.kernel.memory().wanted.services[0].instance.is_some());
+    done(ask(&mut owner, change("recsys-v2", RolloutAction::Abort)));
+    assert_eq!(looking(&host), (16_384, 1));
+    host.seconds(&mut owner, 2);
+    assert_eq!(looking(&host), (16_384, 1));
+    host.seconds(&mut owner, 10);
+    assert_eq!(looking(&host), (2, 1));
+    host.kernel.memory().swept.clear();
+    host.seconds(&mut owner, 4);
+    assert_eq!(looking(&host), (0, 0));
 }
