@@ -1,5 +1,7 @@
 //! What a change of anything does to defaults, and what comes back from the journal and from the kernel.
 
+mod entries;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
