@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     model::{
+        api::BackendAction,
         kernel::LeaseEnd,
         plan::{FlowsEnd, Lease, Strategy},
     },
@@ -204,4 +205,84 @@ fn the_clients_of_a_canary_instance_stay_found_after_its_end() {
     host.kernel.memory().swept.clear();
     host.seconds(&mut owner, 4);
     assert_eq!(looking(&host), (0, 0));
+}
+
+/// Lets an hour and more pass in one step.
+fn an_hour(host: &Host) {
+    let mut now = host.clock.0.lock().expect("no panic");
+    now.wall += Duration::from_secs(3_700);
+    now.monotonic += Duration::from_secs(3_700);
+}
+
+#[test]
+fn buckets_of_a_candidate_that_an_expired_lease_turned_off_look_before_the_latch_is_cleared_and_until_a_later_sweep() {
+    for (end, kept) in [(LeaseEnd::Stable, 819), (LeaseEnd::Hold, 0)] {
+        let host = host();
+        let mut owner = host.start();
+        let mut plan = plan("recsys-v2", serde_json::json!([{"setWeight": 5, "pause": {}}, {"setWeight": 100}]));
+        plan.spec.lease = Some(Lease { duration: Duration::from_secs(30), on_expiry: end });
+        start_rollout(&mut owner, plan).expect("a rollout");
+        host.seconds(&mut owner, 3);
+        an_hour(&host);
+        host.seconds(&mut owner, 20);
+        assert_eq!(looking(&host), (0, 1), "settled, and no entries");
+        arm(&host, &owner);
+        with_guard(&host, |guard| guard.expired = Some(Duration::from_secs(4_300)));
+        owner.look_at_guards();
+        done(ask(&mut owner, change("recsys-v2", RolloutAction::Resume)));
+        host.second(&mut owner);
+        assert_eq!(host.kernel.memory().guards[0].expired, None);
+        assert_eq!(looking(&host), (kept, 1), "{end:?}");
+        host.seconds(&mut owner, 3);
+        assert_eq!(looking(&host), (kept, 1), "{end:?}");
+        host.seconds(&mut owner, 6);
+        assert_eq!(looking(&host), (0, 1), "{end:?}");
+    }
+}
+
+#[test]
+fn a_latch_stays_while_the_kernel_does_not_take_the_look_of_its_buckets() {
+    let host = host();
+    let mut owner = host.start();
+    start_rollout(&mut owner, leased()).expect("a rollout");
+    host.seconds(&mut owner, 2);
+    arm(&host, &owner);
+    with_guard(&host, |guard| guard.expired = Some(Duration::from_secs(501)));
+    owner.look_at_guards();
+    host.kernel.memory().broken = true;
+    done(ask(&mut owner, change("recsys-v2", RolloutAction::Resume)));
+    host.seconds(&mut owner, 3);
+    assert!(host.kernel.memory().guards[0].expired.is_some());
+    host.kernel.memory().broken = false;
+    host.seconds(&mut owner, 10);
+    done(ask(&mut owner, change("recsys-v2", RolloutAction::Resume)));
+    host.seconds(&mut owner, 2);
+    assert_eq!(host.kernel.memory().guards[0].expired, None);
+}
+
+#[test]
+fn neither_a_candidate_under_guard_nor_a_version_whose_flows_end_stands_in_for_an_empty_pool() {
+    let host = host();
+    let mut owner = host.start();
+    let stand_in = |host: &Host| host.kernel.memory().wanted.services[0].versions[0].failover;
+    let state = |owner: &mut Owner, action| {
+        let names = ["v1/10.0.1.1", "v1/10.0.1.2"].iter().map(|name| name.parse().expect("a backend")).collect();
+        let (service, options) = (name("recsys"), ChangeOptions::default());
+        done(ask(owner, Request::BackendChange { service, backends: names, action, options }));
+    };
+    state(&mut owner, BackendAction::Disable);
+    assert_eq!(stand_in(&host), Some(1));
+    state(&mut owner, BackendAction::Enable);
+    let mut plan = canary();
+    plan.spec.existing_flows.on_rollback = FlowsEnd::Reset;
+    start_rollout(&mut owner, plan).expect("a rollout");
+    host.seconds(&mut owner, 3);
+    state(&mut owner, BackendAction::Disable);
+    assert_eq!((needs(&owner).guard.is_some(), stand_in(&host)), (true, None));
+    done(ask(&mut owner, change("recsys-v2", RolloutAction::Abort)));
+    host.second(&mut owner);
+    assert_eq!((needs(&owner).guard.is_some(), stand_in(&host)), (false, None));
+    an_hour(&host);
+    host.second(&mut owner);
+    assert_eq!(stand_in(&host), Some(1));
 }
