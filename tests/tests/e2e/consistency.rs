@@ -1,5 +1,5 @@
 //! Nobody is moved: flows that last meet the backend that they met first, while weights go up and down, backends come
-//! and go, and the daemon is killed, restarted and replaced.
+//! and go, and the daemon is killed, restarted, and upgraded to another binary.
 
 use std::{
     collections::BTreeMap,
@@ -129,22 +129,30 @@ fn disturb(stand: &mut Stand, step: u64, all: &str) {
             stand.start();
         }
         12 => reload(stand, &["10.0.2.1"], 0),
-        16 => {
-            stand.signal(libc::SIGTERM);
-            assert!(stand.wait_for_end().success(), "{}", stand.log());
-            stand.start();
-        }
-        // Larger tables: another program on other maps takes the links over, as an upgraded daemon's does.
+        16 => upgrade(stand, &configuration(all, &["10.0.2.1"], 0)),
+        // Larger tables: another program on other maps takes the links over.
         20 => reload(stand, &["10.0.2.1"], 60),
         32 => reload(stand, &["10.0.5.1"], 60),
-        36 => {
-            stand.kill();
-            stand.write("grayxdp.yaml", &configuration(all, &["10.0.5.1"], 200));
-            stand.start();
-        }
+        36 => upgrade(stand, &configuration(all, &["10.0.5.1"], 200)),
         40 => reload(stand, &LATE, 200),
         _ => {}
     }
+}
+
+/// What an operator does for a new release: the binary is replaced while the daemon runs from it, then the daemon ends
+/// and the new one starts.
+fn upgrade(stand: &mut Stand, configuration: &str) {
+    let (before, services) = (stand.snapshot().programs, stand.status().services.len());
+    stand.install();
+    stand.write("grayxdp.yaml", configuration);
+    stand.signal(libc::SIGTERM);
+    assert!(stand.wait_for_end().success(), "{}", stand.log());
+    stand.start();
+    let after = stand.snapshot().programs;
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    // Maps that are too small for more services are replaced, and with them the program on every link.
+    let grown = stand.status().services.len() > services;
+    assert!(before.iter().all(|(interface, program)| (after[interface] != *program) == grown), "{before:?} {after:?}");
 }
 
 /// Percent of `v2` in a step.
@@ -277,6 +285,7 @@ fn no_lasting_connection_moves_or_breaks_whatever_changes() {
     let mut stand = Stand::new(course.setup());
     let all = stand.configuration();
     stand.write("grayxdp.yaml", &configuration(&all, &LATE, 0));
+    stand.install();
     stand.start();
     let flows = course.traffic(&stand).start(stand.lab().client()).unwrap();
     flows.begin("00, before", course.flows.0);
@@ -309,6 +318,7 @@ fn no_flow_of_datagrams_moves_within_its_rule() {
     let mut stand = Stand::new(course.setup());
     let all = stand.configuration();
     stand.write("grayxdp.yaml", &configuration(&all, &LATE, 0));
+    stand.install();
     stand.start();
     let flows = course.traffic(&stand).start(stand.lab().client()).unwrap();
     flows.begin("00, before", course.flows.0);
