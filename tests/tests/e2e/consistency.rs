@@ -20,7 +20,7 @@ use grayxdp_tests::{
 /// Changes of weight on the way from 0 to 100 % and back.
 const STEPS: u64 = 50;
 /// After this time of the last packet to it a closed flow's entry goes.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_secs(3);
 /// After this time without another change a bucket of UDP goes by its new owner.
 const LEARNING: Duration = Duration::from_secs(30);
 /// The daemon looks at every entry at least this often.
@@ -49,13 +49,13 @@ impl Course {
         let size = Size::of_this_run();
         Self {
             protocol: Protocol::Tcp,
-            idle_timeout: size.pick(seconds(7), seconds(75)),
-            settle_after: size.pick(seconds(2), seconds(20)),
-            step: size.pick(Duration::from_millis(400), seconds(5)),
-            hold: size.pick(seconds(13), seconds(115)),
-            silence: size.pick(seconds(5), seconds(60)),
+            idle_timeout: size.pick(seconds(6), seconds(75)),
+            settle_after: size.pick(seconds(1), seconds(20)),
+            step: size.pick(Duration::from_millis(300), seconds(5)),
+            hold: size.pick(seconds(11), seconds(115)),
+            silence: size.pick(seconds(4), seconds(60)),
             longest_pause: size.pick(seconds(2), seconds(8)),
-            flows: size.pick((60, 5), (400, 32)),
+            flows: size.pick((50, 4), (400, 32)),
         }
     }
 
@@ -65,7 +65,7 @@ impl Course {
         Self {
             protocol: Protocol::Udp,
             hold: size.pick(Duration::ZERO, LEARNING + SWEEP),
-            silence: size.pick(Duration::from_secs(5), Duration::from_secs(20)),
+            silence: size.pick(Duration::from_secs(4), Duration::from_secs(20)),
             flows: size.pick((60, 2), (150, 5)),
             ..Self::of_connections()
         }
