@@ -150,7 +150,17 @@ fn flooded(mpps: f64, time: Duration, during: During) -> Outcome {
     let tally = flows.finish();
     let refused = metrics.sum("grayxdp_exception_refused_total", &[]);
     let (lasting, harms) = (tally.all(), tally.harms);
-    Outcome { sent, short: running.stop(), lasting, harms, deferred: deferred(&metrics), refused, peak_entries, tracked: None, shares }
+    Outcome {
+        sent,
+        short: running.stop(),
+        lasting,
+        harms,
+        deferred: deferred(&metrics),
+        refused,
+        peak_entries,
+        tracked: None,
+        shares,
+    }
 }
 
 /// Floods the kernel's own destination NAT, which tracks connections, in the same way.

@@ -260,7 +260,11 @@ fn go_there_and_back(
             let before = settled(stand);
             std::thread::sleep(course.hold);
             let living = flows.living().len();
-            println!("step {step}, after {:?}: {before:?} have become {:?}; {living} flows", course.hold, settled(stand));
+            println!(
+                "step {step}, after {:?}: {before:?} have become {:?}; {living} flows",
+                course.hold,
+                settled(stand)
+            );
         }
     }
     peak
