@@ -96,7 +96,7 @@ pub(crate) fn settled(
     detail: &DetailRecord,
     kind: Kind,
     (flow, bucket, slot): (FlowHash, u16, u16),
-    flags: u64,
+    flags: impl FnOnce() -> u64,
     service: u16,
 ) -> Option<u16> {
     if kind == Kind::First {
@@ -104,7 +104,7 @@ pub(crate) fn settled(
     }
     let cell = tables::bucket(detail.buckets, bucket);
     if kind == Kind::Later && !tables::explains() && cell.looks() && !cell.differs() {
-        return by_entry_alone(flow, bucket, flags, service);
+        return by_entry_alone(flow, bucket, flags(), service);
     }
     if cell.looks() || cell.differs() || guard::turn_of(detail, cell.current(), kind == Kind::Datagram) {
         return None;
@@ -141,6 +141,8 @@ pub(crate) struct Scratch {
     cells: Cells,
     view: View,
     found: Found,
+    /// Monotonic time of a packet that is measured, in nanoseconds.
+    pub(crate) now_ns: u64,
 }
 
 /// Decides the way of any other packet, of which the scratch holds the question. 0: to its `backend`; else a [`Reason`]
@@ -186,7 +188,7 @@ macro_rules! stages {
                 // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
                 let scratch = unsafe { &mut *scratch };
                 let Some(detail) = tables::detail(scratch.question.detail as u32) else { return 1 };
-                let Scratch { question, cells, view, found } = scratch;
+                let Scratch { question, cells, view, found, .. } = scratch;
                 $stage(question, detail, cells, view, found)
             }
         )*

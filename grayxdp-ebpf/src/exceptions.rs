@@ -38,6 +38,15 @@ fn now() -> u32 {
     tick(tables::coarse_ns())
 }
 
+/// Reads a word of a flow's first set, so that it is in the cache when it is asked for.
+#[inline(always)]
+pub(crate) fn touch_set(flow: FlowHash, bucket: u16) {
+    let first = ExceptionKey::of(flow, bucket).first & tables::exception_mask();
+    if let Some(entries) = tables::exception_set(first) {
+        read(entries, 0, 0);
+    }
+}
+
 /// Finds the entries of a flow: of each kind the last one met.
 #[inline(always)]
 pub(crate) fn find(flow: FlowHash, bucket: u64, found: &mut Found) {
@@ -207,21 +216,41 @@ pub(crate) fn go_on(flow: FlowHash, bucket: u16, flags: u64) -> u16 {
 #[inline(never)]
 extern "C" fn exceptions_go_on(flow: u64, bucket: u64, flags: u64) -> u64 {
     let key = ExceptionKey::of(FlowHash(flow), bucket as u16);
-    let mut numbers = 0;
-    if look_in(key.first, key.identity, &mut numbers) {
-        look_in(key.second, key.identity, &mut numbers);
+    let mask = tables::exception_mask();
+    let Some(mut entries) = tables::exception_set(key.first & mask) else { return 0 };
+    let mut same = ways_of(entries, key.identity);
+    if Head(read(entries, 0, 0)).overflows() {
+        let Some(others) = tables::exception_set(key.second & mask) else { return 0 };
+        let same_there = ways_of(others, key.identity);
+        if same != 0 && same_there != 0 {
+            return 0;
+        }
+        if same == 0 {
+            (entries, same) = (others, same_there);
+        }
     }
-    if numbers == 0 || numbers >> 32 != 0 {
-        return 0;
-    }
-    let Some(entry) = entry(numbers as u32) else { return 0 };
+    let way = LOWEST >> (same << 2 & 63) & 3;
+    // SAFETY: the way is below WAYS.
+    let entry = unsafe { entries.cast::<u64>().add(way as usize * 2) };
     // SAFETY: the first word of an entry; volatile, because other CPUs write it.
     let head = Head(unsafe { entry.read_volatile() });
-    if head.identity() != key.identity {
+    let is_alone = same & same.wrapping_sub(1) == 0;
+    if !is_alone || head.identity() != key.identity || head.state_bits() != EntryState::Established as u8 {
         return 0;
     }
     touch_entry(entry, if flags & FIN != 0 { Tail::FIN_FORWARD } else { 0 }, flags & PAYLOAD != 0);
     u64::from(head.backend())
+}
+
+/// The ways of a set whose entries are of an identity, as bits; without a branch.
+#[inline(always)]
+fn ways_of(entries: *mut ExceptionSet, identity: u64) -> u64 {
+    let (mut same, mut way) = (0, 0);
+    while way < WAYS {
+        same |= ((Head(read(entries, way, 0)).identity() ^ identity).wrapping_sub(1) >> 63) << way;
+        way += 1;
+    }
+    same
 }
 
 /// Remembers a SYN's choice: over the flow's half-open entry, or in a new place. False where there is none.
