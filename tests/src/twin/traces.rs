@@ -19,11 +19,11 @@ use grayxdp_common::{
 };
 
 /// One number for each map that the program writes and the daemon's counters do not show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Traces {
     entries: u64,
     stamps: u64,
-    prefixes: u64,
+    prefixes: Vec<(u32, [u8; 8], [u8; 8])>,
     guards: u64,
     marks: u64,
     flows: u64,
@@ -53,15 +53,17 @@ fn array<T: Pod>(folder: &Path, name: &str) -> Result<u64> {
     Ok(hasher.finish())
 }
 
-fn prefixes(folder: &Path) -> Result<u64> {
+/// All prefixes with their bytes, which say too much for a number where something differs.
+fn prefixes(folder: &Path) -> Result<Vec<(u32, [u8; 8], [u8; 8])>> {
     let data = MapData::from_pin(folder.join(maps::PREFIXES))?;
     let map: LpmTrie<MapData, PrefixKey, PrefixValue> = Map::LpmTrie(data).try_into()?;
-    let mut hasher = DefaultHasher::new();
-    for entry in map.iter() {
-        let (key, value) = entry?;
-        (key.prefix_len(), bytes_of(&key.data()), bytes_of(&value)).hash(&mut hasher);
-    }
-    Ok(hasher.finish())
+    let bytes = |bytes: &[u8]| bytes.try_into().expect("keys and values are of eight bytes");
+    map.iter()
+        .map(|entry| {
+            let (key, value) = entry?;
+            Ok((key.prefix_len(), bytes(bytes_of(&key.data())), bytes(bytes_of(&value))))
+        })
+        .collect()
 }
 
 fn bytes_of<T: Pod>(value: &T) -> &[u8] {
