@@ -207,10 +207,12 @@ fn bits_of(packet: &Packet, checksum: Checksum) -> u64 {
 }
 
 /// Reads early what opening a flow will ask of large tables: their cache misses then pass together, while segments and
-/// buckets are found.
+/// buckets are found. A bucket that is settled asks for no entries.
 #[inline(always)]
 fn touch(detail: &DetailRecord, flow: FlowHash, bucket: u16) {
-    exceptions::touch_set(flow, bucket);
+    if tables::bucket(detail.buckets, bucket).looks() {
+        exceptions::touch_set(flow, bucket);
+    }
     if detail.flags & DetailRecord::FLAG_MEASURES != 0 {
         measure::touch_mark(flow);
     }
