@@ -26,7 +26,7 @@ use crate::{
 /// 4,194,304 addresses with 512 ports each, every one of the 2,147,483,648 once, in an order without a pattern.
 const FLOWS: Flows = Flows::NEW;
 /// How often the generator sends what is due.
-const PERIOD: Duration = Duration::from_millis(2);
+const PERIOD: Duration = Duration::from_micros(300);
 /// What is due for longer than this is not sent any more: the machine cannot do it.
 const ARREARS: Duration = Duration::from_millis(50);
 

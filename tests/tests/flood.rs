@@ -41,6 +41,7 @@ struct Outcome {
     deferred: f64,
     refused: f64,
     peak_entries: f64,
+    tracked: Option<Tracked>,
     /// Of the short connections that began between the changes: wanted and observed share of `v2`.
     shares: Vec<(f64, f64)>,
 }
@@ -62,6 +63,38 @@ impl Outcome {
             self.deferred,
             self.peak_entries
         )
+    }
+}
+
+/// What the kernel's connection tracking counted on the load balancer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tracked {
+    /// Entries at most, when looked at.
+    entries: u64,
+    /// New entries for which there was no room or no memory: their packets were dropped.
+    dropped: u64,
+    /// Entries of unanswered connections that were removed to make room.
+    early_dropped: u64,
+}
+
+impl Tracked {
+    /// The counters of all processors, hexadecimal, in columns that the first line names; but the entries are the same
+    /// number in every line.
+    fn read(lab: &Lab) -> Self {
+        let text = lab.balancer().run(|| std::fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack")).unwrap();
+        let mut lines = text.lines().map(str::split_whitespace);
+        let names: Vec<_> = lines.next().unwrap().collect();
+        let rows: Vec<Vec<u64>> =
+            lines.map(|line| line.map(|field| u64::from_str_radix(field, 16).unwrap()).collect()).collect();
+        let column = |name: &str| {
+            let column = names.iter().position(|is| *is == name).unwrap();
+            rows.iter().map(move |row| row[column])
+        };
+        Self {
+            entries: column("entries").max().unwrap_or(0),
+            dropped: column("drop").sum(),
+            early_dropped: column("early_drop").sum(),
+        }
     }
 }
 
@@ -117,7 +150,17 @@ fn flooded(mpps: f64, time: Duration, during: During) -> Outcome {
     let tally = flows.finish();
     let refused = metrics.sum("grayxdp_exception_refused_total", &[]);
     let (lasting, harms) = (tally.all(), tally.harms);
-    Outcome { sent, short: running.stop(), lasting, harms, deferred: deferred(&metrics), refused, peak_entries, shares }
+    Outcome {
+        sent,
+        short: running.stop(),
+        lasting,
+        harms,
+        deferred: deferred(&metrics),
+        refused,
+        peak_entries,
+        tracked: None,
+        shares,
+    }
 }
 
 /// Floods the kernel's own destination NAT, which tracks connections, in the same way.
@@ -133,16 +176,28 @@ fn flooded_nftables(mpps: f64, time: Duration) -> Outcome {
     flows.begin("before", Size::of_this_run().pick(100, 500));
     thread::sleep(CALM);
     let flood = Flood::start(stand.lab_mut(), BACKENDS, target, mpps).unwrap();
+    let mut peak_entries = 0;
     for _ in 0..4 {
         flows.begin("flooded", Size::of_this_run().pick(20, 50));
         thread::sleep(time / 4);
+        peak_entries = peak_entries.max(Tracked::read(stand.lab()).entries);
     }
     let sent = flood.stop().unwrap();
     thread::sleep(CALM);
     let tally = flows.finish();
     let (lasting, harms) = (tally.all(), tally.harms);
-    let (deferred, refused, peak_entries, shares) = (0.0, 0.0, 0.0, Vec::new());
-    Outcome { sent, short: running.stop(), lasting, harms, deferred, refused, peak_entries, shares }
+    let tracked = Some(Tracked { entries: peak_entries, ..Tracked::read(stand.lab()) });
+    let (deferred, refused, peak_entries, shares) = (0.0, 0.0, peak_entries as f64, Vec::new());
+    Outcome { sent, short: running.stop(), lasting, harms, deferred, refused, peak_entries, tracked, shares }
+}
+
+/// What the generator comes to where nothing else is done: the highest rate that this machine can be asked for.
+fn ceiling(time: Duration) -> Sent {
+    let mut stand = Stand::running(Setup::default());
+    let target = stand.target();
+    let flood = Flood::start(stand.lab_mut(), BACKENDS, target, 20.0).unwrap();
+    thread::sleep(time);
+    flood.stop().unwrap()
 }
 
 /// The highest of some rates at which no connection fails while nothing changes; what is sent can be less, where the
@@ -165,23 +220,41 @@ fn highest_rate(rates: &[f64], time: Duration) -> Option<f64> {
     highest
 }
 
+/// The same floods against the kernel's connection tracking, in rows.
+fn beside_connection_tracking(rates: &[f64], time: Duration) {
+    for &rate in rates {
+        let outcome = flooded_nftables(rate, time);
+        println!("{}", outcome.row(&format!("nftables with connection tracking, {rate} Mpps asked for")));
+        let tracked = outcome.tracked.unwrap();
+        println!(
+            "  {} of {} entries at most, {} new ones without room, {} unanswered ones removed for room; {:?}",
+            tracked.entries,
+            conntrack_max(),
+            tracked.dropped,
+            tracked.early_dropped,
+            outcome.short.failures
+        );
+    }
+}
+
 #[test]
 fn a_flood_in_the_middle_of_a_change_breaks_no_connection() {
     let size = Size::of_this_run();
+    let (look, time) = (size.pick(3, 10), size.pick(8, 30));
+    let (look, time) = (Duration::from_secs(look), Duration::from_secs(time));
+    let alone = ceiling(look);
+    println!("settled, no honest client: {:.2} Mpps sent, {:.2} Mpps forwarded", alone.mpps(), alone.forwarded_mpps());
     let rates: &[f64] = size.pick(&[1.0, 2.0], &[1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0]);
     println!("{TITLE}");
-    let rate = highest_rate(rates, size.pick(Duration::from_secs(3), Duration::from_secs(10)));
-    let rate = rate.expect("no connection fails while it floods and nothing changes");
-    let time = size.pick(Duration::from_secs(8), Duration::from_secs(30));
+    let rate = highest_rate(rates, look).expect("no connection fails while it floods and nothing changes");
     let changed = flooded(rate, time, During::Changes);
-    println!("{}", changed.row("weights change"));
+    println!("{}", changed.row(&format!("weights change, {rate} Mpps asked for")));
     for (wanted, observed) in &changed.shares {
         println!("  v2: wanted {:.1} %, observed {:.1} % of new connections", wanted * 100.0, observed * 100.0);
     }
-    let nftables = flooded_nftables(rate, time);
-    println!("{}", nftables.row("nftables with connection tracking"));
-    println!("  {} entries of connection tracking at most", conntrack_max());
     println!("  pins refused: {}", changed.refused);
+    let lower: &[f64] = size.pick(&[], &[0.005, 0.02, 0.1, 0.5]);
+    beside_connection_tracking(&[lower, &[rate]].concat(), time);
     assert_eq!(changed.failed(), 0, "{:?} {:?} {:?}", changed.short, changed.lasting, changed.harms);
     assert!(changed.short.answered() > 100, "{:?}", changed.short);
 }

@@ -5,6 +5,7 @@
 
 mod ask;
 mod capture;
+mod install;
 mod metrics;
 mod setup;
 mod snapshot;
@@ -44,6 +45,8 @@ pub struct Stand {
     daemon: Option<Process>,
     servers: Vec<(usize, Server)>,
     folder: TempDir,
+    /// Where the binary lies, if the stand has one of its own.
+    installed: Option<TempDir>,
     lab: Lab,
     setup: Setup,
 }
@@ -61,7 +64,7 @@ impl Stand {
         let versions = setup.versions();
         let lab = Lab::builder().arms(setup.arms).backends(versions.len()).build().expect("a lab needs root");
         let folder = tempfile::Builder::new().prefix("grayxdp-stand-").tempdir().expect("a folder can be made");
-        let mut stand = Self { daemon: None, servers: Vec::new(), folder, lab, setup };
+        let mut stand = Self { daemon: None, servers: Vec::new(), folder, installed: None, lab, setup };
         for (index, version) in versions.into_iter().enumerate() {
             if stand.setup.serves[usize::from(version == "v2")] {
                 stand.serve(index, version);
@@ -164,7 +167,7 @@ impl Stand {
     /// The command that runs a daemon on the load balancer.
     #[must_use]
     pub fn daemon_command(&self, config: &Path) -> Command {
-        let mut command = self.lab.balancer().command(grayxdp());
+        let mut command = self.lab.balancer().command(self.binary());
         command.arg("daemon").arg("--config").arg(config).stdin(Stdio::null());
         command.env_remove("GRAYXDP_LOG").env_remove("JOURNAL_STREAM");
         command

@@ -1,7 +1,8 @@
 //! Nobody is moved: flows that last meet the backend that they met first, while weights go up and down, backends come
-//! and go, and the daemon is killed, restarted and replaced.
+//! and go, and the daemon is killed, restarted, and upgraded to another binary.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     net::SocketAddr,
     time::{Duration, Instant},
@@ -19,7 +20,9 @@ use grayxdp_tests::{
 /// Changes of weight on the way from 0 to 100 % and back.
 const STEPS: u64 = 50;
 /// After this time of the last packet to it a closed flow's entry goes.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_secs(3);
+/// After this time without another change a bucket of UDP goes by its new owner.
+const LEARNING: Duration = Duration::from_secs(30);
 /// The daemon looks at every entry at least this often.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,8 @@ struct Course {
     settle_after: Duration,
     /// From one change of weight to the next.
     step: Duration,
+    /// After the steps of [`holds`]: long enough for what moved to settle while its flows live.
+    hold: Duration,
     silence: Duration,
     longest_pause: Duration,
     /// Flows that begin before the first change, and in each step.
@@ -44,12 +49,13 @@ impl Course {
         let size = Size::of_this_run();
         Self {
             protocol: Protocol::Tcp,
-            idle_timeout: size.pick(seconds(12), seconds(75)),
-            settle_after: size.pick(seconds(4), seconds(20)),
-            step: size.pick(Duration::from_millis(1_100), seconds(5)),
-            silence: size.pick(seconds(9), seconds(60)),
-            longest_pause: size.pick(seconds(3), seconds(8)),
-            flows: size.pick((60, 5), (400, 32)),
+            idle_timeout: size.pick(seconds(6), seconds(75)),
+            settle_after: size.pick(seconds(1), seconds(20)),
+            step: size.pick(Duration::from_millis(300), seconds(5)),
+            hold: size.pick(seconds(11), seconds(115)),
+            silence: size.pick(seconds(4), seconds(60)),
+            longest_pause: size.pick(seconds(2), seconds(8)),
+            flows: size.pick((50, 4), (400, 32)),
         }
     }
 
@@ -58,7 +64,8 @@ impl Course {
         let size = Size::of_this_run();
         Self {
             protocol: Protocol::Udp,
-            silence: size.pick(Duration::from_secs(8), Duration::from_secs(20)),
+            hold: size.pick(Duration::ZERO, LEARNING + SWEEP),
+            silence: size.pick(Duration::from_secs(4), Duration::from_secs(20)),
             flows: size.pick((60, 2), (150, 5)),
             ..Self::of_connections()
         }
@@ -128,21 +135,30 @@ fn disturb(stand: &mut Stand, step: u64, all: &str) {
             stand.start();
         }
         12 => reload(stand, &["10.0.2.1"], 0),
-        16 => {
-            stand.signal(libc::SIGTERM);
-            assert!(stand.wait_for_end().success(), "{}", stand.log());
-            stand.start();
-        }
-        // Larger tables: another program on other maps takes the links over, as an upgraded daemon's does.
+        16 => upgrade(stand, &configuration(all, &["10.0.2.1"], 0)),
+        // Larger tables: another program on other maps takes the links over.
         20 => reload(stand, &["10.0.2.1"], 60),
         32 => reload(stand, &["10.0.5.1"], 60),
-        36 => {
-            stand.kill();
-            stand.write("grayxdp.yaml", &configuration(all, &["10.0.5.1"], 200));
-            stand.start();
-        }
+        36 => upgrade(stand, &configuration(all, &["10.0.5.1"], 200)),
         40 => reload(stand, &LATE, 200),
         _ => {}
+    }
+}
+
+/// What an operator does for a new release: the binary is replaced while the daemon runs from it, then the daemon ends
+/// and the new one starts.
+fn upgrade(stand: &mut Stand, configuration: &str) {
+    let (before, services) = (stand.snapshot().programs, stand.status().services.len());
+    stand.install();
+    stand.write("grayxdp.yaml", configuration);
+    stand.signal(libc::SIGTERM);
+    assert!(stand.wait_for_end().success(), "{}", stand.log());
+    stand.start();
+    let after = stand.snapshot().programs;
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    // Maps that are too small for more services are replaced, and with them the program on every link.
+    if stand.status().services.len() > services {
+        assert!(before.iter().all(|(interface, program)| after[interface] != *program), "{before:?} {after:?}");
     }
 }
 
@@ -161,6 +177,22 @@ fn entries(metrics: &Metrics) -> f64 {
 struct Peak {
     entries: f64,
     told: String,
+    /// What settled, by how, until the daemon's last end: a new one counts from zero.
+    settled: Settled,
+}
+
+type Settled = BTreeMap<String, f64>;
+
+/// Steps in which the daemon ends.
+const ENDS: [u64; 5] = [8, 16, 28, 36, 45];
+
+/// Steps after which nothing changes for a while: at about half, and at all.
+fn holds() -> &'static [u64] {
+    Size::of_this_run().pick(&[STEPS / 2], &[12, STEPS / 2, 41])
+}
+
+fn settled(stand: &Stand) -> Settled {
+    stand.metrics().by("grayxdp_settled_total", "kind")
 }
 
 impl Peak {
@@ -171,14 +203,14 @@ impl Peak {
         assert!(
             now <= (living as u64 + recent) as f64,
             "step {step}: {now} entries of {living} lasting flows and {recent} short ones: {:?}",
-            metrics.by("grayxdp_exception_entries", "kind")
+            metrics.by("grayxdp_exception_entries", "state")
         );
         if now > self.entries {
             self.entries = now;
             self.told = format!(
                 "step {step}, {} % of v2: {:?}; {living} lasting flows, {recent} short ones begun in the last {:?}",
                 weight(step),
-                metrics.by("grayxdp_exception_entries", "kind"),
+                metrics.by("grayxdp_exception_entries", "state"),
                 CLOSING + SWEEP
             );
         }
@@ -217,10 +249,23 @@ fn go_there_and_back(
         let v2 = weight(step);
         flows.begin(format!("{step:02}, {v2} %"), course.flows.1);
         stand.set_v2(v2);
+        if ENDS.contains(&step) {
+            add(&mut peak.settled, &settled(stand));
+        }
         disturb(stand, step, all);
         let recent = recent.count(short.map_or(0, |short| short.tally().requests()));
         peak.look(stand, flows, recent, step);
         std::thread::sleep(course.step.saturating_sub(begun.elapsed()));
+        if holds().contains(&step) {
+            let before = settled(stand);
+            std::thread::sleep(course.hold);
+            let living = flows.living().len();
+            println!(
+                "step {step}, after {:?}: {before:?} have become {:?}; {living} flows",
+                course.hold,
+                settled(stand)
+            );
+        }
     }
     peak
 }
@@ -244,14 +289,16 @@ fn only_exceptions_are_left(stand: &Stand, flows: &LastingFlows, course: &Course
     println!("settled again: {wanted} of {} lasting flows are exceptions", flows.living().len());
     assert!(wanted > 0, "flows that began at other weights live on");
     let patience = course.idle_timeout + course.settle_after + course.idle_timeout + Duration::from_secs(60);
-    let look = || stand.metrics().by("grayxdp_exception_entries", "kind");
+    let look = || stand.metrics().by("grayxdp_exception_entries", "state");
     within(patience, "a table of exceptions only", look, |kinds| {
         (kinds.values().sum::<f64>() - wanted as f64).abs() < 0.5
     });
 }
 
-fn settled(stand: &Stand) -> std::collections::BTreeMap<String, f64> {
-    stand.metrics().by("grayxdp_settled_total", "kind")
+fn add(sum: &mut Settled, more: &Settled) {
+    for (kind, count) in more {
+        *sum.entry(kind.clone()).or_default() += count;
+    }
 }
 
 #[test]
@@ -260,6 +307,7 @@ fn no_lasting_connection_moves_or_breaks_whatever_changes() {
     let mut stand = Stand::new(course.setup());
     let all = stand.configuration();
     stand.write("grayxdp.yaml", &configuration(&all, &LATE, 0));
+    stand.install();
     stand.start();
     let flows = course.traffic(&stand).start(stand.lab().client()).unwrap();
     flows.begin("00, before", course.flows.0);
@@ -268,18 +316,20 @@ fn no_lasting_connection_moves_or_breaks_whatever_changes() {
     let peak = go_there_and_back(&mut stand, &course, &flows, Some(&short), &all);
     let short = short.stop();
     println!("at most {} entries: {}", peak.entries, peak.told);
+    assert_eq!(flows.tally().all().harmed(), 0, "{:#?}\ndaemon: {}", flows.tally(), stand.log());
     only_exceptions_are_left(&stand, &flows, &course);
-    let settled = settled(&stand);
-    println!("settled while {} flows live: {settled:?}", flows.living().len());
+    let mut all_settled = peak.settled;
+    add(&mut all_settled, &settled(&stand));
+    println!("settled while {} flows live: {all_settled:?}", flows.living().len());
     let tally = flows.finish();
-    println!("{:?}\n{short:?}", tally.all());
+    println!("{:?}\n{} short connections, {} of them failed", tally.all(), short.requests(), short.failed());
     assert_eq!(tally.all().harmed(), 0, "{tally:#?}\ndaemon: {}", stand.log());
     assert_eq!(tally.all().begun, course.flows.0 + STEPS * course.flows.1);
     assert_eq!(tally.all().ended, tally.all().begun);
     assert!(tally.steps.values().all(|lives| lives.answers > lives.begun), "flows of every step lived on: {tally:#?}");
     assert_eq!(short.failed(), 0, "{short:?}");
     for kind in ["idle", "pinned"] {
-        assert!(settled.get(kind).is_some_and(|count| *count >= 3.0), "{kind}: {settled:?}");
+        assert!(all_settled.get(kind).is_some_and(|count| *count >= 3.0), "{kind}: {all_settled:?}");
     }
     within(CLOSING + SWEEP * 3, "an empty table", || entries(&stand.metrics()), |entries| *entries < 0.5);
 }
@@ -290,17 +340,24 @@ fn no_flow_of_datagrams_moves_within_its_rule() {
     let mut stand = Stand::new(course.setup());
     let all = stand.configuration();
     stand.write("grayxdp.yaml", &configuration(&all, &LATE, 0));
+    stand.install();
     stand.start();
     let flows = course.traffic(&stand).start(stand.lab().client()).unwrap();
     flows.begin("00, before", course.flows.0);
     std::thread::sleep(Duration::from_secs(2));
     let peak = go_there_and_back(&mut stand, &course, &flows, None, &all);
     println!("at most {} entries: {}", peak.entries, peak.told);
-    let reached = within(Duration::from_secs(60), "v2 without new flows", || stand.v2(), |v2| *v2 == 0.0);
+    within(Duration::from_secs(60), "v2 without new flows", || stand.v2(), |v2| *v2 == 0.0);
+    let mut all_settled = peak.settled;
+    add(&mut all_settled, &settled(&stand));
+    println!("settled while {} flows live: {all_settled:?}", flows.living().len());
     let tally = flows.finish();
-    println!("{:?}, {reached} % of v2", tally.all());
+    println!("{:?}", tally.all());
     assert_eq!(tally.all().harmed(), 0, "{tally:#?}\ndaemon: {}", stand.log());
     assert_eq!(tally.all().ended, course.flows.0 + STEPS * course.flows.1);
+    if course.hold >= LEARNING {
+        assert!(all_settled.get("window").is_some_and(|count| *count >= 3.0), "{all_settled:?}");
+    }
     // With nothing to resolve by home, the table ends empty.
     let patience = course.idle_timeout + course.settle_after + course.idle_timeout + Duration::from_secs(60);
     within(patience, "an empty table", || entries(&stand.metrics()), |entries| *entries < 0.5);

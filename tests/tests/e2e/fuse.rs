@@ -18,6 +18,8 @@ use grayxdp_tests::{
 
 /// Failures that the fuse lets pass.
 const LIMIT: usize = 20;
+/// How long some connections to stable are silent.
+const SILENCE: Duration = Duration::from_secs(5);
 /// The backend of `v1`, and that of `v2`.
 const CANDIDATE: usize = 1;
 
@@ -112,12 +114,14 @@ fn a_candidate_that_refuses_everything_gets_few_connections_with_the_daemon_stop
     refused_by_the_candidate(true);
 }
 
-#[test]
-fn a_fuse_that_trips_at_full_weight_breaks_no_connection_to_stable() {
-    let mut stand = Stand::running(setup());
+/// A candidate at full weight begins to refuse; those who met stable before never notice.
+fn trips_at_full_weight(idle_timeout: &str, wait: impl Fn(&Stand)) {
+    let times = [format!("idleTimeout: {idle_timeout}"), "settleAfter: 1s".to_owned(), "closingTimeout: 3s".to_owned()];
+    let fields = setup().fields.into_iter().take(1).chain(times).collect();
+    let mut stand = Stand::running(Setup { fields, ..setup() });
     let traffic = LastingTraffic {
         silent_one_in: 4,
-        silence: Duration::from_secs(6),
+        silence: SILENCE,
         longest_pause: Duration::from_secs(1),
         ..LastingTraffic::new(Protocol::Tcp, stand.target(), stand.lab().sources())
     };
@@ -126,7 +130,7 @@ fn a_fuse_that_trips_at_full_weight_breaks_no_connection_to_stable() {
     flows.begin("stable alone", count);
     eventually("connections to stable", || flows.living().len() as u64, |living| *living == count);
     roll_out(&stand, "late", &leased("late", &[(30, "2s"), (100, "1h")], "{duration: 10m}"), 100.0);
-    thread::sleep(Duration::from_secs(2));
+    wait(&stand);
     stand.unserve(CANDIDATE);
     let running = Traffic { clients: 16, ..stand.traffic() }.start(stand.lab().client()).unwrap();
     rolled_back(&stand, "late");
@@ -140,9 +144,28 @@ fn a_fuse_that_trips_at_full_weight_breaks_no_connection_to_stable() {
     assert!(tally.failed() >= LIMIT as u64, "{tally:?}");
     assert_eq!(tally.since(&after).failed(), 0, "{tally:?}");
     // Longer than the longest silence: each connection has spoken.
-    thread::sleep(Duration::from_secs(7));
+    thread::sleep(SILENCE + Duration::from_secs(1));
     let lasting = flows.finish();
     assert_eq!((lasting.all().harmed(), lasting.all().ended), (0, count), "{lasting:#?}");
+}
+
+#[test]
+fn a_fuse_that_trips_at_full_weight_breaks_no_connection_to_stable() {
+    trips_at_full_weight("2m", |_| thread::sleep(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_fuse_that_trips_when_all_has_settled_at_full_weight_breaks_no_connection_to_stable() {
+    let unsettled = |stand: &Stand| stand.metrics().sum("grayxdp_unsettled_cells", &[]);
+    let entries = |stand: &Stand| stand.metrics().sum("grayxdp_exception_entries", &[("state", "established")]);
+    trips_at_full_weight("7s", |stand| {
+        let settled = |stand: &Stand| (unsettled(stand), entries(stand));
+        // Those who met stable are exceptions now.
+        let look = || settled(stand);
+        eventually("a candidate that all flows go to by default", look, |(cells, entries)| {
+            *cells == 0.0 && *entries > 0.0
+        });
+    });
 }
 
 #[test]
