@@ -246,6 +246,11 @@ fn beside_connection_tracking(rates: &[f64], time: Duration) {
             tracked.early_dropped,
             outcome.short.failures
         );
+        println!(
+            "  lasting connections: {} got no first answer, {} broke later",
+            outcome.lasting.unopened, outcome.lasting.broken
+        );
+        outcome.harms.iter().take(3).for_each(|harm| println!("  {harm}"));
     }
 }
 
