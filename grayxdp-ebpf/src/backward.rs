@@ -99,7 +99,7 @@ fn watch(packet: &Packet, checksum: Checksum, backend: &BackendRecord, id: u16) 
         backend: u64::from(id),
         answer: if backend.flags & BackendRecord::FLAG_QUIC == 0 { Answer::Other } else { Answer::SynAck } as u64,
         sequence: 1,
-        acknowledged: 0,
+        acknowledged: 1,
         acknowledges: u64::from(u32::MAX),
         ends: 0,
         has_payload: 1,

@@ -96,7 +96,7 @@ pub(crate) fn settled(
     detail: &DetailRecord,
     kind: Kind,
     (flow, bucket, slot): (FlowHash, u16, u16),
-    flags: u64,
+    flags: impl FnOnce() -> u64,
     service: u16,
 ) -> Option<u16> {
     if kind == Kind::First {
@@ -104,7 +104,7 @@ pub(crate) fn settled(
     }
     let cell = tables::bucket(detail.buckets, bucket);
     if kind == Kind::Later && !tables::explains() && cell.looks() && !cell.differs() {
-        return by_entry_alone(flow, bucket, flags, service);
+        return by_entry_alone(flow, bucket, flags(), service);
     }
     if cell.looks() || cell.differs() || guard::turn_of(detail, cell.current(), kind == Kind::Datagram) {
         return None;
@@ -141,6 +141,8 @@ pub(crate) struct Scratch {
     cells: Cells,
     view: View,
     found: Found,
+    /// Monotonic time of a packet that is measured, in nanoseconds.
+    pub(crate) now_ns: u64,
 }
 
 /// Decides the way of any other packet, of which the scratch holds the question. 0: to its `backend`; else a [`Reason`]
@@ -186,7 +188,7 @@ macro_rules! stages {
                 // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
                 let scratch = unsafe { &mut *scratch };
                 let Some(detail) = tables::detail(scratch.question.detail as u32) else { return 1 };
-                let Scratch { question, cells, view, found } = scratch;
+                let Scratch { question, cells, view, found, .. } = scratch;
                 $stage(question, detail, cells, view, found)
             }
         )*
@@ -346,8 +348,23 @@ fn find_entries(question: &mut Question, _: &DetailRecord, _: &mut Cells, view: 
     if view.looks != 0 {
         turn(Turn::Looked);
         exceptions::find(question.flow, question.bucket, found);
+        note_entry(found);
     }
     0
+}
+
+/// Tells of the flow's entry: the established one, or else the half-open one.
+#[inline(always)]
+fn note_entry(found: &Found) {
+    note(|explanation| {
+        if found.established != NO_ENTRY {
+            (explanation.entry_backend, explanation.entry_state) =
+                (found.established_head.backend(), found.established_head.state_bits());
+        } else if found.half_open != NO_ENTRY {
+            (explanation.entry_backend, explanation.entry_state) =
+                (found.half_open_head.backend(), found.half_open_head.state_bits());
+        }
+    });
 }
 
 /// Default, choice, and what is unsettled about them.
@@ -459,9 +476,9 @@ fn open(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &mu
     if view.choice == 0 {
         return refused(Reason::NoBackend);
     }
-    turn(Turn::Chosen);
     // By unsettled cells choice and default may agree now and part before the handshake ends.
     if view.choice == view.default && view.unsettled == 0 && found.established == NO_ENTRY {
+        turn(Turn::Chosen);
         if found.half_open != NO_ENTRY {
             exceptions::clear(found.half_open, found.half_open_head);
         }
@@ -469,6 +486,7 @@ fn open(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &mu
     }
     if exceptions::insert_half_open(question.flow, question.bucket, found, view.choice as u16, question.sequence as u32)
     {
+        turn(Turn::Chosen);
         turn(Turn::HalfOpen);
         tables::count_exceptions(question.service as u32, |counters| counters.half_open += 1);
         return to(question, view.choice);
@@ -486,8 +504,11 @@ fn defer(question: &mut Question, detail: &DetailRecord, _: &mut Cells, view: &m
     tables::count_exceptions(question.service as u32, |counters| counters.choice_deferred += 1);
     let target = if found.established == NO_ENTRY { view.default } else { u64::from(found.established_head.backend()) };
     if found.established != NO_ENTRY {
+        turn(Turn::Entry);
         // The entry may be about to end: it is the new flow's from now on.
         exceptions::touch(found.established, 0, true);
+    } else {
+        turn(Turn::Home);
     }
     if target == 0 || !is_open(detail, target) {
         return refused(Reason::DeferredNowhere);

@@ -38,6 +38,15 @@ fn now() -> u32 {
     tick(tables::coarse_ns())
 }
 
+/// Reads a word of a flow's first set, so that it is in the cache when it is asked for.
+#[inline(always)]
+pub(crate) fn touch_set(flow: FlowHash, bucket: u16) {
+    let first = ExceptionKey::of(flow, bucket).first & tables::exception_mask();
+    if let Some(entries) = tables::exception_set(first) {
+        read(entries, 0, 0);
+    }
+}
+
 /// Finds the entries of a flow: of each kind the last one met.
 #[inline(always)]
 pub(crate) fn find(flow: FlowHash, bucket: u64, found: &mut Found) {
@@ -84,6 +93,9 @@ fn look_in(set: u32, identity: u64, numbers: &mut u64) -> bool {
             if head.state_bits() == EntryState::HalfOpen as u8 {
                 if head.half_open_age(now()) <= HALF_OPEN_TICKS {
                     *numbers = (*numbers & 0xffff_ffff) | (number << 32);
+                } else if !tables::explains() {
+                    // Left behind it would count again when its clock comes round, before a younger one of the flow.
+                    atomic::exchange(place(entries, way), head.0, head.0 & Head::OVERFLOW);
                 }
             } else if head.state_bits() == EntryState::Established as u8
                 || now().wrapping_sub(Tail(read(entries, way, 1)).tick()) <= PIN_TICKS
@@ -101,6 +113,13 @@ fn read(entries: *mut ExceptionSet, way: usize, word: usize) -> u64 {
     // SAFETY: `way` is below WAYS and `word` below 2 at all callers, so the word lies within the set; volatile, because
     // other CPUs write it.
     unsafe { entries.cast::<u64>().add((way & (WAYS - 1)) * 2 + word).read_volatile() }
+}
+
+/// The first word of a way.
+#[inline(always)]
+fn place(entries: *mut ExceptionSet, way: usize) -> *mut u64 {
+    // SAFETY: `way` is below WAYS by the mask, so the word lies within the set.
+    unsafe { entries.cast::<u64>().add((way & (WAYS - 1)) * 2) }
 }
 
 /// The entry of a number, as its first word's address.
@@ -197,30 +216,50 @@ pub(crate) fn go_on(flow: FlowHash, bucket: u16, flags: u64) -> u16 {
 #[inline(never)]
 extern "C" fn exceptions_go_on(flow: u64, bucket: u64, flags: u64) -> u64 {
     let key = ExceptionKey::of(FlowHash(flow), bucket as u16);
-    let mut numbers = 0;
-    if look_in(key.first, key.identity, &mut numbers) {
-        look_in(key.second, key.identity, &mut numbers);
+    let mask = tables::exception_mask();
+    let Some(mut entries) = tables::exception_set(key.first & mask) else { return 0 };
+    let mut same = ways_of(entries, key.identity);
+    if Head(read(entries, 0, 0)).overflows() {
+        let Some(others) = tables::exception_set(key.second & mask) else { return 0 };
+        let same_there = ways_of(others, key.identity);
+        if same != 0 && same_there != 0 {
+            return 0;
+        }
+        if same == 0 {
+            (entries, same) = (others, same_there);
+        }
     }
-    if numbers == 0 || numbers >> 32 != 0 {
-        return 0;
-    }
-    let Some(entry) = entry(numbers as u32) else { return 0 };
+    let way = LOWEST >> (same << 2 & 63) & 3;
+    // SAFETY: the way is below WAYS.
+    let entry = unsafe { entries.cast::<u64>().add(way as usize * 2) };
     // SAFETY: the first word of an entry; volatile, because other CPUs write it.
     let head = Head(unsafe { entry.read_volatile() });
-    if head.identity() != key.identity {
+    let is_alone = same & same.wrapping_sub(1) == 0;
+    if !is_alone || head.identity() != key.identity || head.state_bits() != EntryState::Established as u8 {
         return 0;
     }
     touch_entry(entry, if flags & FIN != 0 { Tail::FIN_FORWARD } else { 0 }, flags & PAYLOAD != 0);
     u64::from(head.backend())
 }
 
+/// The ways of a set whose entries are of an identity, as bits; without a branch.
+#[inline(always)]
+fn ways_of(entries: *mut ExceptionSet, identity: u64) -> u64 {
+    let (mut same, mut way) = (0, 0);
+    while way < WAYS {
+        same |= ((Head(read(entries, way, 0)).identity() ^ identity).wrapping_sub(1) >> 63) << way;
+        way += 1;
+    }
+    same
+}
+
 /// Remembers a SYN's choice: over the flow's half-open entry, or in a new place. False where there is none.
 #[inline(always)]
 pub(crate) fn insert_half_open(flow: FlowHash, bucket: u64, found: &Found, backend: u16, sequence: u32) -> bool {
-    if tables::explains() {
-        return true;
-    }
     let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::HalfOpen, now());
+    if tables::explains() {
+        return found.half_open != NO_ENTRY || exceptions_insert(flow.0, head.0, 0) as u32 != NO_ENTRY;
+    }
     let number = if found.half_open != NO_ENTRY
         && let Some(place) = entry(found.half_open)
         && atomic::exchange(place, found.half_open_head.0, head.with_overflow_of(found.half_open_head).0)
@@ -241,13 +280,10 @@ pub(crate) fn insert_half_open(flow: FlowHash, bucket: u64, found: &Found, backe
 /// Remembers where a flow went by home, unless it has an entry. False where there is no place.
 #[inline(always)]
 pub(crate) fn insert_pin(flow: FlowHash, bucket: u64, backend: u16, slot: u16, tail_flags: u64) -> bool {
-    if tables::explains() {
-        return true;
-    }
     let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::Pin, 0);
     let number = exceptions_insert(flow.0, head.0, tail_flags) as u32;
-    if number == NO_ENTRY {
-        return false;
+    if number == NO_ENTRY || tables::explains() {
+        return number != NO_ENTRY;
     }
     if let Some(entry) = entry(number) {
         write_tail(entry, Tail::new(slot, now(), tail_flags).0);
@@ -392,7 +428,8 @@ impl Room {
     }
 }
 
-/// Puts an entry into the emptier of its two sets and returns its number. Exported as [`exceptions_find`] is.
+/// Puts an entry into the emptier of its two sets and returns its number; the instance that explains says where it would
+/// lie. Exported as [`exceptions_find`] is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn exceptions_insert(flow: u64, head: u64, tail_flags: u64) -> u64 {
@@ -410,6 +447,9 @@ pub(crate) extern "C" fn exceptions_insert(flow: u64, head: u64, tail_flags: u64
     }
     let number = set * WAYS as u32 + way as u32 + 1;
     let Some(place) = entry(number) else { return u64::from(NO_ENTRY) };
+    if tables::explains() {
+        return u64::from(number);
+    }
     if is_second {
         overflow(first);
     }

@@ -23,7 +23,7 @@ use network_types::tcp::TcpHdr;
 use crate::{
     Arrival, Outcome,
     detail::{self, Kind},
-    guard,
+    exceptions, guard,
     measure::{self, Forward},
     tables::{self, note, turn},
 };
@@ -159,21 +159,17 @@ fn choose_in_detail(
     // The segment of a datagram that may be the first of a sampled flow has to be known.
     let asks_segment = kind == Kind::Datagram && detail.segments > 1 && hash.sample() < service.sample_rate;
     let whole = whole(packet, service, hash);
-    let (mut bits, mut sequence, mut acknowledged) = (if is_quic { detail::QUIC } else { 0 }, 0, 0);
+    if kind == Kind::First {
+        touch(detail, whole, hash.bucket());
+    }
+    let place = (whole, hash.bucket(), hash.slot());
+    if !asks_segment && let Some(id) = detail::settled(detail, kind, place, || bits_of(packet, checksum), service.service.0) {
+        return u32::from(id);
+    }
+    let (mut sequence, mut acknowledged) = (0, 0);
     if let Checksum::Tcp(header) = checksum {
         sequence = u32::from_be(header.read(offset_of!(TcpHdr, seq)));
         acknowledged = u32::from_be(header.read(offset_of!(TcpHdr, ack_seq)));
-        let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
-        if packet.ip.total_len() > length {
-            bits |= detail::PAYLOAD;
-        }
-        if header.read::<u8>(13) & flags::FIN != 0 {
-            bits |= detail::FIN;
-        }
-    }
-    let place = (whole, hash.bucket(), hash.slot());
-    if !asks_segment && let Some(id) = detail::settled(detail, kind, place, bits, service.service.0) {
-        return u32::from(id);
     }
     let Some(scratch) = tables::scratch() else { return REFUSED | Reason::Fault as u32 };
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
@@ -182,7 +178,7 @@ fn choose_in_detail(
     question.flow = whole;
     question.detail = u64::from(service.detail);
     question.kind = kind as u64;
-    question.flags = bits;
+    question.flags = bits_of(packet, checksum) | if is_quic { detail::QUIC } else { 0 };
     question.sequence = u64::from(sequence);
     question.acknowledged = u64::from(acknowledged);
     question.source = u64::from(packet.ip.source);
@@ -198,6 +194,25 @@ fn choose_in_detail(
                 | ((question.flags & detail::DEFERRED) as u32) << DEFERRED_SHIFT
         }
         reason => REFUSED | (reason - 1),
+    }
+}
+
+/// Whether a packet carries payload and whether it ends its side of the flow, as bits.
+#[inline(always)]
+fn bits_of(packet: &Packet, checksum: Checksum) -> u64 {
+    let Checksum::Tcp(header) = checksum else { return 0 };
+    let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
+    let payload = if packet.ip.total_len() > length { detail::PAYLOAD } else { 0 };
+    payload | if header.read::<u8>(13) & flags::FIN != 0 { detail::FIN } else { 0 }
+}
+
+/// Reads early what opening a flow will ask of large tables: their cache misses then pass together, while segments and
+/// buckets are found.
+#[inline(always)]
+fn touch(detail: &DetailRecord, flow: FlowHash, bucket: u16) {
+    exceptions::touch_set(flow, bucket);
+    if detail.flags & DetailRecord::FLAG_MEASURES != 0 {
+        measure::touch_mark(flow);
     }
 }
 

@@ -26,7 +26,14 @@ pub(crate) fn is_turned(detail: &DetailRecord, place: u8) -> bool {
         return false;
     }
     let Some(guard) = tables::guard(detail.guard) else { return false };
-    turns(detail, load(guard, offset_of!(Guard, latches)))
+    turns(detail, latches(guard))
+}
+
+/// What is latched; in the instance that explains, also the lease that this packet would have found expired.
+#[inline(always)]
+fn latches(guard: *mut Guard) -> u64 {
+    let found = if tables::is_noted(Turn::LeaseExpired) { Guard::LEASE_EXPIRED } else { 0 };
+    load(guard, offset_of!(Guard, latches)) | found
 }
 
 #[inline(always)]
@@ -48,7 +55,7 @@ pub(crate) fn turn_of(detail: &DetailRecord, place: u8, is_first: bool) -> bool 
     if is_first {
         expire(detail, guard);
     }
-    let latches = load(guard, offset_of!(Guard, latches));
+    let latches = latches(guard);
     if latches & Guard::TRIPPED != 0 {
         turn(Turn::FuseTripped);
     }
@@ -61,7 +68,7 @@ pub(crate) fn turn_of(detail: &DetailRecord, place: u8, is_first: bool) -> bool 
 #[inline(always)]
 fn expire(detail: &DetailRecord, guard: *mut Guard) {
     let until = load(guard, offset_of!(Guard, lease_until_ns));
-    if until == 0 || tables::explains() || load(guard, offset_of!(Guard, latches)) & Guard::LEASE_EXPIRED != 0 {
+    if until == 0 || load(guard, offset_of!(Guard, latches)) & Guard::LEASE_EXPIRED != 0 {
         return;
     }
     let now = tables::coarse_ns();
@@ -70,7 +77,11 @@ fn expire(detail: &DetailRecord, guard: *mut Guard) {
     }
     let no_stable = detail.flags & (DetailRecord::FLAG_NO_STABLE | DetailRecord::FLAG_LEASE_STABLE)
         == DetailRecord::FLAG_NO_STABLE | DetailRecord::FLAG_LEASE_STABLE;
-    if no_stable {
+    if tables::explains() {
+        if !no_stable {
+            turn(Turn::LeaseExpired);
+        }
+    } else if no_stable {
         latch(detail.guard, guard, Guard::ALARM, EventKind::NoStable, now);
     } else if latch(detail.guard, guard, Guard::LEASE_EXPIRED, EventKind::LeaseExpired, now) {
         store(guard, offset_of!(Guard, expired_ns), now);

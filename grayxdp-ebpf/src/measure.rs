@@ -24,7 +24,7 @@ use grayxdp_ebpf::{
 
 use network_types::ip::Ipv4Hdr;
 
-pub(crate) use marks::Answer;
+pub(crate) use marks::{Answer, touch as touch_mark};
 
 use crate::{Arrival, tables};
 
@@ -94,6 +94,7 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
         unmarked(place, flow.epoch, flow.backend);
         return false;
     }
+    begin(flow.hash, is_marked, is_sampled);
     let whence = u64::from(place) | (u64::from(flow.backend) << 16) | (u64::from(flow.horizon_ticks) << 32);
     let (hash, segment) = (flow.hash.0, words_of(packet, checksum, packet.ip.source));
     let repeated = is_marked && marks::measure_attempt(hash, flow.epoch, whence, segment.0, segment.1) != 0;
@@ -116,6 +117,7 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
     if (!is_sampled && !is_marked) || tables::explains() {
         return Answer::Nothing;
     }
+    begin(hash, is_marked, is_sampled);
     let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination));
     let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };
     if is_sampled {
@@ -156,7 +158,24 @@ pub(crate) fn icmp(arrival: Arrival, control: &Control, ip: Ip) {
     };
     let hash = FlowHash::of(&flow, &tables::hash_key());
     if hash.sample() < backend.sample_rate {
+        begin(hash, false, true);
         flows::measure_unreachable(hash.0);
+    }
+}
+
+/// Before the rare parts: reads early what they will ask of large tables, so that the cache misses pass together, and the
+/// time once for all of them.
+#[inline(always)]
+fn begin(hash: FlowHash, is_marked: bool, is_sampled: bool) {
+    if is_marked {
+        marks::touch(hash);
+    }
+    if is_sampled {
+        flows::touch(hash);
+    }
+    if let Some(scratch) = tables::scratch() {
+        // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+        unsafe { (*scratch).now_ns = tables::precise_ns() };
     }
 }
 
@@ -217,7 +236,9 @@ impl Seen {
         };
         let (place, backend, horizon_ticks) = (whence as u16, (whence >> 16) as u16, (whence >> 32) as u32);
         let cell = (bits >> 8) as u8;
-        Self { hash: FlowHash(hash), now_ns: tables::precise_ns(), place, epoch, backend, horizon_ticks, cell, segment }
+        // SAFETY: as in `begin`, which wrote it.
+        let now_ns = tables::scratch().map_or(0, |scratch| unsafe { (*scratch).now_ns });
+        Self { hash: FlowHash(hash), now_ns, place, epoch, backend, horizon_ticks, cell, segment }
     }
 
     /// The flow's identity in the sample table.

@@ -405,6 +405,12 @@ pub(crate) fn turn(turn: Turn) {
     note(|explanation| explanation.turns |= turn.bit());
 }
 
+/// Whether the instance that explains noted a turn of this packet.
+#[inline(always)]
+pub(crate) fn is_noted(turn: Turn) -> bool {
+    explains() && EXPLANATION.get(0).is_some_and(|explanation| explanation.turns & turn.bit() != 0)
+}
+
 /// Writes into the explanation, in the instance that explains.
 #[inline(always)]
 pub(crate) fn note(write: impl FnOnce(&mut Explanation)) {

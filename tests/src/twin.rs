@@ -5,8 +5,10 @@
 //! program's. Whether an entry finds a place the program decides, and tells by its counters.
 
 mod entries;
+mod explained;
 mod frames;
 mod tables;
+mod traces;
 
 use std::{collections::BTreeMap, net::SocketAddrV4, time::Duration};
 
@@ -57,6 +59,8 @@ pub struct Twin {
     clock: u64,
     /// What the program was last shown.
     shown: u64,
+    /// Which packets are explained in between.
+    random: Random,
 }
 
 impl Twin {
@@ -68,7 +72,12 @@ impl Twin {
         let wanted = tables::wanted(world, 0, 1);
         // Eight places, or so many that every entry finds one.
         let exception_sets_log2 = if world.has_small_table() { 1 } else { 14 };
-        let capacity = Capacity { exception_sets_log2, ..Capacity::of(&tables::largest(world)).with_room() };
+        let capacity = Capacity {
+            exception_sets_log2,
+            marks_log2: 6,
+            flows_log2: 6,
+            ..Capacity::of(&tables::largest(world)).with_room()
+        };
         let subject = Subject::open_timeless(&wanted, capacity).map_err(|error| format!("{error:#}"))?;
         let entries = Entries::open(subject.datapath.map_folder()).map_err(|error| format!("{error:#}"))?;
         let counters = subject.counters().map_err(|error| format!("{error:#}"))?;
@@ -82,6 +91,7 @@ impl Twin {
             epoch: 1,
             clock: 0,
             shown: tables::digest(world),
+            random: Random(world.tuples.len() as u64 ^ tables::digest(world)),
         };
         twin.follow(world)?;
         Ok(twin)
@@ -114,7 +124,7 @@ impl Twin {
     }
 
     /// Runs one frame and says what became of it and what was counted.
-    fn run(&mut self, packet: &Packet) -> Result<(Option<Verdict>, Counts), String> {
+    fn run(&mut self, packet: &Packet) -> Result<(Option<Verdict>, Option<Reason>, Counts), String> {
         let (said, output) = self.subject.run(&packet.bytes(), host::NEAR).map_err(|error| format!("{error:#}"))?;
         let after = self.subject.counters().map_err(|error| format!("{error:#}"))?;
         let counts = counts_between(&self.counters, &after);
@@ -132,7 +142,7 @@ impl Twin {
             }
             (said, reasons) => return Err(format!("the program said {said} for {reasons:?}: {output:02x?}")),
         };
-        Ok((verdict, counts))
+        Ok((verdict, reasons.first().copied(), counts))
     }
 
     /// A client's packet through both.
@@ -144,7 +154,9 @@ impl Twin {
     ) -> Result<Verdict, String> {
         self.follow(world)?;
         world.dirty = false;
-        let (real, counted) = self.run(packet)?;
+        let told = self.explain(packet)?;
+        let (real, reason, counted) = self.run(packet)?;
+        explained::check(&told, real, reason, &counted)?;
         world.tell_place(Some(counted.deferred + counted.refused == 0));
         let before = world.counts;
         let modelled = model(world);
@@ -218,6 +230,13 @@ impl Carrier for Twin {
     }
 
     fn tick(&mut self, world: &mut World) -> Result<(), String> {
+        if self.random.chance(0.01) {
+            self.follow(world)?;
+            world.dirty = false;
+            let mut random = self.random.clone();
+            self.random.next();
+            self.explain_some(world, &mut random)?;
+        }
         let before = world.table.clone();
         world.tick();
         self.entries.remove_gone(&before, &world.table, &self.clients).map_err(|error| format!("{error:#}"))

@@ -3,6 +3,7 @@
 //! Each side writes the half words of its own direction; what both write, the state, changes by compare-and-swap, and who
 //! changes it counts the change. A sample may lose anything, but counts nothing twice.
 
+use grayxdp_common::hash::FlowHash;
 use grayxdp_common::signals::{BYTES_SHIFT, CONNECT_TIMEOUT_NS, Conclusion, FlowSample, MeasureKey};
 use grayxdp_ebpf::{
     follow::{Progress, Segment, Turn},
@@ -14,6 +15,14 @@ use super::{
     sample::{Flow, Side},
 };
 use crate::tables;
+
+/// Reads a word of a flow's sample, so that it is in the cache when it is asked for.
+#[inline(always)]
+pub(super) fn touch(flow: FlowHash) {
+    if let Some(sample) = tables::flow_sample(MeasureKey::of(flow).index) {
+        Flow(sample).identity();
+    }
+}
 
 /// A client's segment of a sampled connection.
 #[unsafe(no_mangle)]

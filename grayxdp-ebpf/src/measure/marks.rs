@@ -11,6 +11,7 @@
 //!
 //! Whoever changes the first word by compare-and-swap counts the change.
 
+use grayxdp_common::hash::FlowHash;
 use grayxdp_common::signals::{CONNECT_TIMEOUT_NS, GIVEN_UP_NS, Mark, MarkHead, MarkTail, MeasureKey};
 use grayxdp_ebpf::packet::flags;
 
@@ -38,6 +39,14 @@ impl Answer {
             2 => Self::Refused,
             _ => Self::Nothing,
         }
+    }
+}
+
+/// Reads a word of a flow's mark, so that it is in the cache when it is asked for.
+#[inline(always)]
+pub(crate) fn touch(flow: FlowHash) {
+    if let Some(mark) = tables::mark(MeasureKey::of(flow).index) {
+        read(mark);
     }
 }
 

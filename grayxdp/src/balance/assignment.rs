@@ -110,19 +110,41 @@ impl Assignment {
             }
             moved += self.segments[number].give(buckets.owners(), now);
         }
-        self.sources.change(&rules(&target.segments), now);
-        self.drop_segments();
+        self.turn_sources(now, |sources| sources.change(&rules(&target.segments), now));
         self.note_agreement();
         moved
     }
 
-    /// Drops tables of segments that nothing can lead to.
-    fn drop_segments(&mut self) {
-        let named = |number: usize| number == 0 || self.sources.names(number as u8);
-        let last = (0..self.segments.len()).rev().find(|number| named(*number)).unwrap_or(0);
-        let unused: Vec<usize> = (0..=last).filter(|number| !named(*number)).collect();
+    /// Lets source prefixes lead elsewhere, and drops tables of segments that nothing can lead to any more.
+    ///
+    /// Entries of their flows are found by buckets alone (rule 6). So where a prefix came to be settled, or a segment goes, a
+    /// bucket looks in all segments if it did in any or if they disagreed about it.
+    fn turn_sources<T>(&mut self, now: Moment, turn: impl FnOnce(&mut Sources) -> T) -> T {
+        let is_named = |sources: &Sources, number: usize| number == 0 || sources.names(number as u8);
+        let before: Vec<usize> = (0..self.segments.len()).filter(|number| is_named(&self.sources, *number)).collect();
+        let turned = turn(&mut self.sources);
+        let goes = before.iter().any(|number| !is_named(&self.sources, *number));
+        if self.sources.looks() || goes {
+            self.look_alike(&before, now);
+            self.sources.calm();
+        }
+        let last = (0..self.segments.len()).rev().find(|number| is_named(&self.sources, *number)).unwrap_or(0);
+        let unused: Vec<usize> = (0..=last).filter(|number| !is_named(&self.sources, *number)).collect();
         self.segments.truncate(last + 1);
         unused.into_iter().for_each(|number| self.segments[number] = self.segments[0].clone());
+        turned
+    }
+
+    /// Lets buckets look in all segments that look in one of these, or about which these disagree.
+    fn look_alike(&mut self, segments: &[usize], now: Moment) {
+        let owners = |cells: &Cells<u8>, bucket: usize| (cells.current()[bucket], cells.home()[bucket]);
+        let first = &self.segments[0];
+        let looks = |bucket: usize| {
+            let cells = || segments.iter().map(|number| &self.segments[*number]);
+            cells().any(|cells| cells.state(bucket).looks || owners(cells, bucket) != owners(first, bucket))
+        };
+        let looks: Vec<bool> = (0..usize::from(BUCKETS)).map(looks).collect();
+        self.segments.iter_mut().for_each(|cells| cells.look(|bucket| looks[bucket], now));
     }
 
     fn change_pools(&mut self, target: &Target<'_>, now: Moment) {
@@ -167,22 +189,17 @@ impl Assignment {
         self.sources.take(&stamps.prefixes, now);
     }
 
-    /// Rule 5. What it says must be in the kernel at once.
-    pub fn settle(&mut self, now: Moment, policy: &Policy) -> Turn {
+    /// Rule 5. What it says must be in the kernel at once. `turned_off`: place of a candidate that a fuse or a lease turned off.
+    pub fn settle(&mut self, now: Moment, policy: &Policy, turned_off: Option<u8>) -> Turn {
         let mut turn = Turn::default();
         let mut add = |part: Turn| {
             turn.settled += part.settled;
             turn.pins += part.pins;
         };
-        self.segments.iter_mut().for_each(|cells| add(cells.settle(now, policy)));
+        self.segments.iter_mut().for_each(|cells| add(cells.settle_but(turned_off, now, policy)));
         self.pools.values_mut().for_each(|pool| add(pool.slots.settle(now, policy)));
-        let sources = self.sources.settle(now, policy);
-        if sources.settled.sum() > 0 {
-            self.look_where_segments_differ(now);
-        }
-        add(sources);
+        add(self.turn_sources(now, |sources| sources.settle(now, policy)));
         if turn.settled.sum() > 0 {
-            self.drop_segments();
             self.note_agreement();
         }
         turn
@@ -193,20 +210,9 @@ impl Assignment {
         let mut settled = Settled::default();
         self.segments.iter_mut().for_each(|cells| settled += cells.settle_at_once(now));
         self.pools.values_mut().for_each(|pool| settled += pool.slots.settle_at_once(now));
-        settled += self.sources.settle_at_once(now);
-        self.look_where_segments_differ(now);
-        self.drop_segments();
+        settled += self.turn_sources(now, |sources| sources.settle_at_once(now));
         self.note_agreement();
         settled
-    }
-
-    /// Rule 6 for source prefixes: an entry is found by its bucket.
-    fn look_where_segments_differ(&mut self, now: Moment) {
-        if self.segments.len() > 1 {
-            let agreed = self.agreement();
-            let differs = |index: usize| agreed.as_ref().is_some_and(|agreed| !agreed[index]);
-            self.segments.iter_mut().for_each(|cells| cells.look(differs, now));
-        }
     }
 
     /// Whether a sweep that began then could end any look or anything that leaves.

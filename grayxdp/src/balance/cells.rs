@@ -180,6 +180,11 @@ impl<T: Owner> Cells<T> {
     /// Rule 5: lets `home` become `current` where its time has come. What it says must be in the kernel at once; then comes
     /// [`Self::took_effect`].
     pub fn settle(&mut self, now: Moment, policy: &Policy) -> Turn {
+        self.settle_but(None, now, policy)
+    }
+
+    /// The same, but nothing settles on an owner that is turned off: its new flows go elsewhere meanwhile, without a stamp.
+    pub fn settle_but(&mut self, turned_off: Option<T>, now: Moment, policy: &Policy) -> Turn {
         let mut turn = Turn::default();
         if self.is_settled() {
             return turn;
@@ -190,7 +195,7 @@ impl<T: Owner> Cells<T> {
                 continue;
             }
             turn.pins += u32::from(life.turn_pins(now, policy));
-            if current[index].is_nobody() {
+            if current[index].is_nobody() || turned_off == Some(current[index]) {
                 continue;
             }
             if let Some(kind) = life.due(now, policy) {
@@ -265,8 +270,9 @@ impl<T: Owner> Cells<T> {
             return false;
         }
         let named: Vec<bool> = (0..self.current.len()).map(is_named).collect();
-        for (life, named) in self.lives_mut().iter_mut().zip(named) {
-            life.keep(named, now);
+        let (current, home) = (Arc::clone(&self.current), Arc::clone(&self.home));
+        for (index, (life, named)) in self.lives_mut().iter_mut().zip(named).enumerate() {
+            life.keep(named, current[index] != home[index], now);
         }
         true
     }
@@ -286,11 +292,19 @@ impl<T: Owner> Cells<T> {
             || (!self.is_quiet() && self.home.iter().any(|owner| whom(*owner)))
     }
 
-    /// Settles cells whose `home` is such an owner, whatever was seen: its time is over.
+    /// Settles cells whose `home` is such an owner, whatever was seen: its time is over. They do not settle on nobody.
     pub fn evict(&mut self, whom: impl Fn(T) -> bool, now: Moment) {
-        let is_due = |index: usize| {
-            whom(self.home[index]) && self.home[index] != self.current[index] && !self.current[index].is_nobody()
-        };
+        self.settle_those(|home, current| whom(home) && !current.is_nobody(), now);
+    }
+
+    /// The same for flows that may move: on nobody, too.
+    pub fn abandon(&mut self, whom: impl Fn(T) -> bool, now: Moment) {
+        self.settle_those(|home, _| whom(home), now);
+    }
+
+    fn settle_those(&mut self, which: impl Fn(T, T) -> bool, now: Moment) {
+        let (owners, homes) = (Arc::clone(&self.current), Arc::clone(&self.home));
+        let is_due = |index: usize| homes[index] != owners[index] && which(homes[index], owners[index]);
         let due: Vec<usize> = (0..self.home.len()).filter(|index| is_due(*index)).collect();
         if due.is_empty() {
             return;

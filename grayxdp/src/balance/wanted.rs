@@ -81,7 +81,6 @@ impl Pools {
                 buckets: WantedBuckets::Split(split),
                 epoch,
                 rollout,
-                measures: rollout != 0,
                 sample_rate: SAMPLE_RATE,
                 flow_horizon: service.flow_horizon,
                 ..WantedService::default()

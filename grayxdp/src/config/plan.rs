@@ -8,6 +8,7 @@ use crate::{
     config::{
         check::Seen,
         problem::{ConfigError, Place, Problem, suggestion},
+        segments::unseen,
     },
     model::{
         Name, Weight,
@@ -255,6 +256,9 @@ fn instance_of(plan: &Plan, instance: &Instance, service: &Service, place: &Plac
         let what = format!("the instance matches exactly what segment `{}` does", same.name);
         let remedy = "give it a narrower match; that of a segment cannot be told from it";
         problems.push(Problem::new(place.field("match"), what, remedy));
+    }
+    if let Some((what, remedy)) = unseen(service, &instance.r#match) {
+        problems.push(Problem::new(place.field("match").field("dscp"), what, remedy));
     }
     for (index, port) in instance.r#match.ports.iter().enumerate() {
         if !service.ports.contains(port) {

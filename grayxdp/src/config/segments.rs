@@ -78,6 +78,9 @@ fn r#match(service: &Service, segment: &Segment, whose: &str, place: &Place, pro
         let place = place.field("dscp").index(index);
         problems.push(Problem::new(place, format!("{whose}: DSCP {dscp}"), format!("use 0 to {MAX_DSCP}")));
     }
+    if let Some((what, remedy)) = unseen(service, &segment.r#match) {
+        problems.push(Problem::new(place.field("dscp"), format!("{whose}: {what}"), remedy));
+    }
     if !ports.is_empty() && service.ports.is_empty() && service.port.is_some() {
         let what = format!("{whose} is one of ports and the service has only `port`");
         problems.push(Problem::new(place.field("ports"), what, "give the service `ports` instead of `port`"));
@@ -89,6 +92,13 @@ fn r#match(service: &Service, segment: &Segment, whose: &str, place: &Place, pro
         let remedy = suggestion(&port.to_string(), known.iter().map(String::as_str));
         problems.push(Problem::new(place.field("ports").index(index), what, remedy));
     }
+}
+
+/// A match by DSCP where no packet shows that it opens a flow, and what to do.
+pub(super) fn unseen(service: &Service, r#match: &Match) -> Option<(String, &'static str)> {
+    let refused = service.learns() && !r#match.dscp.is_empty();
+    let what = || format!("`dscp` counts on what opens a flow, and service `{}` is plain UDP", service.name);
+    refused.then(|| (what(), "match `sources` or `ports`; with `quic: true` an Initial opens a flow"))
 }
 
 /// Refuses a value that stands twice in one list.

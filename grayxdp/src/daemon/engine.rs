@@ -71,8 +71,9 @@ impl Owner {
                 None
             }
             Command::ClearLatch(latch) => {
-                self.note_turned_off();
-                if let Some(id) = self.layout.ids.service(state.service()) {
+                // Uncleared it is told again at the next tick.
+                let is_noted = self.note_turned_off();
+                if let Some(id) = self.layout.ids.service(state.service()).filter(|_| is_noted) {
                     self.kernel.clear_latch(id, latch);
                 }
                 None
@@ -91,6 +92,10 @@ impl Owner {
 
     fn publish_rollout(&mut self, state: &State, weight: Weight, step: Option<usize>) -> Input<'static> {
         let name = state.service();
+        if !self.note_turned_off() {
+            let message = "buckets of a candidate that was turned off: not published".to_owned();
+            return Input::PublishFailed { weight, message };
+        }
         let Some((record, service)) = self.rollout_record(state, weight, step).zip(self.layout.service(name)) else {
             return Input::PublishFailed { weight, message: format!("service {name} is configured no more") };
         };
@@ -120,7 +125,8 @@ impl Owner {
             (self.layout.needs.get(name).cloned().unwrap_or_default() != needs).then(|| (name.clone(), needs))
         };
         let changed: BTreeMap<_, _> = self.engines.iter().filter_map(needs).collect();
-        if changed.is_empty() {
+        // What was turned off may be turned on by this.
+        if changed.is_empty() || !self.note_turned_off() {
             return;
         }
         let mut next = self.layout.clone();

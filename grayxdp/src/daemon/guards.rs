@@ -26,7 +26,7 @@ impl Owner {
         for guard in self.kernel.guards() {
             let Some((service, what)) = self.guarded(&guard) else { continue };
             if guard.tripped.is_some() {
-                self.drive(&service, |_| Input::Tripped { what });
+                self.drive(&service, |_| Input::Tripped { what, failures: guard.failures });
             } else if guard.expired.is_some() {
                 self.drive(&service, |_| Input::LeaseExpired);
             }
@@ -56,10 +56,10 @@ impl Owner {
         let needs = self.layout.needs.get(state.service()).and_then(|needs| needs.guard.as_ref());
         let needs = needs.filter(|_| !state.phase.is_final());
         let configured = self.layout.service(state.service()).and_then(|service| service.fuse);
-        let fuse = needs.and_then(|needs| needs.fuse).map(|fuse| (fuse, guard.map_or(0, |guard| guard.failures)));
+        let fuse = needs.and_then(|needs| needs.fuse).map(|fuse| (fuse, guard.map_or(state.failures, |guard| guard.failures)));
         let ended = configured
             .filter(|_| state.tripped.is_some())
-            .map(|fuse| (WantedFuse { limit: fuse.limit, ratio: fuse.ratio, window: fuse.window }, 0));
+            .map(|fuse| (WantedFuse { limit: fuse.limit, ratio: fuse.ratio, window: fuse.window }, state.failures));
         let fuse = fuse.or(ended).map(|(fuse, failures)| FuseStatus {
             limit: fuse.limit,
             ratio: fuse.ratio,

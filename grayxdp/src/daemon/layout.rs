@@ -10,7 +10,7 @@ use crate::{
     daemon::view,
     model::{
         Name,
-        config::{Config, Protocol, Service},
+        config::{Config, Service},
         kernel::{
             BackendState, HeldSlots, Kernel, KernelError, Published, VersionId, Wanted, WantedBuckets, WantedService,
         },
@@ -122,7 +122,7 @@ impl Layout {
 
     /// UDP, after a trip or an abort: what has no entry moves at once.
     pub(super) fn settle_at_once(&mut self, name: &Name, now: Moment) -> Settled {
-        let learns = self.service(name).is_some_and(learns);
+        let learns = self.service(name).is_some_and(Service::learns);
         let Some(cells) = self.cells.get_mut(name).filter(|_| learns) else { return Settled::default() };
         let settled = cells.settle_at_once(now);
         self.renew(name, now);
@@ -267,11 +267,6 @@ impl Layout {
     pub(super) fn took_effect(&mut self, asked: Moment, now: Moment) {
         self.cells.values_mut().for_each(|cells| cells.took_effect(asked, now));
     }
-}
-
-/// Whether the flows of a service are learnt in a window after a change.
-pub(super) fn learns(service: &Service) -> bool {
-    service.protocol == Protocol::Udp && !service.quic
 }
 
 fn said(published: &Published) -> String {

@@ -8,15 +8,11 @@ use std::{
 
 use crate::{
     balance::{Assignment, Moment, Policy, Pressure, Settled, Span},
-    daemon::{
-        held,
-        layout::{Layout, learns},
-        owner::Owner,
-    },
+    daemon::{held, layout::Layout, owner::Owner, view},
     model::{
         Name,
         config::{Segment, Service},
-        kernel::{Counters, KernelError, Observed, Sweep, SweptService},
+        kernel::{Counters, GuardStatus, KernelError, LeaseEnd, Observed, Sweep, SweptService},
         settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
     },
     store::StoreError,
@@ -116,22 +112,34 @@ impl Owner {
 
     /// Candidates that a fuse or a lease turned off: their buckets look, so that the flows that stable got meanwhile stay there
     /// when the latch is cleared.
-    pub(super) fn note_turned_off(&mut self) {
-        let latched =
-            self.kernel.guards().into_iter().filter(|guard| guard.tripped.is_some() || guard.expired.is_some());
-        let names = latched.filter_map(|guard| self.layout.ids.service_name(guard.service).cloned());
-        let turned_off: BTreeSet<Name> = names.collect();
+    ///
+    /// False where the kernel did not take it: then no latch may be cleared.
+    pub(super) fn note_turned_off(&mut self) -> bool {
+        let guards = self.kernel.guards();
+        let turned_off: BTreeSet<Name> = guards.iter().filter_map(|guard| self.turned_off(guard)).cloned().collect();
         if turned_off == self.layout.turned_off {
-            return;
+            return true;
         }
         let asked = self.moment();
         let changed: Vec<Name> = turned_off.symmetric_difference(&self.layout.turned_off).cloned().collect();
         let mut next = self.layout.clone();
         next.turned_off = turned_off;
         changed.iter().for_each(|name| next.renew(name, asked));
-        if let Err(error) = self.put(next, asked) {
-            tracing::error!("buckets of a candidate that was turned off: not published, tried again: {error}");
+        match self.put(next, asked) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!("buckets of a candidate that was turned off: not published, tried again: {error}");
+                false
+            }
         }
+    }
+
+    /// The service whose candidate a guard has turned off.
+    fn turned_off(&self, guard: &GuardStatus) -> Option<&Name> {
+        let name = self.layout.ids.service_name(guard.service)?;
+        let needs = self.layout.needs.get(name)?.guard.as_ref()?;
+        let expired = guard.expired.is_some() && needs.lease == Some(LeaseEnd::Stable);
+        (guard.tripped.is_some() || expired).then_some(name)
     }
 
     /// Publishes a layout and holds it from then on.
@@ -195,9 +203,10 @@ impl Owner {
             idle: Span::of(service.idle_timeout),
             settle_after: Span::of(service.settle_after),
             pressure: Pressure::of(self.settling.entries(), self.settling.places),
-            learns: learns(service),
+            learns: service.learns(),
         };
-        let turn = cells.settle(now, &policy);
+        let turned_off = view::looks(&self.layout, name).turned_off;
+        let turn = cells.settle(now, &policy, turned_off);
         let ended = sweep.map_or(0, |began| cells.swept(began, &found));
         let gone = cells.let_go(now, sweep.map(|began| (began, &found)), Span::of(service.drain_timeout));
         let record = next.services.get_mut(name)?;

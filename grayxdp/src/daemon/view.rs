@@ -28,13 +28,16 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
     let instance = needs.instance.as_ref().and_then(|needs| instance(layout, service, needs, record.instance?));
     let (existing, place) = (needs.existing, |version: &Name| record.places.get(version).copied());
     let existing = existing.and_then(|(version, end)| Some((place(&version)?, end)));
+    let mut takers = takers(service, record);
+    takers.retain(|taker| existing.is_none_or(|(place, _)| place != *taker));
+    takers.retain(|taker| guard.is_none_or(|guard| guard.candidate != *taker));
     let (versions, buckets, segments) = cells.wanted(&View {
         buckets: &record.buckets,
         ports: service.virtual_ports(),
         one_by_one: guard.is_some() || instance.is_some(),
         existing: existing.into_iter().collect::<BTreeMap<_, _>>(),
         on_empty: service.on_empty_pool,
-        takers: takers(service, record),
+        takers,
     });
     Some(WantedService {
         id: layout.ids.service(name)?,
@@ -91,7 +94,8 @@ fn instance(layout: &Layout, service: &Service, needs: &InstanceNeeds, segment: 
     Some(WantedInstance { backend, segment })
 }
 
-/// Places to which flows of an empty pool go: the stable version, then the heaviest.
+/// Places to which flows of an empty pool go: the stable version, then the heaviest. Neither a candidate that a guard may turn
+/// off takes any, nor a version whose flows are ended.
 fn takers(service: &Service, record: &ServiceRecord) -> Vec<u8> {
     let mut names: Vec<&Name> = service.versions.iter().map(|version| &version.name).collect();
     names.sort_by_key(|name| (**name != record.stable, Reverse(held::weight(record, name))));

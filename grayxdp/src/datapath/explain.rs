@@ -46,11 +46,15 @@ impl Explainer {
         protocol: Protocol,
         question: Question,
     ) -> Result<Way, KernelError> {
-        let frame = frame(source, destination, protocol, question);
+        self.explain_frame(&frame(source, destination, protocol, question))
+    }
+
+    /// Shows it a packet as it comes in.
+    pub(super) fn explain_frame(&mut self, frame: &[u8]) -> Result<Way, KernelError> {
         self.explanation()?.set(0, Explanation::default(), 0).map_err(|e| failed(&e))?;
         let mut out = [0; FRAME_ROOM];
         let mut options = TestRunOptions::new();
-        options.data_in = Some(&frame);
+        options.data_in = Some(frame);
         options.data_out = Some(&mut out);
         let program = object::program(&mut self.object)?;
         program.test_run(options).map_err(|error| KernelError(format!("the program cannot be run: {error}")))?;

@@ -148,6 +148,14 @@ impl Datapath {
         self.loaded.explainer.set_clock(nanoseconds)
     }
 
+    /// What [`Kernel::explain`] says of a packet as it comes in.
+    ///
+    /// # Errors
+    /// What could not be run.
+    pub fn explain_frame(&mut self, frame: &[u8]) -> Result<Way, KernelError> {
+        self.loaded.explainer.explain_frame(frame)
+    }
+
     /// The folder of the pinned maps, for tests that look into them.
     #[must_use]
     pub fn map_folder(&self) -> &Path {

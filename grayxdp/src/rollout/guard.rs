@@ -10,7 +10,7 @@ use crate::{
 
 impl Turn {
     /// The candidate has no new flows any more: the weights follow, at once.
-    pub(super) fn tripped(&mut self, what: String) {
+    pub(super) fn tripped(&mut self, what: String, failures: u64) {
         match self.state.phase {
             RolloutState::Pending
             | RolloutState::Progressing
@@ -18,13 +18,13 @@ impl Turn {
             | RolloutState::Frozen
             | RolloutState::Promoting => {
                 let message = format!("the fuse tripped: {what}");
-                self.state.tripped = Some(what);
+                (self.state.tripped, self.state.failures) = (Some(what), failures);
                 self.roll_back(message.clone());
                 self.event("fuseTripped", message);
             }
             RolloutState::RollingBack if self.state.tripped.is_none() => {
                 let message = format!("the fuse tripped: {what}");
-                self.state.tripped = Some(what);
+                (self.state.tripped, self.state.failures) = (Some(what), failures);
                 self.event("fuseTripped", message);
             }
             RolloutState::RollingBack

@@ -58,6 +58,8 @@ pub enum Input<'a> {
     Tripped {
         /// What it counted: `23 connections to v2 failed, more than 20 within 1s`.
         what: String,
+        /// Connect failures that it counted.
+        failures: u64,
     },
     /// The lease ran out. Given for as long as the latch is set.
     LeaseExpired,

@@ -62,7 +62,7 @@ pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
         Input::PublishFailed { weight, message } => turn.publish_failed(weight, &message),
         Input::Restarted { kernel } => turn.restarted(kernel),
         Input::ForeignWeights { kernel, by } => turn.foreign_weights(kernel, &by),
-        Input::Tripped { what } => turn.tripped(what),
+        Input::Tripped { what, failures } => turn.tripped(what, failures),
         Input::LeaseExpired => turn.lease_expired(),
         Input::NoStable => turn.no_stable(),
     }

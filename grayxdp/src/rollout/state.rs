@@ -66,6 +66,9 @@ pub struct State {
     /// What tripped the fuse in this attempt.
     #[serde(default)]
     pub tripped: Option<String>,
+    /// Connect failures that it had counted then.
+    #[serde(default)]
+    pub failures: u64,
     /// The lease ran out, and nobody resumed since.
     #[serde(default)]
     pub lease_expired: bool,
@@ -190,6 +193,7 @@ impl State {
             released: false,
             backoff: None,
             tripped: None,
+            failures: 0,
             lease_expired: false,
             no_stable: false,
             journal_problem: None,

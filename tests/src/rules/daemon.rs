@@ -319,12 +319,13 @@ impl World {
         self.dirty = true;
     }
 
-    /// Which version stands in for one without backends: the first that has some.
+    /// Which version stands in for one without backends: the first that has some. Never the candidate of a guard, which may
+    /// turn it off at any time.
     fn choose_failovers(&mut self) {
         let is_empty = |version: Place| self.slots[version].iter().all(|slot| slot.current == 0);
         let empty: Vec<bool> = (0..self.versions.len()).map(is_empty).collect();
         let stays = |version: &Place| match self.versions[*version].existing {
-            Existing::Stay => !self.is_turned_off(*version),
+            Existing::Stay => self.guard.is_none_or(|guard| guard.candidate != *version),
             Existing::Reset | Existing::Move => false,
         };
         let next = (0..empty.len()).filter(stays).find(|version| !empty[*version]);

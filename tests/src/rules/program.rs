@@ -1,7 +1,7 @@
 //! The program's part: what becomes of one packet.
 
 use super::{
-    Backend, Existing, Health, Place, Rule, Tuple, World,
+    Backend, Existing, Health, Instance, Place, Rule, Tuple, World,
     cell::Cell,
     table::{HalfOpen, Held, tick},
 };
@@ -377,14 +377,21 @@ impl World {
         let segment = self.segment(class, tuple.port, marked);
         if let Some(instance) = self.instance
             && instance.segment == segment
-            && (!self.is_off() || self.left == Some(Rule::GuardTurnsInstance))
-            && !self.takes_no_new_flow(instance.backend)
+            && self.is_open(instance)
         {
             return instance.backend;
         }
         let version = self.effective(self.buckets[segment][tuple.bucket].current);
-        let version = self.effective(self.versions[version].failover.unwrap_or(version));
+        let version = self.versions[version].failover.unwrap_or(version);
         self.slots[version][tuple.slot].current
+    }
+
+    /// Whether a canary instance takes new flows.
+    fn is_open(&self, instance: Instance) -> bool {
+        if self.left == Some(Rule::GuardTurnsInstance) {
+            return !self.is_down(instance.backend);
+        }
+        !self.is_off() && !self.takes_no_new_flow(instance.backend)
     }
 
     /// The default of a packet; `opens`: it is a SYN, whose DSCP counts for the choice.

@@ -1,4 +1,4 @@
-//! The program in the kernel beside the model. Needs root.
+//! The program in the kernel beside the model, and the explaining instance beside both. Needs root.
 
 use grayxdp_tests::{
     host,
@@ -9,7 +9,7 @@ use grayxdp_tests::{
 
 #[test]
 fn the_program_does_as_the_model_says() {
-    let histories = Size::of_this_run().pick(80, 1_000);
+    let histories = Size::of_this_run().pick(30, 1_000);
     let length = Length { steps: 800, ..Length::USUAL };
     let host = host::host(&neighbours()).expect("tests of the kernel need root and `ip`");
     let mut total = Summary::default();
@@ -20,5 +20,10 @@ fn the_program_does_as_the_model_says() {
         }
     }
     println!("{histories} histories: {total:?}");
+    assert!(total.flows >= Size::of_this_run().pick(5_000, 100_000), "so many flows were explained, too: {total:?}");
+    assert!(
+        total.packets >= Size::of_this_run().pick(30_000, 1_000_000),
+        "so many packets were explained, too: {total:?}"
+    );
     assert!(total.deferred > 0 && total.refused > 0, "tables are full at times: {total:?}");
 }

@@ -97,6 +97,8 @@ fn resets_are_counted_for_the_side_that_sent_them() {
         stream.read_exact(&mut first).unwrap();
         stream.write_all(b"!").unwrap();
         if first == *b"b" {
+            // Nothing of the client may be under way any more: a RST would answer it too.
+            stream.read_exact(&mut first).unwrap();
             end_by_reset(&stream);
         } else {
             let _ended_either_way = stream.read(&mut first);
@@ -109,7 +111,10 @@ fn resets_are_counted_for_the_side_that_sent_them() {
             stream.read_exact(&mut [0; 1]).unwrap();
             match how {
                 b'c' => end_by_reset(&stream),
-                b'b' => drop(stream.read(&mut [0; 1])),
+                b'b' => {
+                    stream.write_all(b"!").unwrap();
+                    drop(stream.read(&mut [0; 1]));
+                }
                 _ => {
                     stream.shutdown(Shutdown::Write).unwrap();
                     stream.read_to_end(&mut Vec::new()).unwrap();

@@ -82,6 +82,19 @@ impl Pool {
             self.slots.give(&slot_table(&eligible), now);
             self.eligible = eligible;
         }
+        if target.service.learns() {
+            self.abandon_the_dead(now);
+        }
+    }
+
+    /// UDP: a datagram does not say whether it opens a flow, so new ones would go to a backend that is down for as long as
+    /// slots are at home there.
+    fn abandon_the_dead(&mut self, now: Moment) {
+        let is_dead = |member: &&Member| matches!(member.state, BackendState::Down { .. });
+        let dead: Vec<BackendId> = self.members.iter().filter(is_dead).map(|member| member.backend.id).collect();
+        if !dead.is_empty() {
+            self.slots.abandon(|owner| dead.contains(&owner), now);
+        }
     }
 
     /// The file does not have it any more.

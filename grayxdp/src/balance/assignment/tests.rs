@@ -1,5 +1,7 @@
 //! What a change of anything does to defaults, and what comes back from the journal and from the kernel.
 
+mod entries;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -119,7 +121,7 @@ fn a_settled_service_with_two_versions_is_a_split_and_a_change_makes_it_cells() 
     assert_eq!((moved, assignment.unsettled()), (1_639, [1_639, 0, 0]));
 
     // Idle for a minute: settled, but it looks until a sweep that began four seconds later.
-    assert_eq!(assignment.settle(at(1_071), &policy()).settled.idle, 1_639);
+    assert_eq!(assignment.settle(at(1_071), &policy(), None).settled.idle, 1_639);
     assert!(tables(&case.wanted(&assignment).1)[0].iter().filter(|bucket| bucket.looks()).count() == 1_639);
     let found = SweptService { buckets: [100 + 1_700].into(), ..SweptService::default() };
     assert_eq!(assignment.swept(at(1_074), &found), 0);
@@ -164,7 +166,7 @@ fn an_empty_pool_fails_over_and_settles_on_nobody() {
     let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
     case.down = vec![9];
     case.with(|target| assignment.change(target, at(1_010)));
-    assignment.settle(at(9_000), &policy());
+    assignment.settle(at(9_000), &policy(), None);
     let (versions, buckets, _) = case.wanted(&assignment);
     assert_eq!((versions[1].failover, versions[0].failover), (Some(0), None));
     assert!(versions[1].slots.current.iter().all(|id| *id == BackendId::NONE));
@@ -194,7 +196,7 @@ fn what_is_removed_stays_until_nothing_refers_to_it() {
     // v2 has no bucket and no entry: it goes at once. The backend has slots at home, then an entry.
     let gone = assignment.let_go(at(1_020), Some((at(1_020), &busy)), timeout);
     assert_eq!((gone.places, gone.backends.len()), (vec![1], v2.backends.len()));
-    assignment.settle(at(1_080), &policy());
+    assignment.settle(at(1_080), &policy(), None);
     assert_eq!(assignment.let_go(at(1_090), Some((at(1_090), &busy)), timeout), Gone::default());
     let idle = SweptService::default();
     assert_eq!(assignment.let_go(at(1_100), Some((at(1_100), &idle)), timeout).backends, [removed]);
@@ -245,7 +247,7 @@ fn segments_differ_where_their_owners_do_and_stamps_of_agreeing_buckets_are_of_a
     // Bucket 100 is only the default segment's to settle; 2,000 is both segments'.
     assignment.take(&stamps(100), at(1_069));
     assignment.take(&stamps(2_000), at(1_069));
-    assert_eq!(assignment.settle(at(1_071), &policy()).settled.idle, 3_277 + 1_639 - 3);
+    assert_eq!(assignment.settle(at(1_071), &policy(), None).settled.idle, 3_277 + 1_639 - 3);
     assert_eq!(assignment.segments[1].unsettled(), 1);
 }
 
@@ -290,10 +292,95 @@ fn a_segment_that_goes_leaves_its_table_until_its_sources_are_settled() {
     case.with(|target| assignment.change(target, at(1_010)));
     assert_eq!((assignment.segments.len(), assignment.unsettled()), (2, [0, 0, 1]));
     assert!(assignment.names_segment(1));
-    assignment.settle(at(1_071), &policy());
+    assignment.settle(at(1_071), &policy(), None);
     assert_eq!((assignment.segments.len(), assignment.names_segment(1)), (1, false));
     // Its flows may have entries: they are found by their buckets.
     assert_eq!((0..16_384).filter(|bucket| assignment.segments[0].state(*bucket).looks).count(), 1_638);
+}
+
+/// How many buckets of the default segment look.
+fn looking(assignment: &Assignment) -> usize {
+    (0..16_384).filter(|bucket| assignment.segments[0].state(*bucket).looks).count()
+}
+
+#[test]
+fn the_clients_of_a_canary_instance_are_found_after_its_end_until_a_later_sweep_finds_none() {
+    let mut case = Case::new(1, 0);
+    let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
+    let instance = Looks { instance: Some(1), turned_off: None };
+    case.segments = vec![(1, Some(asia(Vec::new())), case.buckets.clone())];
+    case.with(|target| assignment.change(target, at(1_010)));
+    assignment.keep_looking(instance, at(1_010));
+    // Ended before its prefix settled: the prefix goes back to where it is at home, and the segment with it.
+    let mut unsettled = assignment.clone();
+    assert!(assignment.settle(at(1_071), &policy(), None).settled.idle == 1);
+    case.segments[0].1 = None;
+    for (ended, assignment) in [(1_020, &mut unsettled), (1_080, &mut assignment)] {
+        case.with(|target| assignment.change(target, at(ended)));
+        assignment.keep_looking(Looks::default(), at(ended));
+        let (_, buckets, _) = case.wanted(assignment);
+        assert!(tables(&buckets)[0].iter().all(|bucket| bucket.looks()), "{ended}");
+        assignment.settle(at(ended + 100), &policy(), None);
+        assert_eq!(looking(assignment), 16_384);
+        let busy = SweptService { buckets: [9].into(), ..SweptService::default() };
+        assignment.swept(at(ended + 2), &SweptService::default());
+        assert_eq!(looking(assignment), 16_384);
+        assignment.swept(at(ended + 110), &busy);
+        assert_eq!(looking(assignment), 1);
+        assignment.swept(at(ended + 120), &SweptService::default());
+        assert!(assignment.is_quiet(), "{ended}");
+        assert_eq!(case.wanted(assignment).1, WantedBuckets::Split(case.buckets.split().expect("a split")));
+    }
+}
+
+#[test]
+fn nothing_settles_on_a_candidate_that_is_turned_off_and_waiting_begins_anew_with_the_end_of_that() {
+    let mut case = Case::new(1, 0);
+    let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
+    case.weigh(1_000);
+    case.with(|target| assignment.change(target, at(1_010)));
+    let turned_off = Looks { instance: None, turned_off: Some(1) };
+    assignment.keep_looking(turned_off, at(1_020));
+    assert_eq!(assignment.settle(at(2_000), &policy(), Some(1)).settled, Settled::default());
+    assert_eq!(assignment.unsettled(), [1_638, 0, 0]);
+    assignment.keep_looking(Looks::default(), at(2_010));
+    assert_eq!(assignment.settle(at(2_069), &policy(), None).settled, Settled::default());
+    assert_eq!(assignment.settle(at(2_071), &policy(), None).settled.idle, 1_638);
+}
+
+#[test]
+fn buckets_of_a_candidate_that_was_turned_off_look_until_a_sweep_after_the_end_of_that() {
+    let case = Case::new(1, 10_000);
+    let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
+    assignment.keep_looking(Looks { instance: None, turned_off: Some(1) }, at(1_010));
+    assignment.keep_looking(Looks::default(), at(1_020));
+    assignment.swept(at(1_024), &SweptService::default());
+    assert_eq!(looking(&assignment), 16_384);
+    assignment.swept(at(1_025), &SweptService::default());
+    assert!(assignment.is_quiet());
+}
+
+#[test]
+fn udp_leaves_a_backend_that_is_down_at_once_and_tcp_does_not() {
+    for (protocol, left) in [(crate::model::config::Protocol::Udp, true), (crate::model::config::Protocol::Tcp, false)] {
+        for down in [vec![2], vec![1, 2, 3]] {
+            let mut case = Case::new(3, 0);
+            case.config.services[0].protocol = protocol;
+            case.ids.assign(&case.config).expect("room");
+            let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
+            case.down = down.clone();
+            case.with(|target| assignment.change(target, at(1_010)));
+            let slots = &assignment.pools[&0].slots;
+            let keys = BackendKey::of(&case.config.services[0], &case.config.services[0].versions[0]);
+            let ids: Vec<BackendId> = keys.filter_map(|key| case.ids.backend(&key)).collect();
+            let dead = |id: BackendId| down.iter().any(|last| ids[usize::from(*last) - 1] == id);
+            assert_eq!(slots.home().iter().any(|id| dead(*id)), !left, "{protocol:?} {down:?}");
+            assert_eq!(slots.home().contains(&BackendId::NONE), left && down.len() == 3, "{protocol:?} {down:?}");
+            case.down.clear();
+            case.with(|target| assignment.change(target, at(1_020)));
+            assert_eq!(assignment.pools[&0].slots.current().iter().filter(|id| **id == BackendId::NONE).count(), 0);
+        }
+    }
 }
 
 #[test]
@@ -366,7 +453,7 @@ proptest! {
                 Step::Segment(None) => case.segments.iter_mut().for_each(|segment| segment.1 = None),
                 Step::Wait(seconds) => {
                     now += seconds;
-                    assignment.settle(at(now), &policy());
+                    assignment.settle(at(now), &policy(), None);
                     continue;
                 }
             }

@@ -149,9 +149,15 @@ impl Life {
         self.kept
     }
 
-    pub(super) const fn keep(&mut self, kept: bool, now: Moment) {
-        if self.kept != kept {
-            (self.kept, self.looks, self.equal) = (kept, true, now);
+    /// While it is kept, flows of an unsettled cell may have left no stamp: its waiting begins anew with the end of that.
+    pub(super) const fn keep(&mut self, kept: bool, is_unsettled: bool, now: Moment) {
+        if self.kept == kept {
+            return;
+        }
+        (self.kept, self.looks, self.equal) = (kept, true, now);
+        if !kept && is_unsettled {
+            (self.changed, self.seen) = (now, now);
+            self.refused(now);
         }
     }
 

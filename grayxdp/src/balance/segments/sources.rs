@@ -176,24 +176,17 @@ impl Sources {
         self.cells.take(stamps, now);
     }
 
-    /// Rule 5. No entry names a prefix: those that differ are found by their buckets, which look from then on where
-    /// `turn.settled` is not zero.
+    /// Rule 5. No entry names a prefix: those that differ are found by their buckets. See [`Self::calm`].
     pub fn settle(&mut self, now: Moment, policy: &Policy) -> Turn {
-        let turn = self.cells.settle(now, policy);
-        if turn.settled.sum() > 0 {
-            self.calm();
-        }
-        turn
+        self.cells.settle(now, policy)
     }
 
     /// UDP: at once.
     pub fn settle_at_once(&mut self, now: Moment) -> Settled {
-        let settled = self.cells.settle_at_once(now);
-        self.calm();
-        settled
+        self.cells.settle_at_once(now)
     }
 
-    /// Settled prefixes need not look: their buckets do.
+    /// Settled prefixes need not look any more: their buckets do.
     pub fn calm(&mut self) {
         self.cells.calm();
         self.tidy();
@@ -220,6 +213,13 @@ impl Sources {
     #[must_use]
     pub fn names(&self, segment: u8) -> bool {
         self.rows.iter().any(|row| row.has(segment))
+    }
+
+    /// Whether flows of a settled prefix may have entries.
+    #[must_use]
+    pub fn looks(&self) -> bool {
+        let states = (0..self.prefixes.len()).map(|index| self.cells.state(index));
+        !self.cells.is_quiet() && states.into_iter().any(|state| state.looks && !state.unsettled)
     }
 
     /// Pairs of segments that a packet without and one with a DSCP can belong to.

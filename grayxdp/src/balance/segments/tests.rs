@@ -160,6 +160,8 @@ fn segments_that_are_taken_away_leave_nothing_when_all_is_settled() {
     let span = |seconds| Span::of(Duration::from_secs(seconds));
     let policy = Policy { idle: span(60), settle_after: span(20), pressure: Pressure::Low, learns: false };
     assert_eq!(sources.settle(at(1_070), &policy).settled.idle, 1);
+    assert!(sources.looks());
+    sources.calm();
     assert!(!sources.names(1) && sources.is_plain());
     assert_eq!(sources.wanted(&PORTS_OF_SERVICE), None);
 }

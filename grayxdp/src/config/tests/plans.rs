@@ -108,4 +108,6 @@ fn what_the_service_does_not_have_is_refused() {
     let udp = load_config(&CONFIG.replace("port: 80\n", "port: 80\n  protocol: udp\n"), "g.yaml").expect("good");
     let error = check_plan(&plan("", ""), &udp).expect_err("reset of UDP");
     assert!(error.lines()[0].contains("onRollback: reset of a udp service; use `move`"), "{error}");
+    let error = check_plan(&plan("{sources: [198.51.100.0/28]}", "{dscp: [46]}"), &udp).expect_err("no opening");
+    assert!(error.lines()[0].contains("instance.match.dscp: `dscp` counts on what opens a flow"), "{error}");
 }

@@ -110,6 +110,11 @@ fn wrong_fields_of_a_service_are_said_with_line_column_and_remedy() {
             "192.0.2.10}",
             "g.yaml:10:27: backend 192.0.2.10 is the virtual endpoint of service `recsys` (g.yaml:5:3)",
         ),
+        (
+            "  quic: true\n",
+            "",
+            "segment `asia` of service `recsys`: `dscp` counts on what opens a flow, and service `recsys` is plain UDP; match",
+        ),
         ("  protocol: udp\n", "", "g.yaml:7:3: service `recsys`: quic with protocol tcp; add `protocol: udp`"),
         ("name: asia", "name: default", "g.yaml:15:6: a segment `default`; use another name"),
         ("name: web", "name: asia", "g.yaml:16:6: segment `asia` of service `recsys` stands twice (g.yaml:15:6)"),
@@ -193,7 +198,7 @@ fn a_reload_tells_what_changes_in_a_service() {
         .replace("exceptions: 65536", "exceptions: 131072")
         .replace("[80, 443]", "[80, 443, 8443]")
         .replace("quic: true", "quic: false")
-        .replace("[203.0.113.0/24]", "[203.0.113.0/24, 198.51.100.0/24]")
+        .replace("[203.0.113.0/24], dscp: [46]", "[203.0.113.0/24, 198.51.100.0/24]")
         .replace("{v1: 100}}", "{v2: 100}}")
         .replace("{name: web", "{name: other")
         .replace("limit: 10", "limit: 11")
@@ -212,7 +217,7 @@ fn a_reload_tells_what_changes_in_a_service() {
             "service recsys: onDown keep → reset",
             "service recsys: idleTimeout 1m 15s → 2m",
             "service recsys: segment web removed",
-            "service recsys: match of segment asia: 1 sources, 1 DSCPs, 0 ports → 2 sources, 1 DSCPs, 0 ports",
+            "service recsys: match of segment asia: 1 sources, 1 DSCPs, 0 ports → 2 sources, 0 DSCPs, 0 ports",
             "service recsys: initial weights of segment asia {v1:100} → {v2:100}; the applied ones stay",
             "service recsys: segment other added: 0 sources, 0 DSCPs, 1 ports",
         ]

@@ -102,6 +102,12 @@ const fn default_drain_timeout() -> Duration {
 }
 
 impl Service {
+    /// Whether its flows show no opening: they are learnt in a window after a change.
+    #[must_use]
+    pub const fn learns(&self) -> bool {
+        matches!(self.protocol, Protocol::Udp) && !self.quic
+    }
+
     /// A service of one port with nothing set that may be left out, and no version yet.
     #[must_use]
     pub fn new(name: Name, vip: Ipv4Addr, port: u16) -> Self {

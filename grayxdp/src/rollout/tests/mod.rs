@@ -146,7 +146,7 @@ impl World {
     fn latches(&mut self) {
         self.guard.expired |= self.guard.lease_until.is_some_and(|until| until < self.now.monotonic);
         if self.guard.tripped {
-            self.input(Input::Tripped { what: "23 connections to v2 failed".to_owned() });
+            self.input(Input::Tripped { what: "23 connections to v2 failed".to_owned(), failures: 23 });
         } else if self.guard.expired {
             self.input(Input::LeaseExpired);
         }

@@ -129,7 +129,7 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
             let kernel = InKernel { weight: more, epoch: state.epoch + 1, rollout: 0 };
             Input::ForeignWeights { kernel, by: "uid 0 (root)".to_owned() }
         }
-        "tripped" => Input::Tripped { what: "23 connections to v2 failed".to_owned() },
+        "tripped" => Input::Tripped { what: "23 connections to v2 failed".to_owned(), failures: 23 },
         "lease expired" => Input::LeaseExpired,
         "no stable" => Input::NoStable,
         "retry" => operator(RolloutAction::Retry),

@@ -4,9 +4,7 @@ use etherparse::{Ipv4Header, TcpSlice};
 use grayxdp::model::kernel::{BackendState, ExistingFlows, Reason, SlotState, WantedService};
 use grayxdp_tests::packet::{Flags, Packet};
 
-use super::stage::{
-    BACK, MOVING, NEW, OLD, OLD_TOO, SETTLED, Went, client, service, version, vip, with,
-};
+use super::stage::{BACK, MOVING, NEW, OLD, OLD_TOO, SETTLED, Went, client, service, version, vip, with};
 
 /// The first backend is down; the other one of its version has its slots.
 fn down(resets: bool) -> WantedService {

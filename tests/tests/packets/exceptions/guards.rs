@@ -14,14 +14,8 @@ const LIMIT: u32 = 3;
 /// The second version is the candidate.
 fn guarded(bucket: Bucket, no_stable: bool) -> WantedService {
     let fuse = WantedFuse { limit: LIMIT, ratio: 0.5, window: Duration::from_secs(10) };
-    let guard = WantedGuard {
-        attempt: 1,
-        candidate: 1,
-        stable: 0,
-        fuse: Some(fuse),
-        lease: Some(LeaseEnd::Stable),
-        no_stable,
-    };
+    let guard =
+        WantedGuard { attempt: 1, candidate: 1, stable: 0, fuse: Some(fuse), lease: Some(LeaseEnd::Stable), no_stable };
     WantedService { guard: Some(guard), rollout: 7, measures: true, ..service(bucket) }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grayxdp_tests::packet::{Flags, Packet};
 
-use super::stage::{BACK, MOVING, NEW, OLD, SETTLED, Went, client, service, vip, with};
+use super::stage::{BACK, MOVING, NEW, OLD, Places, SETTLED, Went, client, service, vip, with, with_places};
 
 const ISN: u32 = 0xffff_f000;
 const NUMBER: u32 = 0xffff_ff00;
@@ -127,4 +127,32 @@ fn a_syn_ack_of_an_earlier_handshake_is_not_taken_for_the_presents() {
 #[test]
 fn a_syn_ack_whose_number_is_zero_is_remembered() {
     with(service(MOVING), |stage| stage.connect(1, ISN, 0, NEW));
+}
+
+/// The time of a half-open entry is told modulo 32 ticks of half a second.
+#[test]
+fn a_lapsed_half_open_entry_that_nobody_swept_does_not_come_back() {
+    with_places(Places::Eight, service(MOVING), |stage| {
+        for other in 10..14 {
+            stage.syn(other, 7);
+        }
+        assert_eq!(stage.syn(1, ISN), Went::To(NEW), "behind others' entries");
+        stage.wait(Duration::from_millis(16_700));
+        let second = ISN.wrapping_add(0x0100_0000);
+        assert_eq!(stage.syn(1, second), Went::To(NEW), "the 5-tuple is used again");
+        stage.wait(Duration::from_secs(1));
+        stage.answer(NEW, 1, Flags::SYN_ACK, NUMBER, second.wrapping_add(1));
+        assert_eq!(stage.ack(1, second.wrapping_add(1), NUMBER.wrapping_add(1)), Went::To(NEW));
+    });
+}
+
+#[test]
+fn a_repeated_syn_takes_no_second_place() {
+    with(service(MOVING), |stage| {
+        for _ in 0..4 {
+            assert_eq!(stage.syn(1, ISN), Went::To(NEW));
+            stage.wait(Duration::from_secs(1));
+        }
+        assert_eq!(stage.exceptions().half_open, 1);
+    });
 }

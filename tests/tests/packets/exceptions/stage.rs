@@ -184,7 +184,9 @@ impl Stage<'_> {
         let went = match said {
             verdict::DROP => Went::Dropped(reason()),
             verdict::TX if output[30..34] == packet.source.ip().octets() => Went::Answered(reason()),
-            verdict::TX => Went::To((1..=BACKENDS).find(|it| output[30..34] == backend(*it).ip().octets()).unwrap_or(0)),
+            verdict::TX => {
+                Went::To((1..=BACKENDS).find(|it| output[30..34] == backend(*it).ip().octets()).unwrap_or(0))
+            }
             other => panic!("the program said {other} to {packet:?}"),
         };
         (went, output)
