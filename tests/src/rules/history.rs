@@ -192,7 +192,7 @@ impl<C: Carrier> History<'_, C> {
                 self.begin_flow();
             }
             self.run_clients()?;
-            if self.step % 4 == 0 {
+            if self.step.is_multiple_of(4) {
                 self.audit()?;
             }
             self.summary.peak = self.summary.peak.max(self.world.table.len());

@@ -13,6 +13,7 @@ pub mod history;
 mod program;
 mod rule;
 pub mod table;
+mod way;
 mod world;
 
 pub use self::{

@@ -21,9 +21,5 @@ fn the_program_does_as_the_model_says() {
     }
     println!("{histories} histories: {total:?}");
     assert!(total.flows >= Size::of_this_run().pick(5_000, 100_000), "so many flows were explained, too: {total:?}");
-    assert!(
-        total.packets >= Size::of_this_run().pick(30_000, 1_000_000),
-        "so many packets were explained, too: {total:?}"
-    );
     assert!(total.deferred > 0 && total.refused > 0, "tables are full at times: {total:?}");
 }

@@ -1,6 +1,6 @@
 //! Two CPUs at once, on packets of the same flow.
 
-use std::sync::Barrier;
+use std::{sync::Barrier, time::Duration};
 
 use aya::programs::Xdp;
 use grayxdp::model::kernel::{Kernel as _, SweptService};
@@ -11,7 +11,9 @@ use grayxdp_tests::{
     size::Size,
 };
 
-use super::stage::{MOVING, NEW, OLD, PINNING, SERVICE, Stage, backend, client, service, vip, with};
+use super::stage::{
+    MOVING, NEW, OLD, PINNING, Places, SERVICE, Stage, backend, client, service, vip, with, with_places,
+};
 
 /// Runs a frame and says to whom it went.
 fn run(program: &Xdp, frame: &[u8]) -> [u8; 4] {
@@ -110,4 +112,50 @@ fn a_syn_repeated_on_two_cpus_at_once_goes_one_way() {
             [(syn.clone(), NEW), (syn, NEW)]
         });
     });
+}
+
+/// Eight places for sixteen flows, eight on each CPU: each takes the place that the other is about to take.
+#[test]
+fn flows_that_open_at_once_in_a_full_table_stay_where_their_syns_went() {
+    let rounds = Size::of_this_run().pick(300, 3_000);
+    with_places(Places::Eight, service(MOVING), |stage| {
+        for round in 0..rounds {
+            let program: &Xdp = stage.subject.datapath.program().expect("the program is loaded");
+            let start = Barrier::new(2);
+            std::thread::scope(|scope| {
+                for cpu in 0..2 {
+                    let start = &start;
+                    scope.spawn(move || {
+                        harness::pin_thread(cpu).expect("a test of two CPUs has two");
+                        start.wait();
+                        (0..8).for_each(|flow| open(program, 100 + 16 * round + 8 * cpu as u16 + flow));
+                    });
+                }
+            });
+            assert!(swept(stage).established <= 8);
+            for seconds in [5, 2 * 3_600] {
+                stage.wait(Duration::from_secs(seconds));
+                swept(stage);
+            }
+            let found = swept(stage);
+            assert_eq!((found.established, found.half_open), (0, 0), "round {round}: all are over");
+        }
+        let counts = stage.exceptions();
+        assert!(counts.choice_deferred > 0 && counts.completed >= u64::from(rounds) * 6, "{counts:?}");
+    });
+}
+
+/// A flow from its SYN on. It is whose backend got the first SYN, be it by a place in the table or for want of one.
+fn open(program: &Xdp, number: u16) {
+    let from = client(number);
+    let isn = u32::from(number) << 8;
+    let tcp = |flags, sequence, ack| run(program, &Packet::tcp_with(from, vip(), flags, sequence, ack).bytes());
+    let to = tcp(Flags::SYN, isn, 0);
+    let owner = if to == backend(NEW).ip().octets() { NEW } else { OLD };
+    let again = tcp(Flags::SYN, isn, 0);
+    assert!(again == to || owner == OLD, "flow {number}: the SYN again");
+    run(program, &Packet::tcp_with(backend(owner), from, Flags::SYN_ACK, 200, isn + 1).bytes());
+    for _ in 0..3 {
+        assert_eq!(tcp(Flags::ACK, isn + 1, 201), backend(owner).ip().octets(), "flow {number} is {owner}'s");
+    }
 }
