@@ -163,7 +163,9 @@ fn choose_in_detail(
         touch(detail, whole, hash.bucket());
     }
     let place = (whole, hash.bucket(), hash.slot());
-    if !asks_segment && let Some(id) = detail::settled(detail, kind, place, || bits_of(packet, checksum), service.service.0) {
+    if !asks_segment
+        && let Some(id) = detail::settled(detail, kind, place, || bits_of(packet, checksum), service.service.0)
+    {
         return u32::from(id);
     }
     let (mut sequence, mut acknowledged) = (0, 0);

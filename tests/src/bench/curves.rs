@@ -47,7 +47,13 @@ pub fn all(effort: Effort) -> Result<Vec<Curves>> {
 /// Cases of one curve, each with its size.
 type Sized = Vec<(u64, Case)>;
 
-fn measure(against: &'static str, harness: &mut Harness, world: &World, cases: Sized, effort: Effort) -> Result<Curves> {
+fn measure(
+    against: &'static str,
+    harness: &mut Harness,
+    world: &World,
+    cases: Sized,
+    effort: Effort,
+) -> Result<Curves> {
     let (sizes, cases): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
     let baselines = cases::baselines(&world.host);
     let skipped = baselines.len();
@@ -89,10 +95,9 @@ fn backends(effort: Effort) -> Result<Curves> {
     for count in [2_u16, 10, 100, 1_000, 10_000] {
         let service = worlds::service_of(0, 0, Protocol::Tcp, count / 2);
         let world = World::of_size(&mut harness, vec![service], |capacity| capacity)?;
-        for (path, flags, flows) in [
-            ("established", Flags::ACK, Flows::MILLION),
-            ("SYN of a new flow", Flags::SYN, Flows::NEW),
-        ] {
+        for (path, flags, flows) in
+            [("established", Flags::ACK, Flows::MILLION), ("SYN of a new flow", Flags::SYN, Flows::NEW)]
+        {
             let case = unsettled::case(&world, path, flags, flows, f64::MAX);
             sized.push((u64::from(count), Case { mark: None, ..case }));
         }
