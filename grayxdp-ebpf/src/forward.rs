@@ -163,7 +163,9 @@ fn choose_in_detail(
         touch(detail, whole, hash.bucket());
     }
     let place = (whole, hash.bucket(), hash.slot());
-    if !asks_segment && let Some(id) = detail::settled(detail, kind, place, || bits_of(packet, checksum), service.service.0) {
+    if !asks_segment
+        && let Some(id) = detail::settled(detail, kind, place, || bits_of(packet, checksum), service.service.0)
+    {
         return u32::from(id);
     }
     let (mut sequence, mut acknowledged) = (0, 0);
@@ -207,10 +209,12 @@ fn bits_of(packet: &Packet, checksum: Checksum) -> u64 {
 }
 
 /// Reads early what opening a flow will ask of large tables: their cache misses then pass together, while segments and
-/// buckets are found.
+/// buckets are found. A bucket that is settled asks for no entries.
 #[inline(always)]
 fn touch(detail: &DetailRecord, flow: FlowHash, bucket: u16) {
-    exceptions::touch_set(flow, bucket);
+    if tables::bucket(detail.buckets, bucket).looks() {
+        exceptions::touch_set(flow, bucket);
+    }
     if detail.flags & DetailRecord::FLAG_MEASURES != 0 {
         measure::touch_mark(flow);
     }

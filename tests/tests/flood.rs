@@ -6,11 +6,11 @@
 use std::{thread, time::Duration};
 
 use grayxdp::{
-    lab::{Lab, LastingTraffic, Lives, Tally, Traffic},
+    lab::{Lab, LabError, LastingTraffic, Lives, Tally, Traffic},
     model::config::Protocol,
 };
 use grayxdp_tests::{
-    bench::throughput::nftables,
+    bench::{harness::pin_thread, throughput::nftables},
     flood::{Flood, Sent},
     size::Size,
     stand::{Metrics, Setup, Stand, VIP_PORT},
@@ -113,6 +113,18 @@ fn lasting(target: std::net::SocketAddrV4, sources: grayxdp::lab::Sources) -> La
     }
 }
 
+/// Starts clients on the processor that sends the flood. Where two processors send into a veth, the one takes the work
+/// of its far end from the other, which then sends a burst faster than it is received, and most of it is lost there:
+/// before the load balancer.
+fn beside_the_flood<T: Send>(start: impl FnOnce() -> Result<T, LabError> + Send) -> T {
+    let started = || {
+        // The clients' threads inherit it.
+        pin_thread(0).unwrap();
+        start().unwrap()
+    };
+    thread::scope(|scope| scope.spawn(started).join().unwrap())
+}
+
 fn deferred(metrics: &Metrics) -> f64 {
     metrics.sum("grayxdp_choice_deferred_total", &[])
 }
@@ -122,8 +134,8 @@ fn flooded(mpps: f64, time: Duration, during: During) -> Outcome {
     let fields = ["idleTimeout: 10m", "settleAfter: 5m"].map(str::to_owned).to_vec();
     let mut stand = Stand::running(Setup { fields, ..Setup::default() });
     let (target, sources) = (stand.target(), stand.lab().sources());
-    let flows = lasting(target, sources).start(stand.lab().client()).unwrap();
-    let running = short(target, sources).start(stand.lab().client()).unwrap();
+    let flows = beside_the_flood(|| lasting(target, sources).start(stand.lab().client()));
+    let running = beside_the_flood(|| short(target, sources).start(stand.lab().client()));
     flows.begin("before", Size::of_this_run().pick(100, 500));
     thread::sleep(CALM);
     let flood = Flood::start(stand.lab_mut(), BACKENDS, target, mpps).unwrap();
@@ -171,8 +183,8 @@ fn flooded_nftables(mpps: f64, time: Duration) -> Outcome {
     nftables(lab).unwrap();
     steer_to_another_processor(lab);
     let (target, sources) = (std::net::SocketAddrV4::new(lab.vip(), VIP_PORT), lab.sources());
-    let flows = lasting(target, sources).start(lab.client()).unwrap();
-    let running = short(target, sources).start(lab.client()).unwrap();
+    let flows = beside_the_flood(|| lasting(target, sources).start(lab.client()));
+    let running = beside_the_flood(|| short(target, sources).start(lab.client()));
     flows.begin("before", Size::of_this_run().pick(100, 500));
     thread::sleep(CALM);
     let flood = Flood::start(stand.lab_mut(), BACKENDS, target, mpps).unwrap();
@@ -234,6 +246,11 @@ fn beside_connection_tracking(rates: &[f64], time: Duration) {
             tracked.early_dropped,
             outcome.short.failures
         );
+        println!(
+            "  lasting connections: {} got no first answer, {} broke later",
+            outcome.lasting.unopened, outcome.lasting.broken
+        );
+        outcome.harms.iter().take(3).for_each(|harm| println!("  {harm}"));
     }
 }
 

@@ -23,7 +23,7 @@ pub const SUNK: &str = "SUNK";
 pub const FLOOD: (u32, u32) = (0x6440_0000, 0xffc0_0000);
 
 /// Room for [`Target`]s; a power of two.
-pub const TARGETS_LEN: u32 = 64;
+pub const TARGETS_LEN: u32 = 1_024;
 
 /// Bytes of the frame that the wrapper writes back before each call.
 pub const HEADERS_LEN: usize = 58;

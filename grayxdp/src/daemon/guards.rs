@@ -56,7 +56,8 @@ impl Owner {
         let needs = self.layout.needs.get(state.service()).and_then(|needs| needs.guard.as_ref());
         let needs = needs.filter(|_| !state.phase.is_final());
         let configured = self.layout.service(state.service()).and_then(|service| service.fuse);
-        let fuse = needs.and_then(|needs| needs.fuse).map(|fuse| (fuse, guard.map_or(state.failures, |guard| guard.failures)));
+        let fuse =
+            needs.and_then(|needs| needs.fuse).map(|fuse| (fuse, guard.map_or(state.failures, |guard| guard.failures)));
         let ended = configured
             .filter(|_| state.tripped.is_some())
             .map(|fuse| (WantedFuse { limit: fuse.limit, ratio: fuse.ratio, window: fuse.window }, state.failures));

@@ -58,7 +58,7 @@ pub fn all(harness: &mut Harness) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn baselines(host: &Namespace) -> Vec<Case> {
+pub(super) fn baselines(host: &Namespace) -> Vec<Case> {
     let service = worlds::virtual_endpoint(0);
     let tcp = Packet::tcp(CLIENT, service, Flags::ACK);
     let udp = Packet::udp(CLIENT, service);

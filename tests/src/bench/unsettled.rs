@@ -104,7 +104,7 @@ fn small(capacity: grayxdp::datapath::Capacity) -> grayxdp::datapath::Capacity {
 }
 
 /// All buckets at home in the first version, and current in the second; every handshake is measured.
-fn unsettled() -> WantedService {
+pub(super) fn unsettled() -> WantedService {
     let buckets = vec![Bucket::new(1, 0, false, false); usize::from(BUCKETS)];
     WantedService {
         buckets: WantedBuckets::Cells(vec![buckets.into()]),
@@ -135,7 +135,7 @@ fn rollout() -> WantedService {
 }
 
 /// Source prefixes that hold the clients, and a segment for all of them with another version if they `differ`.
-fn segments(prefixes: u32, differ: bool) -> WantedService {
+pub(super) fn segments(prefixes: u32, differ: bool) -> WantedService {
     let bucket = |owner| vec![Bucket::new(owner, owner, false, differ); usize::from(BUCKETS)];
     let length = if prefixes == 1 { 10 } else { 24 };
     let prefix = |n: u32| WantedPrefix {
@@ -161,7 +161,7 @@ fn segments(prefixes: u32, differ: bool) -> WantedService {
     }
 }
 
-fn case(world: &World, path: &'static str, flags: Flags, flows: Flows, mark: f64) -> Case {
+pub(super) fn case(world: &World, path: &'static str, flags: Flags, flows: Flows, mark: f64) -> Case {
     let service = worlds::virtual_endpoint(0);
     Case {
         path,
@@ -190,7 +190,7 @@ fn syn(world: &World, path: &'static str, runs: u32, mark: f64, prepare: Prepare
 }
 
 /// Flows that have entries, for a backend of the second version.
-fn with_entries(world: &World, flows: Flows, mark: f64, sets_log2: u32) -> Case {
+pub(super) fn with_entries(world: &World, flows: Flows, mark: f64, sets_log2: u32) -> Case {
     let case = case(world, "established with an exception entry", Flags::ACK, flows, mark);
     let table = Table::of_flows(&case.feed, sets_log2);
     let folder = world.map_folder();

@@ -83,9 +83,16 @@ impl World {
     /// # Errors
     /// As above.
     pub fn many_services(harness: &mut Harness, split: Split) -> Result<Self> {
+        Self::services(harness, MANY, split)
+    }
+
+    /// So many services of two versions.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn services(harness: &mut Harness, count: u16, split: Split) -> Result<Self> {
         let like = |n| WantedService { buckets: WantedBuckets::Split(split), ..service(n, n, Protocol::Tcp) };
-        let services = (0..MANY).map(like).collect();
-        Self::new(harness, services, &[], host::GATEWAY)
+        Self::new(harness, (0..count).map(like).collect(), &[], host::GATEWAY)
     }
 
     /// One service; clients in a hundred networks that have routes of their own.
@@ -180,7 +187,7 @@ impl World {
 /// A service's virtual endpoint.
 #[must_use]
 pub fn virtual_endpoint(number: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10 + number as u8), 80)
+    SocketAddrV4::new((u32::from(Ipv4Addr::new(192, 0, 2, 10)) + u32::from(number)).into(), 80)
 }
 
 /// A backend's endpoint.
@@ -202,12 +209,18 @@ fn one_service() -> Vec<WantedService> {
 
 /// A service with two versions, the second at 10 %; `number` tells it apart, `address` is where it is.
 pub(super) fn service(number: u16, address: u16, protocol: Protocol) -> WantedService {
+    service_of(number, address, protocol, BACKENDS)
+}
+
+/// The same with another number of backends a version.
+pub(super) fn service_of(number: u16, address: u16, protocol: Protocol, backends: u16) -> WantedService {
+    let count = backends;
     let version = |index: u16| {
-        let first = (number * 2 + index) * BACKENDS + 1;
-        let backends = (first..first + BACKENDS)
+        let first = (number * 2 + index) * count + 1;
+        let backends = (first..first + count)
             .map(|id| WantedBackend::up(BackendId(id), *backend(id).ip(), backend(id).port()))
             .collect();
-        let slots = (0..SLOTS).map(|slot| BackendId(first + (slot % usize::from(BACKENDS)) as u16)).collect();
+        let slots = (0..SLOTS).map(|slot| BackendId(first + (slot % usize::from(count)) as u16)).collect();
         WantedVersion::settled(VersionId(number * 2 + index + 1), index as u8, backends, slots)
     };
     let endpoint = virtual_endpoint(address);

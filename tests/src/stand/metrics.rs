@@ -1,10 +1,10 @@
 //! Metrics as a scraper sees them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use grayxdp::lab::Namespace;
 
-use super::{HTTP, get};
+use super::{HTTP, PATIENCE, get};
 
 /// One scrape.
 #[derive(Clone, Debug)]
@@ -26,8 +26,14 @@ pub struct Sample {
 impl Metrics {
     /// Scrapes the daemon inside a namespace.
     pub(super) fn scrape(balancer: &Namespace) -> Self {
-        let answer = get(balancer, HTTP.parse().expect("an endpoint"), "/metrics");
-        let (status, text) = answer.expect("metrics are served");
+        // Under a flood the daemon may have no time for a scraper.
+        let end = Instant::now() + PATIENCE;
+        let (status, text) = loop {
+            match get(balancer, HTTP.parse().expect("an endpoint"), "/metrics") {
+                Ok(answer) => break answer,
+                Err(error) => assert!(Instant::now() < end, "metrics are served: {error}"),
+            }
+        };
         assert_eq!(status, 200, "{text}");
         Self { samples: text.lines().filter(|line| !line.starts_with('#')).map(Sample::of_line).collect() }
     }

@@ -43,6 +43,15 @@ fn lines(from: &str, to: &str) -> Vec<String> {
     load_config(&FULL.replacen(from, to, 1), "g.yaml").expect_err(to).lines().to_vec()
 }
 
+/// Checks that each replaced text is refused by a line with these words.
+fn refused(cases: &[(&str, &str, &str)]) {
+    for (from, to, expected) in cases {
+        let lines = lines(from, to);
+        assert!(lines.iter().any(|line| line.contains(expected)), "{lines:?}\nnot: {expected}");
+        assert!(lines[0].starts_with("g.yaml:"), "{}", lines[0]);
+    }
+}
+
 #[test]
 fn every_field_of_a_service_is_read() {
     let service = full();
@@ -134,6 +143,13 @@ fn wrong_fields_of_a_service_are_said_with_line_column_and_remedy() {
             "the weights of segment `asia` of service `recsys` sum to 99; make them sum to 100",
         ),
         ("{v1: 100}}", "{v9: 100}}", "service `recsys` has no version `v9`; did you mean"),
+    ];
+    refused(&cases);
+}
+
+#[test]
+fn numbers_and_words_out_of_range_are_said_with_their_range() {
+    let cases = [
         ("type: http", "type: tcp", "service `recsys`: a path of a tcp check; remove it, or use `type: http`"),
         ("/healthz", "healthz", "g.yaml:17:29: service `recsys`: path `healthz`; use up to 1024 printable"),
         ("port: 8081", "port: 0", "service `recsys`: port 0; use 1 to 65535"),
@@ -154,11 +170,7 @@ fn wrong_fields_of_a_service_are_said_with_line_column_and_remedy() {
         ("drainTimeout: 5m", "drainTimeout: 31d", "drainTimeout 1month 13h 26m 24s; use 0s to 30days"),
         ("exceptions: 65536", "exceptions: 10", "g.yaml:2:1: room for 10 exceptions; use 1024 to 16777216"),
     ];
-    for (from, to, expected) in cases {
-        let lines = lines(from, to);
-        assert!(lines.iter().any(|line| line.contains(expected)), "{lines:?}\nnot: {expected}");
-        assert!(lines[0].starts_with("g.yaml:"), "{}", lines[0]);
-    }
+    refused(&cases);
 }
 
 #[test]

@@ -188,7 +188,8 @@ fn the_clients_of_a_canary_instance_stay_found_after_its_end() {
     let Strategy::Canary(canary) = &mut plan.spec.strategy;
     let backend = owner.layout.config.services[0].version(&name("v2")).expect("v2").backends[0].clone();
     let backend = owner.layout.config.services[0].backend_address(&backend);
-    let instance = serde_json::json!({"backend": backend.to_string(), "match": {"sources": ["10.64.32.0/20"]}, "pause": {}});
+    let instance =
+        serde_json::json!({"backend": backend.to_string(), "match": {"sources": ["10.64.32.0/20"]}, "pause": {}});
     canary.instance = Some(serde_json::from_value(instance).expect("an instance"));
     start_rollout(&mut owner, plan).expect("a rollout");
     let id = owner.layout.ids.service(&name("recsys")).expect("a number");

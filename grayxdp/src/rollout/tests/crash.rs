@@ -109,6 +109,8 @@ fn a_crash_at_any_command_leaves_a_place_of_a_run_without_crash_and_exposes_no_m
     for candidate in [Candidate::Sound, Candidate::Refusing] {
         check(&Story { candidate, turns_at: 25, operator: None, trips_at: None });
         check(&Story { candidate, turns_at: 25, operator: None, trips_at: Some(14) });
+        let operator = Some((14, RolloutAction::Promote { full: false }));
+        check(&Story { candidate, turns_at: 0, operator, trips_at: Some(14) });
     }
 }
 

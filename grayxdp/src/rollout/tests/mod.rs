@@ -234,7 +234,7 @@ impl World {
         }
     }
 
-    /// The daemon is started anew on what is in the journal and the kernel.
+    /// The daemon is started anew on what is in the journal and the kernel, and looks at the guard.
     pub(super) fn restart(&mut self) {
         self.commands_left = usize::MAX;
         let journal = self.journal.as_ref().expect("a journal");
@@ -242,6 +242,7 @@ impl World {
         self.history.clear();
         let kernel = Some(self.kernel);
         self.input(Input::Restarted { kernel });
+        self.latches();
     }
 
     pub(super) fn until(&mut self, phase: RolloutState, at_most: u32) {
