@@ -18,12 +18,15 @@ use grayxdp_common::{
     signals::{FlowSample, Mark},
 };
 
-/// One number for each map that the program writes and the daemon's counters do not show.
+/// Length, key and value of a source prefix.
+type Prefix = (u32, [u8; 8], [u8; 8]);
+
+/// What each map holds that the program writes and the daemon's counters do not show: a number that changes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Traces {
     entries: u64,
     stamps: u64,
-    prefixes: Vec<(u32, [u8; 8], [u8; 8])>,
+    prefixes: Vec<Prefix>,
     guards: u64,
     marks: u64,
     flows: u64,
@@ -54,7 +57,7 @@ fn array<T: Pod>(folder: &Path, name: &str) -> Result<u64> {
 }
 
 /// All prefixes with their bytes, which say too much for a number where something differs.
-fn prefixes(folder: &Path) -> Result<Vec<(u32, [u8; 8], [u8; 8])>> {
+fn prefixes(folder: &Path) -> Result<Vec<Prefix>> {
     let data = MapData::from_pin(folder.join(maps::PREFIXES))?;
     let map: LpmTrie<MapData, PrefixKey, PrefixValue> = Map::LpmTrie(data).try_into()?;
     let bytes = |bytes: &[u8]| bytes.try_into().expect("keys and values are of eight bytes");
