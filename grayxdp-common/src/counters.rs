@@ -28,8 +28,14 @@ pub struct BackendCounters {
     pub fins_forward: u64,
     /// FINs from the backend.
     pub fins_reverse: u64,
+    /// TCP packets from the client whose window is zero, but SYN and RST.
+    pub zero_windows_forward: u64,
+    /// TCP packets from the backend whose window is zero, but SYN and RST.
+    pub zero_windows_reverse: u64,
+    /// SYNs that were to be measured and could not be: no place for their mark, or deferred.
+    pub unmarked: u64,
     /// Room for what comes later.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 2],
 }
 
 map_value!(BackendCounters, size 128);
@@ -47,6 +53,9 @@ impl core::ops::AddAssign for BackendCounters {
         self.resets_forward += other.resets_forward;
         self.fins_forward += other.fins_forward;
         self.fins_reverse += other.fins_reverse;
+        self.zero_windows_forward += other.zero_windows_forward;
+        self.zero_windows_reverse += other.zero_windows_reverse;
+        self.unmarked += other.unmarked;
     }
 }
 

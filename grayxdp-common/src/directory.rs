@@ -96,6 +96,21 @@ impl Entry {
     /// ARP requests for the VIP are answered.
     pub const ANNOUNCE: u64 = 1 << 33;
 
+    const PORT_CLASS_SHIFT: u32 = 40;
+
+    /// The same entry for one of several ports: its class below [`crate::cells::PORTS`].
+    #[must_use]
+    pub const fn with_port_class(self, class: u8) -> Self {
+        Self(self.0 | ((class as u64) << Self::PORT_CLASS_SHIFT))
+    }
+
+    /// Class of the port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_class(self) -> u8 {
+        (self.0 >> Self::PORT_CLASS_SHIFT) as u8 & (crate::cells::PORTS as u8 - 1)
+    }
+
     /// The entry of an endpoint: its service record's index.
     #[must_use]
     pub const fn service(record: u32) -> Self {

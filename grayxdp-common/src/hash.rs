@@ -89,6 +89,13 @@ impl FlowHash {
         (self.0 >> (64 - BUCKETS.trailing_zeros())) as u16
     }
 
+    /// A number below [`crate::records::SAMPLE_ALL`], independent of bucket and slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sample(self) -> u16 {
+        (self.0 >> 32) as u16 & 0x7fff
+    }
+
     /// The slot, `0..SLOTS`.
     #[inline(always)]
     #[must_use]

@@ -5,20 +5,25 @@
 #[cfg(feature = "user")]
 extern crate std;
 
+pub mod cells;
 pub mod checksum;
 pub mod counters;
 pub mod directory;
+pub mod exceptions;
 pub mod explanation;
+pub mod guard;
 pub mod hash;
+pub mod histogram;
 pub mod ids;
 pub mod maps;
 pub mod reason;
 pub mod records;
+pub mod signals;
 
 /// Version of everything in this crate that both sides see: map layouts, hash, meaning of flags.
 ///
 /// It is part of the folder name under which maps and links are pinned, so programs of two layouts never meet.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Buckets in a service's hash space.
 pub const BUCKETS: u16 = 16_384;

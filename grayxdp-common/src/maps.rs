@@ -26,11 +26,40 @@ pub const NEIGHBOURS: &str = "NEIGHBOURS";
 pub const INTERFACES: &str = "INTERFACES";
 /// Rare messages of the program for the daemon's log; the name is that of the `aya-log` crate.
 pub const LOG: &str = "AYA_LOGS";
+/// Monotonic time in nanoseconds for programs with a manual clock.
+pub const CLOCK: &str = "CLOCK";
 /// What the explaining instance found out about the last packet it was shown.
 pub const EXPLANATION: &str = "EXPLANATION";
 
+/// Bucket tables of services that have a detail record.
+pub const BUCKETS: &str = "BUCKETS";
+/// Slot states of versions whose slots are not all settled.
+pub const SLOT_STATES: &str = "SLOT_STATES";
+/// Stamps of buckets and slots.
+pub const STAMPS: &str = "STAMPS";
+/// Detail records.
+pub const DETAILS: &str = "DETAILS";
+/// Source prefixes of segments.
+pub const PREFIXES: &str = "PREFIXES";
+/// Classes of segments.
+pub const CLASSES: &str = "CLASSES";
+/// Fuses and leases.
+pub const GUARDS: &str = "GUARDS";
+/// Ring buffer of [`crate::guard::Event`]s.
+pub const EVENTS: &str = "EVENTS";
+/// The exception table.
+pub const EXCEPTIONS: &str = "EXCEPTIONS";
+/// Per-CPU counters of what the exception table had to do, by service id.
+pub const EXCEPTION_COUNTERS: &str = "EXCEPTION_COUNTERS";
+/// Marks of handshakes.
+pub const MARKS: &str = "MARKS";
+/// Samples of flows.
+pub const FLOWS: &str = "FLOWS";
+/// What is judged.
+pub const SIGNALS: &str = "SIGNALS";
+
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 13] = [
+pub const PINNED: [&str; 26] = [
     CONTROL,
     DIRECTORY,
     SERVICES,
@@ -44,6 +73,19 @@ pub const PINNED: [&str; 13] = [
     LOG,
     ROUTE_HEADS,
     ROUTE_LEAVES,
+    BUCKETS,
+    SLOT_STATES,
+    STAMPS,
+    DETAILS,
+    PREFIXES,
+    CLASSES,
+    GUARDS,
+    EVENTS,
+    EXCEPTIONS,
+    EXCEPTION_COUNTERS,
+    MARKS,
+    FLOWS,
+    SIGNALS,
 ];
 
 /// Name of the XDP program in the object file.

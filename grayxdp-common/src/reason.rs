@@ -66,6 +66,16 @@ reasons! {
     Echo = 12, Answered, "echo";
     /// An ARP request for a virtual address.
     Arp = 13, Answered, "arp";
+    /// A SYN for which the exception table had no place, and where its flow's later packets go is down or turned off.
+    DeferredNowhere = 14, Dropped, "deferred_nowhere";
+    /// A TCP packet of a flow of a backend that is down (`onDown: reset`).
+    BackendDown = 15, Answered, "backend_down";
+    /// The same, of a packet that cannot be answered with RST.
+    BackendDownDropped = 16, Dropped, "backend_down_dropped";
+    /// A TCP packet of a flow that its release ends (`existingFlows: reset`).
+    FlowReset = 17, Answered, "flow_reset";
+    /// The same, of a packet that cannot be answered with RST.
+    FlowResetDropped = 18, Dropped, "flow_reset_dropped";
 }
 
 impl Reason {

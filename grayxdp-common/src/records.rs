@@ -205,9 +205,22 @@ pub struct ServiceRecord {
     /// For a narrow table whose backend ids follow one another, the first of them: then a slot's byte is added to it. 0
     /// for any other table.
     pub first_backends: [u16; 2],
+    /// Index of the [`crate::cells::DetailRecord`]; 0: the service is settled, and all above holds. With a detail record
+    /// `split`, `tables`, `versions` and `first_backends` mean nothing.
+    pub detail: u32,
+    /// Flows whose [`crate::hash::FlowHash::sample`] is below this are followed: 0, none, to [`SAMPLE_ALL`].
+    pub sample_rate: u16,
+    /// Base place of the [`crate::signals::Signals`] of the service; the place of a version without segments is `version
+    /// place` further on.
+    pub signals: u16,
+    /// Ticks for which a sampled flow is followed (`flowHorizon`).
+    pub horizon_ticks: u32,
     /// Room for what comes later.
-    pub reserved: [u16; 14],
+    pub reserved: [u32; 4],
 }
+
+/// The sample rate at which every flow is followed.
+pub const SAMPLE_ALL: u16 = 1 << 15;
 
 map_value!(ServiceRecord, size 64);
 
@@ -225,7 +238,11 @@ impl ServiceRecord {
         epoch: 0,
         rollout: 0,
         first_backends: [0; 2],
-        reserved: [0; 14],
+        detail: 0,
+        sample_rate: 0,
+        signals: 0,
+        horizon_ticks: 0,
+        reserved: [0; 4],
     };
 }
 
@@ -249,7 +266,7 @@ pub const NARROW_BACKENDS: usize = 256;
 
 /// Where a slot table lies and how it is read.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, PartialOrd, Ord)]
 pub struct TableRef(pub u16);
 
 map_value!(TableRef, size 2);
@@ -359,15 +376,52 @@ pub struct BackendRecord {
     pub reverse_ip: Delta,
     /// To the TCP or UDP checksum on the way back: address and port.
     pub reverse_l4: Delta,
+    /// `FLAG_…` bits. With the two fields behind it one word, which user space writes at once.
+    pub flags: u16,
+    /// As [`ServiceRecord::sample_rate`].
+    pub sample_rate: u16,
+    /// Index of the guard that counts its connect failures; 0: none.
+    pub guard: u32,
+    /// The service's epoch, for telling old marks from new; written in place.
+    pub epoch: u64,
+    /// Place of its version within the service: for the signals.
+    pub place: u8,
     /// Room for what comes later.
-    pub reserved: [u64; 3],
+    pub reserved: [u8; 7],
 }
 
 map_value!(BackendRecord, size 64);
 // SAFETY-relevant layout: user space writes `next_hop` as two aligned words.
 const _: () = assert!(core::mem::offset_of!(BackendRecord, next_hop) % 8 == 0);
+// The same for `flags`, `sample_rate` and `guard`.
+const _: () = assert!(core::mem::offset_of!(BackendRecord, flags) == 40);
 
 impl BackendRecord {
+    /// It failed its health checks or was disabled: no new flow goes to it.
+    pub const FLAG_DOWN: u16 = 1;
+    /// While it is down, packets of flows in progress are answered with RST (`onDown: reset`); else they go to it.
+    pub const FLAG_RESETS: u16 = 1 << 1;
+    /// Its service has exceptions: what it sends is looked up.
+    pub const FLAG_WATCHED: u16 = 1 << 2;
+    /// Its service has `affinity: client`.
+    pub const FLAG_CLIENT_AFFINITY: u16 = 1 << 3;
+    /// It belongs to the candidate of the guard.
+    pub const FLAG_CANDIDATE: u16 = 1 << 4;
+    /// It belongs to the stable version of the guard.
+    pub const FLAG_STABLE: u16 = 1 << 5;
+    /// Marks of the epoch before the present one still count.
+    pub const FLAG_PREVIOUS_EPOCH: u16 = 1 << 6;
+    /// The stable version of the guard has no backend that is up: the guard only raises an alarm.
+    pub const FLAG_NO_STABLE: u16 = 1 << 7;
+    /// Its service measures every handshake: answers to SYNs are looked up among the marks.
+    pub const FLAG_MEASURES: u16 = 1 << 8;
+    /// Its version's flows in progress end (`existingFlows: reset`): their next packet is answered with RST.
+    pub const FLAG_ENDS: u16 = 1 << 9;
+    /// Its version's flows in progress are chosen for anew (`existingFlows: move`, UDP).
+    pub const FLAG_MOVES: u16 = 1 << 10;
+    /// `quic: true`: what it sends marks a half-open entry as answered.
+    pub const FLAG_QUIC: u16 = 1 << 11;
+
     /// The record of a backend; addresses and ports in network order, `port` 0 where the client's is kept.
     #[must_use]
     pub const fn new(service: ServiceId, version: VersionId, virtual_end: (u32, u16), end: (u32, u16)) -> Self {
@@ -388,7 +442,12 @@ impl BackendRecord {
             forward_l4: there.and(Delta::replace16(virtual_port, port)),
             reverse_ip: back.and(Delta::TTL_DECREMENT),
             reverse_l4: back.and(Delta::replace16(port, virtual_port)),
-            reserved: [0; 3],
+            flags: 0,
+            sample_rate: 0,
+            guard: 0,
+            epoch: 0,
+            place: 0,
+            reserved: [0; 7],
         }
     }
 }

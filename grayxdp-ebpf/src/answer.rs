@@ -1,13 +1,14 @@
-//! Packets that the program answers itself: ICMP echo requests for a virtual address, ARP requests for an announced one.
+//! Packets that the program answers itself: ICMP echo requests for a virtual address, ARP requests for an announced one,
+//! segments of connections that are to end.
 
 use core::mem::offset_of;
 
 use grayxdp_common::checksum::Delta;
-use network_types::{arp::ArpHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr};
+use network_types::{arp::ArpHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr, tcp::TcpHdr};
 
 use crate::{
     frame::{Frame, View},
-    packet::{ETHERNET_LEN, ICMP, Ip},
+    packet::{ETHERNET_LEN, ICMP, Ip, Packet, TCP, flags},
     rewrite,
 };
 
@@ -47,6 +48,79 @@ pub fn echo(frame: Frame, ip: Ip) -> bool {
     rewrite::apply_ip(ip, Delta::replace16(old, ip.header.read(offset_of!(Ipv4Hdr, ttl))));
     swap_ethernet(frame);
     true
+}
+
+/// Bytes of the frame of a RST.
+pub const RESET_LEN: usize = ETHERNET_LEN + 20 + 20;
+
+/// Turns a TCP segment into the RST that answers it (RFC 9293, section 3.10.7.1), in its first [`RESET_LEN`] bytes; false
+/// where the IP header has options, then nothing was changed. A segment with RST must not be answered.
+#[inline(always)]
+#[must_use]
+pub fn reset(frame: Frame, packet: &Packet, tcp: View<TcpHdr>) -> bool {
+    if packet.offset != ETHERNET_LEN + 20 {
+        return false;
+    }
+    let bits: u8 = tcp.read(13);
+    let header_len = u64::from(tcp.read::<u8>(12) >> 4) * 4 + 20;
+    let payload = packet.ip.total_len().saturating_sub(header_len) as u32;
+    let taken = payload + u32::from(bits & flags::SYN != 0) + u32::from(bits & flags::FIN != 0);
+    let sequence: u32 = tcp.read(offset_of!(TcpHdr, seq));
+    let acknowledged: u32 = tcp.read(offset_of!(TcpHdr, ack_seq));
+    let (sequence, acknowledges, bits) = if bits & flags::ACK != 0 {
+        (acknowledged, 0, flags::RST)
+    } else {
+        (0, u32::from_be(sequence).wrapping_add(taken).to_be(), flags::RST | flags::ACK)
+    };
+    let (source, destination) = (packet.ip.destination, packet.ip.source);
+    let ports = u32::from_ne_bytes(join(packet.destination_port, packet.source_port));
+    let offset_and_flags = u16::from_ne_bytes([5 << 4, bits]);
+
+    let ip = packet.ip.header;
+    // Version, length and service; total length, identity, "do not fragment"; time to live, protocol.
+    let words =
+        [u16::from_ne_bytes([0x45, 0]), 40_u16.to_be(), 0, 0x4000_u16.to_be(), u16::from_ne_bytes([ANSWER_TTL, TCP])];
+    ip.write(0, words[0]);
+    ip.write(2, words[1]);
+    ip.write(4, words[2]);
+    ip.write(6, words[3]);
+    ip.write(8, words[4]);
+    let addresses = halves(source) + halves(destination);
+    let head = u64::from(words[0]) + u64::from(words[1]) + u64::from(words[3]) + u64::from(words[4]);
+    ip.write(offset_of!(Ipv4Hdr, check), checksum(head + addresses));
+    ip.write(offset_of!(Ipv4Hdr, src_addr), source);
+    ip.write(offset_of!(Ipv4Hdr, dst_addr), destination);
+
+    let pseudo = addresses + u64::from(u16::from_ne_bytes([0, TCP])) + u64::from(20_u16.to_be());
+    let sum = pseudo + halves(ports) + halves(sequence) + halves(acknowledges) + u64::from(offset_and_flags);
+    tcp.write(0, ports);
+    tcp.write(4, sequence);
+    tcp.write(8, acknowledges);
+    tcp.write(12, offset_and_flags);
+    tcp.write(14, 0_u16);
+    tcp.write(16, checksum(sum));
+    tcp.write(18, 0_u16);
+    swap_ethernet(frame);
+    true
+}
+
+const fn join(first: u16, second: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    [a, b, c, d]
+}
+
+/// The sum of the two halves of four bytes.
+#[inline(always)]
+const fn halves(word: u32) -> u64 {
+    (word & 0xffff) as u64 + (word >> 16) as u64
+}
+
+/// The Internet checksum of a sum of fewer than 2^16 words (RFC 1071).
+#[inline(always)]
+const fn checksum(sum: u64) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !(sum as u16)
 }
 
 /// The address that an ARP request asks for; none where the frame is no request for another's IPv4 address.

@@ -11,17 +11,23 @@ use aya_ebpf::{
 };
 use grayxdp_common::{
     counters::BackendCounters,
+    exceptions::Tail,
     explanation::Step,
+    hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
     records::{APART, BackendRecord, Control, NextHop, ReplyWay, RouteKind},
 };
 use grayxdp_ebpf::{
-    packet::{Packet, flags},
+    packet::{ETHERNET_LEN, Packet, flags},
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
 
-use crate::{Arrival, Outcome, forward, tables};
+use crate::{
+    Arrival, Outcome,
+    exceptions::{self, Answer, Said},
+    forward, guard, measure, tables,
+};
 
 /// Address family of IPv4.
 const AF_INET: u8 = 2;
@@ -46,6 +52,13 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         Err(reason) => return Outcome::Counted(service, reason),
     };
     count(arrival, id, checksum);
+    if backend.flags & BackendRecord::FLAG_WATCHED != 0 {
+        watch(packet, checksum, backend, id);
+    }
+    let answer = measure::reverse(packet, checksum, backend, measure::reverse_hash(packet, backend));
+    if backend.guard != 0 && (answer == measure::Answer::Refused || is_refusal(checksum)) {
+        guard::failure(u32::from(id));
+    }
     let end = NewEnd {
         address: backend.virtual_address,
         port: backend.virtual_port,
@@ -60,6 +73,61 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     } else {
         rewrite::source(packet, checksum, end, TimeToLive::Keep);
         Outcome::Counted(service, Reason::UnresolvedClient)
+    }
+}
+
+/// Tells the flow's entries what its backend sent.
+#[inline(always)]
+fn watch(packet: &Packet, checksum: Checksum, backend: &BackendRecord, id: u16) {
+    let virtual_port = if backend.virtual_port == 0 { packet.source_port } else { backend.virtual_port };
+    let flow = Flow {
+        source: packet.ip.destination,
+        destination: backend.virtual_address,
+        source_port: packet.destination_port,
+        destination_port: virtual_port,
+        protocol: packet.ip.protocol,
+    };
+    let hash = FlowHash::of(&flow, &tables::hash_key());
+    let bucket = if backend.flags & BackendRecord::FLAG_CLIENT_AFFINITY == 0 {
+        hash.bucket()
+    } else {
+        FlowHash::of(&Flow { source_port: 0, destination_port: 0, ..flow }, &tables::hash_key()).bucket()
+    };
+    let mut said = Said {
+        flow: hash,
+        bucket: u64::from(bucket),
+        backend: u64::from(id),
+        answer: if backend.flags & BackendRecord::FLAG_QUIC == 0 { Answer::Other } else { Answer::SynAck } as u64,
+        sequence: 1,
+        acknowledged: 1,
+        acknowledges: u64::from(u32::MAX),
+        ends: 0,
+        has_payload: 1,
+    };
+    if let Checksum::Tcp(header) = checksum {
+        let bits: u8 = header.read(13);
+        said.sequence = u64::from(u32::from_be(header.read(4)));
+        said.acknowledged = u64::from(u32::from_be(header.read(8)));
+        said.acknowledges = u64::from(exceptions::SENT_WINDOW);
+        let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
+        said.has_payload = u64::from(packet.ip.total_len() > length);
+        if bits & flags::RST != 0 {
+            (said.answer, said.ends) = (Answer::Reset as u64, Tail::RESET);
+        } else if bits & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
+            said.answer = Answer::SynAck as u64;
+        } else if bits & flags::FIN != 0 {
+            said.ends = Tail::FIN_REVERSE;
+        }
+    }
+    exceptions::answered(&said);
+}
+
+/// Whether a packet refuses a connection: a RST that answers a SYN has no number of its own.
+#[inline(always)]
+fn is_refusal(checksum: Checksum) -> bool {
+    match checksum {
+        Checksum::Tcp(header) => header.read::<u8>(13) & flags::RST != 0 && header.read::<u32>(4) == 0,
+        Checksum::Udp => false,
     }
 }
 
@@ -186,15 +254,19 @@ fn count(arrival: Arrival, id: u16, checksum: Checksum) {
         counters.packets_reverse += 1;
         counters.bytes_reverse += arrival.frame.len();
         if let Checksum::Tcp(header) = checksum {
-            count_flags(header.read(13), header.read(4), counters);
+            count_flags(measure::rare_word(checksum), header.read(4), counters);
         }
     });
 }
 
 #[inline(always)]
-fn count_flags(bits: u8, sequence: u32, counters: &mut BackendCounters) {
-    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+fn count_flags(word: u32, sequence: u32, counters: &mut BackendCounters) {
+    if word == 0 {
         return;
+    }
+    let bits = measure::flags_of(word);
+    if measure::window_is_zero(word) {
+        counters.zero_windows_reverse += 1;
     }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN | flags::ACK {
         counters.syn_acks += 1;

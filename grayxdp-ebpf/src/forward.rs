@@ -1,22 +1,32 @@
 //! From a client to a backend: service → bucket → version → slot → backend → rewrite.
 
+use core::mem::offset_of;
+
 use grayxdp_common::{
+    cells::DetailRecord,
     counters::BackendCounters,
     directory::Entry,
-    explanation::Step,
-    hash::FlowHash,
+    explanation::{Step, Turn},
+    hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
     records::{BackendRecord, ServiceRecord},
 };
 use grayxdp_ebpf::{
+    answer,
     packet::{ETHERNET_LEN, Packet, Ports, TCP, flags},
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
 
 use network_types::tcp::TcpHdr;
 
-use crate::{Arrival, Outcome, tables};
+use crate::{
+    Arrival, Outcome,
+    detail::{self, Kind},
+    exceptions, guard,
+    measure::{self, Forward},
+    tables::{self, note, turn},
+};
 
 /// Chooses a backend for a client's packet and rewrites it.
 #[inline(always)]
@@ -24,7 +34,7 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     let Some(service) = tables::service(entry.index()) else {
         return Outcome::Counted(ServiceId::NONE, Reason::Fault);
     };
-    tables::note(|explanation| {
+    note(|explanation| {
         explanation.step = Step::Service as u32;
         explanation.service = service.service.0;
         explanation.epoch = service.epoch;
@@ -34,11 +44,220 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
         Ok(checksum) => checksum,
         Err(reason) => return Outcome::Counted(service.service, reason),
     };
-    let Some(id) = choose(packet, service) else { return Outcome::Counted(service.service, Reason::NoBackend) };
+    let hash = FlowHash::of(&affine(packet, service), &tables::hash_key());
+    note(|explanation| {
+        (explanation.hash, explanation.bucket, explanation.slot) = (hash.0, hash.bucket(), hash.slot());
+    });
+    let kind = kind_of(checksum);
+    let id = if service.detail == 0 {
+        choose(hash, service).map(u32::from)
+    } else {
+        match choose_in_detail(arrival, packet, checksum, service, entry, hash, kind) {
+            0 => Err(Reason::NoBackend),
+            id if id & REFUSED != 0 => Err(reason_of(id)),
+            id => Ok(id),
+        }
+    };
+    let (id, segment, deferred) = match id {
+        Ok(id) => (id as u16, (id >> SEGMENT_SHIFT) as u16 & 0xff, id & DEFERRED != 0),
+        Err(reason) => return Outcome::Counted(service.service, reason),
+    };
     let Some(backend) = tables::backend(id) else { return Outcome::Counted(service.service, Reason::Fault) };
+    note(|explanation| {
+        (explanation.backend, explanation.version) = (id, backend.version);
+    });
+    if backend.flags & (BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS) != 0
+        && let Some(reason) = ended(arrival, packet, checksum, backend, kind)
+    {
+        return Outcome::Counted(service.service, reason);
+    }
     count(arrival, id, checksum);
+    let flow = Forward {
+        hash: whole(packet, service, hash),
+        epoch: service.epoch,
+        sample_rate: service.sample_rate,
+        horizon_ticks: service.horizon_ticks,
+        measures: backend.flags & BackendRecord::FLAG_MEASURES != 0,
+        deferred,
+        backend: id,
+    };
+    let place = || service.signals + u16::from(backend.place) * segments_of(service) + segment;
+    if measure::forward(packet, checksum, &flow, place) {
+        guard::failure(u32::from(id));
+    } else if kind == Kind::First {
+        guard::attempt(backend);
+    }
     let end = NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 };
     send(arrival, packet, checksum, service.service, backend, end)
+}
+
+/// How many segments a service has.
+#[inline(always)]
+fn segments_of(service: &ServiceRecord) -> u16 {
+    if service.detail == 0 { 1 } else { tables::detail(service.detail).map_or(1, |detail| u16::from(detail.segments)) }
+}
+
+/// Set in what [`choose_in_detail`] returns where it is a [`Reason`] and no backend.
+const REFUSED: u32 = 1 << 31;
+
+/// First bit of the segment in what [`choose_in_detail`] returns with a backend.
+const SEGMENT_SHIFT: u32 = 16;
+/// Set in what [`choose_in_detail`] returns with the backend of a deferred SYN.
+const DEFERRED: u32 = (detail::DEFERRED as u32) << DEFERRED_SHIFT;
+const DEFERRED_SHIFT: u32 = 24;
+
+/// The reason in what [`choose_in_detail`] returned.
+#[inline(always)]
+const fn reason_of(refused: u32) -> Reason {
+    const DEFERRED: u32 = REFUSED | Reason::DeferredNowhere as u32;
+    const NO_BACKEND: u32 = REFUSED | Reason::NoBackend as u32;
+    match refused {
+        DEFERRED => Reason::DeferredNowhere,
+        NO_BACKEND => Reason::NoBackend,
+        _ => Reason::Fault,
+    }
+}
+
+/// The flow as far as it decides bucket and slot.
+#[inline(always)]
+fn affine(packet: &Packet, service: &ServiceRecord) -> Flow {
+    let mut flow = packet.flow();
+    if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY != 0 {
+        (flow.source_port, flow.destination_port) = (0, 0);
+    }
+    flow
+}
+
+/// What a packet is to its flow. UDP: only a service of QUIC asks for more, see [`choose_in_detail`].
+#[inline(always)]
+fn kind_of(checksum: Checksum) -> Kind {
+    let Checksum::Tcp(header) = checksum else { return Kind::Datagram };
+    let bits: u8 = header.read(13);
+    if bits & flags::RST != 0 {
+        Kind::Reset
+    } else if bits & (flags::SYN | flags::ACK) == flags::SYN {
+        Kind::First
+    } else {
+        Kind::Later
+    }
+}
+
+/// The backend of a packet of a service with a detail record; 0 for none, with [`REFUSED`] a reason.
+#[inline(always)]
+fn choose_in_detail(
+    arrival: Arrival,
+    packet: &Packet,
+    checksum: Checksum,
+    service: &ServiceRecord,
+    entry: Entry,
+    hash: FlowHash,
+    kind: Kind,
+) -> u32 {
+    let Some(detail) = tables::detail(service.detail) else { return REFUSED | Reason::Fault as u32 };
+    let is_quic = detail.flags & DetailRecord::FLAG_QUIC != 0;
+    let kind = if is_quic { quic_kind(arrival, packet) } else { kind };
+    // The segment of a datagram that may be the first of a sampled flow has to be known.
+    let asks_segment = kind == Kind::Datagram && detail.segments > 1 && hash.sample() < service.sample_rate;
+    let whole = whole(packet, service, hash);
+    if kind == Kind::First {
+        touch(detail, whole, hash.bucket());
+    }
+    let place = (whole, hash.bucket(), hash.slot());
+    if !asks_segment
+        && let Some(id) = detail::settled(detail, kind, place, || bits_of(packet, checksum), service.service.0)
+    {
+        return u32::from(id);
+    }
+    let (mut sequence, mut acknowledged) = (0, 0);
+    if let Checksum::Tcp(header) = checksum {
+        sequence = u32::from_be(header.read(offset_of!(TcpHdr, seq)));
+        acknowledged = u32::from_be(header.read(offset_of!(TcpHdr, ack_seq)));
+    }
+    let Some(scratch) = tables::scratch() else { return REFUSED | Reason::Fault as u32 };
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    let question = unsafe { &mut (*scratch).question };
+    // Field by field: the whole at once becomes a loop over bytes.
+    question.flow = whole;
+    question.detail = u64::from(service.detail);
+    question.kind = kind as u64;
+    question.flags = bits_of(packet, checksum) | if is_quic { detail::QUIC } else { 0 };
+    question.sequence = u64::from(sequence);
+    question.acknowledged = u64::from(acknowledged);
+    question.source = u64::from(packet.ip.source);
+    question.service = u64::from(service.service.0);
+    question.bucket = u64::from(hash.bucket());
+    question.slot = u64::from(hash.slot());
+    question.port_class = u64::from(entry.port_class());
+    question.dscp = u64::from(packet.ip.header.read::<u8>(1) >> 2);
+    match detail::resolve(kind) {
+        0 => {
+            question.backend as u32
+                | (question.segment as u32) << SEGMENT_SHIFT
+                | ((question.flags & detail::DEFERRED) as u32) << DEFERRED_SHIFT
+        }
+        reason => REFUSED | (reason - 1),
+    }
+}
+
+/// Whether a packet carries payload and whether it ends its side of the flow, as bits.
+#[inline(always)]
+fn bits_of(packet: &Packet, checksum: Checksum) -> u64 {
+    let Checksum::Tcp(header) = checksum else { return 0 };
+    let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
+    let payload = if packet.ip.total_len() > length { detail::PAYLOAD } else { 0 };
+    payload | if header.read::<u8>(13) & flags::FIN != 0 { detail::FIN } else { 0 }
+}
+
+/// Reads early what opening a flow will ask of large tables: their cache misses then pass together, while segments and
+/// buckets are found. A bucket that is settled asks for no entries.
+#[inline(always)]
+fn touch(detail: &DetailRecord, flow: FlowHash, bucket: u16) {
+    if tables::bucket(detail.buckets, bucket).looks() {
+        exceptions::touch_set(flow, bucket);
+    }
+    if detail.flags & DetailRecord::FLAG_MEASURES != 0 {
+        measure::touch_mark(flow);
+    }
+}
+
+/// The hash of the whole 5-tuple.
+#[inline(always)]
+fn whole(packet: &Packet, service: &ServiceRecord, hash: FlowHash) -> FlowHash {
+    if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY == 0 {
+        return hash;
+    }
+    FlowHash::of(&packet.flow(), &tables::hash_key())
+}
+
+/// What a QUIC packet is to its flow (RFC 9000, section 17.2; RFC 9369, section 3.2): a long header's Initial opens it.
+#[inline(always)]
+fn quic_kind(arrival: Arrival, packet: &Packet) -> Kind {
+    const LONG_AND_FIXED: u8 = 0xc0;
+    const TYPE: u8 = 0x30;
+    const VERSION_2: u32 = 0x6b33_43cf_u32.to_be();
+    let Some(start) = arrival.frame.at::<[u8; 5]>(packet.offset + size_of::<Ports>()) else { return Kind::Later };
+    let first: u8 = start.read(0);
+    let initial = if start.read::<u32>(1) == VERSION_2 { 0x10 } else { 0 };
+    if first & LONG_AND_FIXED == LONG_AND_FIXED && first & TYPE == initial { Kind::First } else { Kind::Later }
+}
+
+/// What becomes of a packet to a backend that is down or whose flows end; none where it goes there all the same.
+#[inline(always)]
+fn ended(arrival: Arrival, packet: &Packet, checksum: Checksum, backend: &BackendRecord, kind: Kind) -> Option<Reason> {
+    const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
+    let (answered, dropped) = if backend.flags & DEAD == DEAD {
+        turn(Turn::Down);
+        (Reason::BackendDown, Reason::BackendDownDropped)
+    } else if backend.flags & BackendRecord::FLAG_ENDS == 0 || kind == Kind::First {
+        return None;
+    } else {
+        turn(Turn::Reset);
+        (Reason::FlowReset, Reason::FlowResetDropped)
+    };
+    match checksum {
+        Checksum::Tcp(header) if kind != Kind::Reset && answer::reset(arrival.frame, packet, header) => Some(answered),
+        Checksum::Tcp(_) | Checksum::Udp => Some(dropped),
+    }
 }
 
 /// Where the TCP or UDP checksum is, once the packet proved whole and alive.
@@ -60,32 +279,23 @@ pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum,
     Ok(checksum)
 }
 
-/// The backend of a flow; none where the version's pool is empty.
+/// The backend of a flow of a settled service.
 #[inline(always)]
-fn choose(packet: &Packet, service: &ServiceRecord) -> Option<u16> {
-    let mut flow = packet.flow();
-    if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY != 0 {
-        (flow.source_port, flow.destination_port) = (0, 0);
-    }
-    let hash = FlowHash::of(&flow, &tables::hash_key());
-    let (bucket, slot) = (hash.bucket(), hash.slot());
-    let index = service.split.version_of(bucket);
-    let (table, first, version) = if index == 0 {
-        (service.tables[0], service.first_backends[0], service.versions[0])
+fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Reason> {
+    let index = service.split.version_of(hash.bucket());
+    let (table, first) = if index == 0 {
+        (service.tables[0], service.first_backends[0])
     } else {
-        (service.tables[1], service.first_backends[1], service.versions[1])
+        (service.tables[1], service.first_backends[1])
     };
-    let id = tables::backend_of_slot(table, first, slot)?;
-    tables::note(|explanation| {
-        explanation.hash = hash.0;
-        explanation.bucket = bucket;
-        explanation.version_index = index as u32;
-        explanation.version = version.0;
-        explanation.slot = slot;
-        explanation.table = table.index() as u16;
-        explanation.backend = id;
+    let id = tables::backend_of_slot(table, first, hash.slot()).unwrap_or(0);
+    turn(Turn::Split);
+    note(|explanation| {
+        explanation.version = if index == 0 { service.versions[0].0 } else { service.versions[1].0 };
+        (explanation.current_place, explanation.home_place) = (index as u8, index as u8);
+        (explanation.current_backend, explanation.home_backend) = (id, id);
     });
-    (id != 0).then_some(id)
+    if id == 0 { Err(Reason::NoBackend) } else { Ok(id) }
 }
 
 /// Counts a client's packet for its backend.
@@ -97,16 +307,18 @@ fn count(arrival: Arrival, id: u16, checksum: Checksum) {
     tables::count(id, |counters| {
         counters.packets_forward += 1;
         counters.bytes_forward += arrival.frame.len();
-        if let Checksum::Tcp(header) = checksum {
-            count_flags(header.read(13), counters);
-        }
+        count_flags(measure::rare_word(checksum), counters);
     });
 }
 
 #[inline(always)]
-fn count_flags(bits: u8, counters: &mut BackendCounters) {
-    if bits & (flags::SYN | flags::RST | flags::FIN) == 0 {
+fn count_flags(word: u32, counters: &mut BackendCounters) {
+    if word == 0 {
         return;
+    }
+    let bits = measure::flags_of(word);
+    if measure::window_is_zero(word) {
+        counters.zero_windows_forward += 1;
     }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
         counters.syns += 1;
@@ -130,7 +342,7 @@ fn send(
     end: NewEnd,
 ) -> Outcome {
     let hop = backend.next_hop;
-    tables::note(|explanation| {
+    note(|explanation| {
         explanation.step = Step::Backend as u32;
         explanation.next_hop = hop;
     });

@@ -1,13 +1,26 @@
 //! The XDP program: the entry point turns what became of a packet into the kernel's action.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")]
 
+mod atomic;
 mod backward;
+mod detail;
+mod exceptions;
 mod forward;
+mod guard;
+mod measure;
 mod tables;
 mod way;
 
-use aya_ebpf::{EbpfContext, bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::xdp_action,
+    helpers::{bpf_redirect, bpf_xdp_adjust_tail},
+    macros::xdp,
+    programs::XdpContext,
+};
 use aya_log_ebpf::error;
 use core::ffi::c_void;
 
@@ -16,7 +29,7 @@ use grayxdp_common::{
     reason::{Fate, Reason},
     records::NextHop,
 };
-use grayxdp_ebpf::frame::Frame;
+use grayxdp_ebpf::{answer::RESET_LEN, frame::Frame};
 
 /// What became of a packet.
 pub(crate) enum Outcome {
@@ -53,6 +66,9 @@ fn grayxdp(ctx: XdpContext) -> u32 {
             if reason == Reason::Fault {
                 report_fault(&ctx, service, count);
             }
+            if matches!(reason, Reason::BackendDown | Reason::FlowReset) && !cut(&ctx) {
+                return xdp_action::XDP_DROP;
+            }
             match reason.fate() {
                 Fate::Dropped => xdp_action::XDP_DROP,
                 Fate::Passed => xdp_action::XDP_PASS,
@@ -60,6 +76,16 @@ fn grayxdp(ctx: XdpContext) -> u32 {
             }
         }
     }
+}
+
+/// Cuts what lies behind the RST that was written over the head of a segment.
+#[inline(always)]
+fn cut(ctx: &XdpContext) -> bool {
+    // The mask keeps the compiler from subtracting a number from a packet pointer, which the verifier refuses.
+    let length = (ctx.data_end() - ctx.data()) & 0xffff;
+    let excess = RESET_LEN as i64 - length as i64;
+    // SAFETY: the context is the program's own.
+    unsafe { bpf_xdp_adjust_tail(ctx.ctx, excess as i32) == 0 }
 }
 
 /// Tells the daemon of a fault of its own: the first, second, fourth, eighth …, so that a flood of them is a few lines.

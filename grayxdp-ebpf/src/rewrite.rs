@@ -24,7 +24,7 @@ pub enum Checksum {
 pub struct NewEnd {
     /// The address.
     pub address: u32,
-    /// The port.
+    /// The port; 0: it stays.
     pub port: u16,
     /// To the IP header's checksum, a decrement of the time to live included.
     pub ip: Delta,
@@ -45,7 +45,9 @@ pub enum TimeToLive {
 #[inline(always)]
 pub fn destination(packet: &Packet, checksum: Checksum, end: NewEnd, ttl: TimeToLive) {
     packet.ip.header.write(offset_of!(Ipv4Hdr, dst_addr), end.address);
-    packet.ports.write(2, end.port);
+    if end.port != 0 {
+        packet.ports.write(2, end.port);
+    }
     finish(packet, checksum, end, ttl);
 }
 
@@ -53,7 +55,9 @@ pub fn destination(packet: &Packet, checksum: Checksum, end: NewEnd, ttl: TimeTo
 #[inline(always)]
 pub fn source(packet: &Packet, checksum: Checksum, end: NewEnd, ttl: TimeToLive) {
     packet.ip.header.write(offset_of!(Ipv4Hdr, src_addr), end.address);
-    packet.ports.write(0, end.port);
+    if end.port != 0 {
+        packet.ports.write(0, end.port);
+    }
     finish(packet, checksum, end, ttl);
 }
 

@@ -1,20 +1,33 @@
 //! The maps, and reading them. Sizes given here are placeholders: user space sets them when it loads the program.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use grayxdp_common::{
+    SLOT_TABLE_LEN,
+    cells::{
+        Bucket, BucketTable, DetailRecord, PORTS, PrefixKey, PrefixValue, SEGMENTS, SegmentClass, SlotState,
+        SlotStates, Stamp, Stamps,
+    },
     counters::{BackendCounters, ReasonCounters},
     directory::{DirectorySet, EndpointKey, Place},
-    explanation::Explanation,
+    exceptions::ExceptionSet,
+    explanation::{Explanation, Turn},
+    guard::Guard,
     hash::HashKey,
     ids::ServiceId,
     reason::Reason,
     records::{
         BackendRecord, Control, InterfaceRecord, NextHop, Route, RouteHeads, ServiceRecord, SlotTable, TableRef,
     },
+    signals::{ExceptionCounters, FlowSample, Mark, Signals},
 };
+
+use crate::detail::Scratch;
 
 /// User space writes single words of such a map.
 const MAPPABLE: u32 = 1 << 10;
@@ -45,6 +58,34 @@ static ROUTE_LEAVES: Array<Route> = Array::with_max_entries(1, MAPPABLE);
 static NEIGHBOURS: HashMap<u32, NextHop> = HashMap::with_max_entries(1, 0);
 #[map(name = "INTERFACES")]
 static INTERFACES: HashMap<u32, InterfaceRecord> = HashMap::with_max_entries(1, 0);
+#[map(name = "BUCKETS")]
+static BUCKETS: Array<BucketTable> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "SLOT_STATES")]
+static SLOT_STATES: Array<SlotStates> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "STAMPS")]
+static STAMPS: Array<Stamps> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "DETAILS")]
+static DETAILS: Array<DetailRecord> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "PREFIXES")]
+static PREFIXES: LpmTrie<PrefixKey, PrefixValue> = LpmTrie::with_max_entries(1, NO_PREALLOC);
+#[map(name = "CLASSES")]
+static CLASSES: Array<SegmentClass> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "GUARDS")]
+static GUARDS: Array<Guard> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "EXCEPTIONS")]
+static EXCEPTIONS: Array<ExceptionSet> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "EXCEPTION_COUNTERS")]
+static EXCEPTION_COUNTERS: PerCpuArray<ExceptionCounters> = PerCpuArray::with_max_entries(1, 0);
+#[map(name = "MARKS")]
+static MARKS: Array<Mark> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "FLOWS")]
+static FLOWS: Array<FlowSample> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "SIGNALS")]
+static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "CLOCK")]
+static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
+#[map(name = "SCRATCH")]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "EXPLANATION")]
 static EXPLANATION: Array<Explanation> = Array::with_max_entries(1, 0);
 
@@ -54,10 +95,26 @@ static HASH_KEY: HashKey = HashKey([0; 4]);
 /// 1 in the instance that explains: it counts nothing and writes down what it does.
 #[unsafe(no_mangle)]
 static EXPLAINS: u32 = 0;
+/// Log₂ of the sets of the exception table.
+#[unsafe(no_mangle)]
+static EXCEPTION_SETS_LOG2: u32 = 0;
+/// Log₂ of the places for marks.
+#[unsafe(no_mangle)]
+static MARKS_LOG2: u32 = 0;
+/// Log₂ of the places for sampled flows.
+#[unsafe(no_mangle)]
+static FLOWS_LOG2: u32 = 0;
+/// CPUs that the signals have room for.
+#[unsafe(no_mangle)]
+static CPUS: u32 = 1;
+
+/// 1 where time is read from [`CLOCK`]: in tests of what time does.
+#[unsafe(no_mangle)]
+static MANUAL_CLOCK: u32 = 0;
 
 /// Reads a constant that user space sets when it loads the program; the verifier knows its value.
 #[inline(always)]
-fn constant<T: Copy>(global: &T) -> T {
+pub(crate) fn constant<T: Copy>(global: &T) -> T {
     // SAFETY: a reference is valid to read; volatile, because the compiler must not take the placeholder's value.
     unsafe { core::ptr::read_volatile(global) }
 }
@@ -142,6 +199,26 @@ pub(crate) fn count_reason(service: ServiceId, reason: Reason) -> u64 {
     *count
 }
 
+/// The mark at an index, before the mask.
+#[inline(always)]
+pub(crate) fn mark(index: u32) -> Option<*mut Mark> {
+    MARKS.get_ptr_mut(index & ((1 << constant(&MARKS_LOG2)) - 1))
+}
+
+/// The sample at an index, before the mask.
+#[inline(always)]
+pub(crate) fn flow_sample(index: u32) -> Option<*mut FlowSample> {
+    FLOWS.get_ptr_mut(index & ((1 << constant(&FLOWS_LOG2)) - 1))
+}
+
+/// This CPU's counts of a place in epochs of a parity.
+#[inline(always)]
+pub(crate) fn signals(place: u16, parity: u64) -> Option<*mut Signals> {
+    // SAFETY: the helper takes nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+    SIGNALS.get_ptr_mut((u32::from(place) * 2 + parity as u32) * constant(&CPUS) + cpu)
+}
+
 /// The route to a client.
 #[inline(always)]
 pub(crate) fn route(address: u32) -> Option<&'static Route> {
@@ -165,6 +242,173 @@ pub(crate) fn neighbour(address: u32) -> NextHop {
 pub(crate) fn interface(index: u32) -> Option<InterfaceRecord> {
     // SAFETY: as for `neighbour`.
     unsafe { INTERFACES.get(&index).copied() }
+}
+
+/// Monotonic time of the last timer tick of the kernel, in nanoseconds: cheap.
+#[inline(always)]
+pub(crate) fn coarse_ns() -> u64 {
+    if is_clock_manual() {
+        return manual_ns();
+    }
+    // SAFETY: the helper only returns a number.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// Monotonic time in nanoseconds: dear.
+#[inline(always)]
+pub(crate) fn precise_ns() -> u64 {
+    if is_clock_manual() {
+        return manual_ns();
+    }
+    // SAFETY: as for `coarse_ns`.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+fn is_clock_manual() -> bool {
+    constant(&MANUAL_CLOCK) != 0
+}
+
+#[inline(always)]
+fn manual_ns() -> u64 {
+    CLOCK.get(0).copied().unwrap_or(0)
+}
+
+/// Where the stages of a decision meet.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
+}
+
+/// What a service has beyond its record.
+#[inline(always)]
+pub(crate) fn detail(index: u32) -> Option<&'static DetailRecord> {
+    DETAILS.get(index)
+}
+
+/// A bucket; one that does not exist is settled and the first version's.
+#[inline(always)]
+pub(crate) fn bucket(table: u32, bucket: u16) -> Bucket {
+    BUCKETS.get(table).map_or(Bucket(0), |table| Bucket(table.0[usize::from(bucket & (grayxdp_common::BUCKETS - 1))]))
+}
+
+/// The state of a slot.
+#[inline(always)]
+pub(crate) fn slot_state(table: u16, slot: u16) -> SlotState {
+    let states = SLOT_STATES.get(u32::from(table));
+    states.map_or(SlotState(0), |states| SlotState(states.0[usize::from(slot) & (SLOT_TABLE_LEN - 1)]))
+}
+
+/// What a stamp says.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum StampKind {
+    /// A packet was resolved by home, or a SYN was deferred.
+    Seen = offset_of!(Stamp, seen) as u32,
+    /// A SYN was deferred.
+    Deferred = offset_of!(Stamp, deferred) as u32,
+    /// A pin found no place.
+    Refused = offset_of!(Stamp, refused) as u32,
+}
+
+/// Stamps a bucket or a slot, unless it is stamped.
+#[inline(always)]
+pub(crate) fn stamp(table: u32, cell: u16, kind: u64) {
+    if let Some(stamps) = STAMPS.get_ptr_mut(table) {
+        let at = (usize::from(cell) & (SLOT_TABLE_LEN - 1)) * size_of::<Stamp>() + (kind as usize & 3);
+        // SAFETY: within the table by the mask; a byte that several CPUs set to the same value.
+        unsafe { set(stamps.cast::<u8>().add(at)) };
+    }
+}
+
+/// Stamps the source prefix that holds an address.
+#[inline(always)]
+pub(crate) fn stamp_prefix(key: PrefixKey, kind: u64) {
+    if let Some(value) = PREFIXES.get(prefix_key(key)) {
+        let first = offset_of!(PrefixValue, seen);
+        const { assert!(offset_of!(PrefixValue, deferred) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, deferred)) };
+        const { assert!(offset_of!(PrefixValue, refused) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, refused)) };
+        // SAFETY: a byte of the value, as for `stamp`.
+        unsafe {
+            set(core::ptr::from_ref(value)
+                .cast_mut()
+                .cast::<u8>()
+                .add(first + if kind > 1 { 2 } else { kind as usize & 1 }))
+        };
+    }
+}
+
+/// Sets a byte that is 0 to 1: a byte that is set is not written, so that its line stays shared.
+///
+/// # Safety
+/// The byte must be one of a map's value.
+#[inline(always)]
+unsafe fn set(byte: *mut u8) {
+    // SAFETY: by the caller's word.
+    unsafe {
+        if byte.read_volatile() == 0 {
+            byte.write_volatile(1);
+        }
+    }
+}
+
+/// What the longest source prefix says that holds an address.
+#[inline(always)]
+pub(crate) fn prefix(key: PrefixKey) -> Option<PrefixValue> {
+    PREFIXES.get(prefix_key(key)).copied()
+}
+
+#[inline(always)]
+fn prefix_key(key: PrefixKey) -> Key<PrefixKey> {
+    Key::new(u64::BITS, key)
+}
+
+/// A segment by its class, port and DSCP.
+#[inline(always)]
+pub(crate) fn segment(class: u32, index: usize) -> u8 {
+    CLASSES.get(class).map_or(0, |class| class.0[index & (PORTS * 128 - 1)] & (SEGMENTS as u8 - 1))
+}
+
+/// Fuse and lease.
+#[inline(always)]
+pub(crate) fn guard(index: u32) -> Option<*mut Guard> {
+    GUARDS.get_ptr_mut(index)
+}
+
+/// A set of the exception table.
+#[inline(always)]
+pub(crate) fn exception_set(index: u32) -> Option<*mut ExceptionSet> {
+    EXCEPTIONS.get_ptr_mut(index)
+}
+
+/// The bits of a hash that choose a set.
+#[inline(always)]
+pub(crate) fn exception_mask() -> u32 {
+    (1 << (constant(&EXCEPTION_SETS_LOG2) & 31)) - 1
+}
+
+/// Counts what the exception table had to do for a service.
+#[inline(always)]
+pub(crate) fn count_exceptions(service: u32, add: impl FnOnce(&mut ExceptionCounters)) {
+    if explains() {
+        return;
+    }
+    if let Some(counters) = EXCEPTION_COUNTERS.get_ptr_mut(service) {
+        // SAFETY: as for `count`.
+        add(unsafe { &mut *counters });
+    }
+}
+
+/// Notes what decided the way of a packet.
+#[inline(always)]
+pub(crate) fn turn(turn: Turn) {
+    note(|explanation| explanation.turns |= turn.bit());
+}
+
+/// Whether the instance that explains noted a turn of this packet.
+#[inline(always)]
+pub(crate) fn is_noted(turn: Turn) -> bool {
+    explains() && EXPLANATION.get(0).is_some_and(|explanation| explanation.turns & turn.bit() != 0)
 }
 
 /// Writes into the explanation, in the instance that explains.

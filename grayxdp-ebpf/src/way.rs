@@ -12,7 +12,7 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, UDP},
 };
 
-use crate::{Arrival, Outcome, backward, forward, tables};
+use crate::{Arrival, Outcome, backward, forward, measure, tables};
 
 /// Decides and rewrites.
 #[inline(always)]
@@ -49,6 +49,9 @@ fn virtual_address(control: &Control, address: u32) -> Option<Entry> {
 /// A packet whose ports cannot be read: another protocol, a fragment, a broken header.
 #[inline(always)]
 fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
+    if ip.protocol == ICMP {
+        measure::icmp(arrival, control, ip);
+    }
     let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NotOurs };
     if ip.is_fragment() {
         return for_address(entry, Reason::Fragment);

@@ -1,7 +1,7 @@
 //! grayxdp: gradual release of services on Linux load-balancer hosts.
 //!
 //! The layers, each using only those above it: `model`; `config`, `balance`, `analysis`; `rollout` (all pure); `datapath`,
-//! `store`, `telemetry` (the outside world); `daemon`; `control`; `cli`. `lab` builds the namespaces of the demo and the tests.
+//! `health`, `store`, `telemetry` (the outside world); `daemon`; `control`; `cli`. `lab` builds the namespaces of the demo and the tests.
 
 pub mod analysis;
 pub mod balance;
@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod datapath;
+pub mod health;
 pub mod lab;
 pub mod model;
 pub mod rollout;

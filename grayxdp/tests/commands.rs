@@ -30,7 +30,8 @@ impl Service for Played {
             Request::WeightsSet { .. } => {
                 Err(ApiError::conflict("web is in a rollout: `grayxdp rollout abort web-v2`"))
             }
-            Request::Reload { .. } | Request::Detach { .. } => {
+            Request::BackendList { .. } => Ok(Response::Backends(Vec::new())),
+            Request::Reload { .. } | Request::Detach { .. } | Request::BackendChange { .. } => {
                 Ok(Response::Done(Done { changes: vec![actor], dry_run: false }))
             }
             Request::Events { after, .. } => Ok(Response::Events(vec![event(after + 1), event(after + 2)])),
@@ -57,6 +58,7 @@ fn status() -> Status {
         started: "2026-03-01T09:00:00Z".parse().expect("a time"),
         warnings: Vec::new(),
         interfaces: Vec::new(),
+        exceptions: grayxdp::model::settling::ExceptionTableStatus::default(),
         services: Vec::new(),
     }
 }
@@ -97,6 +99,9 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         verdicts: BTreeMap::new(),
         started: "2026-03-01T09:00:00Z".parse().expect("a time"),
         ended: None,
+        attempt: 1,
+        fuse: None,
+        lease: None,
         epoch: 1,
     })))
 }

@@ -1,8 +1,12 @@
 //! Tests of grayxdp that need a real kernel, and the benchmark: what they share.
 
 pub mod bench;
+pub mod flood;
 pub mod host;
 pub mod packet;
+pub mod random;
+pub mod rules;
 pub mod size;
 pub mod stand;
 pub mod subject;
+pub mod twin;

@@ -59,6 +59,8 @@ pub enum Transport {
         flags: Flags,
         /// Sequence number.
         sequence: u32,
+        /// Acknowledgement number, where the flags say that it counts.
+        acknowledged: u32,
         /// Options, a multiple of four bytes.
         options: Vec<u8>,
     },
@@ -81,6 +83,8 @@ pub struct Packet {
     pub destination: SocketAddrV4,
     /// Time to live.
     pub ttl: u8,
+    /// Differentiated services code point, six bits.
+    pub dscp: u8,
     /// IPv4 options, a multiple of four bytes.
     pub ip_options: Vec<u8>,
     /// Fragment offset in units of eight bytes.
@@ -104,6 +108,7 @@ impl Packet {
             source,
             destination,
             ttl: 64,
+            dscp: 0,
             ip_options: Vec::new(),
             fragment_offset: 0,
             more_fragments: false,
@@ -116,8 +121,19 @@ impl Packet {
     /// A TCP packet without options.
     #[must_use]
     pub fn tcp(source: SocketAddrV4, destination: SocketAddrV4, flags: Flags) -> Self {
-        let transport = Transport::Tcp { flags, sequence: 0x0102_0304, options: Vec::new() };
-        Self::new(source, destination, transport)
+        Self::tcp_with(source, destination, flags, 0x0102_0304, 0x0a0b_0c0d)
+    }
+
+    /// A TCP packet with numbers.
+    #[must_use]
+    pub fn tcp_with(
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+        flags: Flags,
+        sequence: u32,
+        acknowledged: u32,
+    ) -> Self {
+        Self::new(source, destination, Transport::Tcp { flags, sequence, acknowledged, options: Vec::new() })
     }
 
     /// A UDP datagram with a checksum.
@@ -136,6 +152,12 @@ impl Packet {
     #[must_use]
     pub fn with_payload(self, payload: &[u8]) -> Self {
         Self { payload: payload.to_vec(), ..self }
+    }
+
+    /// The same with a differentiated services code point.
+    #[must_use]
+    pub fn with_dscp(self, dscp: u8) -> Self {
+        Self { dscp, ..self }
     }
 
     /// The same with another time to live.
@@ -177,6 +199,7 @@ impl Packet {
         let ends = (self.source.ip().octets(), self.destination.ip().octets());
         let mut header = Ipv4Header::new(0, self.ttl, protocol, ends.0, ends.1).expect("an empty payload fits");
         header.identification = 0x1234;
+        header.dscp = self.dscp.try_into().expect("a code point has six bits");
         header.dont_fragment = self.fragment_offset == 0 && !self.more_fragments;
         header.more_fragments = self.more_fragments;
         header.fragment_offset = self.fragment_offset.try_into().expect("a fragment offset has 13 bits");
@@ -191,10 +214,10 @@ impl Packet {
         let ip = self.ip_header(0);
         let ports = (self.source.port(), self.destination.port());
         let mut bytes = match &self.transport {
-            Transport::Tcp { flags, sequence, options } => {
+            Transport::Tcp { flags, sequence, acknowledged, options } => {
                 let mut header = TcpHeader::new(ports.0, ports.1, *sequence, 0x2000);
                 (header.syn, header.ack, header.fin, header.rst) = (flags.syn, flags.ack, flags.fin, flags.rst);
-                header.acknowledgment_number = if flags.ack { 0x0a0b_0c0d } else { 0 };
+                header.acknowledgment_number = if flags.ack { *acknowledged } else { 0 };
                 header.set_options_raw(options).expect("options are a multiple of four bytes, at most 40");
                 header.checksum = header.calc_checksum_ipv4(&ip, &self.payload).expect("the payload fits");
                 header.to_bytes().to_vec()

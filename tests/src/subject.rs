@@ -1,11 +1,11 @@
 //! The program under test: loaded by the product's own data path, fed by hand.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use aya::programs::ProgramFd;
 use grayxdp::{
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     model::kernel::{Counters, Kernel as _, Wanted},
 };
 use grayxdp_common::hash::HashKey;
@@ -28,11 +28,32 @@ impl Subject {
     /// # Errors
     /// What the kernel refused.
     pub fn open(wanted: &Wanted) -> Result<Self> {
+        Self::open_with(wanted, Capacity::of(wanted).with_room())
+    }
+
+    /// The same with tables of a size of one's own.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_with(wanted: &Wanted, capacity: Capacity) -> Result<Self> {
+        Self::load(wanted, capacity, ClockSource::Monotonic)
+    }
+
+    /// The same with a clock that only [`Self::set_clock`] moves.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_timeless(wanted: &Wanted, capacity: Capacity) -> Result<Self> {
+        Self::load(wanted, capacity, ClockSource::Manual)
+    }
+
+    fn load(wanted: &Wanted, capacity: Capacity, clock: ClockSource) -> Result<Self> {
         let settings = Settings {
             pin_dir: Path::new("/sys/fs/bpf/grayxdp").to_owned(),
             interfaces: Vec::new(),
             hash_key: KEY,
-            capacity: Capacity::of(wanted).with_room(),
+            capacity,
+            clock,
         };
         let mut datapath = Datapath::open(settings)?;
         datapath.publish(wanted)?;
@@ -48,6 +69,14 @@ impl Subject {
         let (verdict, length) = harness::test_run(self.datapath.program()?, frame, interface, &mut output, 1)?;
         output.truncate(length);
         Ok((verdict, output))
+    }
+
+    /// Sets the program's time.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn set_clock(&mut self, monotonic: Duration) -> Result<()> {
+        Ok(self.datapath.set_clock(monotonic)?)
     }
 
     /// All counters.

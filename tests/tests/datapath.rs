@@ -8,16 +8,17 @@ use std::{
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use grayxdp::{
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     model::{
         config::{Affinity, Protocol},
         kernel::{
-            BackendId, Kernel, Reason, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion,
+            BackendId, Kernel, Question, Reason, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedBuckets,
+            WantedService, WantedVersion,
         },
     },
 };
 use grayxdp_common::{
-    SLOTS,
+    ABI_VERSION, SLOTS,
     directory::{DirectorySet, EndpointKey},
     hash::{Flow, FlowHash, HashKey},
 };
@@ -40,7 +41,13 @@ impl PinDir {
 
     fn try_open(&self, wanted: &Wanted, hash_key: HashKey) -> Result<Datapath, String> {
         let capacity = Capacity::of(wanted).with_room();
-        let settings = Settings { pin_dir: self.0.clone(), interfaces: Vec::new(), hash_key, capacity };
+        let settings = Settings {
+            pin_dir: self.0.clone(),
+            interfaces: Vec::new(),
+            hash_key,
+            capacity,
+            clock: ClockSource::Monotonic,
+        };
         Datapath::open(settings).map_err(|error| error.to_string())
     }
 }
@@ -56,24 +63,22 @@ impl Drop for PinDir {
 
 fn version(id: u16, backends: &[u16]) -> WantedVersion {
     let address = |n: u16| Ipv4Addr::new(10, 99, (n >> 8) as u8, n as u8);
-    let backends: Vec<_> =
-        backends.iter().map(|&n| WantedBackend { id: BackendId(n), address: address(n), port: 8_080 }).collect();
+    let backends: Vec<_> = backends.iter().map(|&n| WantedBackend::up(BackendId(n), address(n), 8_080)).collect();
     let slots: Vec<_> = (0..SLOTS).map(|slot| backends[slot % backends.len()].id).collect();
-    WantedVersion { id: VersionId(id), backends, slots: Arc::from(slots) }
+    WantedVersion::settled(VersionId(id), ((id + 1) % 2) as u8, backends, Arc::from(slots))
 }
 
 fn service(id: u16, threshold: u16, versions: Vec<WantedVersion>) -> WantedService {
     WantedService {
         id: ServiceId(id),
         vip: Ipv4Addr::new(192, 0, (id >> 8) as u8, id as u8),
-        port: 80,
         protocol: Protocol::Tcp,
         affinity: Affinity::Flow,
-        announce: false,
         versions,
-        split: Split { offset: 1_000, threshold },
+        buckets: WantedBuckets::Split(Split { offset: 1_000, threshold }),
         epoch: 7,
         rollout: 3,
+        ..WantedService::default()
     }
 }
 
@@ -91,13 +96,13 @@ fn reference(wanted: &Wanted, client: SocketAddrV4) -> (u16, BackendId) {
             source: raw(*client.ip()),
             destination: raw(service.vip),
             source_port: client.port().to_be(),
-            destination_port: service.port.to_be(),
+            destination_port: service.ports[0].to_be(),
             protocol: 6,
         },
         &KEY,
     );
-    let version = &service.versions[service.split.version_of(hash.bucket())];
-    (hash.bucket(), version.slots[usize::from(hash.slot())])
+    let version = &service.versions[service.split().expect("a split").version_of(hash.bucket())];
+    (hash.bucket(), version.slots.current[usize::from(hash.slot())])
 }
 
 fn clients(count: u32) -> impl Iterator<Item = SocketAddrV4> {
@@ -116,7 +121,8 @@ fn the_program_chooses_as_the_rules_say_and_a_new_weight_takes_effect_at_once() 
         datapath.publish(&wanted).expect("tables are written");
         let vip = SocketAddrV4::new(wanted.services[0].vip, 80);
         for client in clients(500) {
-            let way = datapath.explain(client, vip, Protocol::Tcp).expect("the program runs");
+            let way =
+                datapath.explain(client, vip, Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
             let found = (way.explanation.bucket, BackendId(way.explanation.backend));
             assert_eq!(found, reference(&wanted, client), "{client} at {threshold}");
         }
@@ -132,7 +138,7 @@ fn tables_are_adopted_by_the_next_daemon_and_another_key_is_refused() {
     let mut first = pins.open(&wanted);
     first.publish(&wanted).expect("tables are written");
     let published = first.published().expect("tables are read");
-    assert_eq!((published[0].split, published[0].epoch, published[0].rollout), (wanted.services[0].split, 7, 3));
+    assert_eq!((published[0].split(), published[0].epoch, published[0].rollout), (wanted.services[0].split(), 7, 3));
     drop(first);
     let error = pins.try_open(&wanted, HashKey([1; 4])).err().expect("another key is refused");
     assert!(error.contains("another hash key"), "{error}");
@@ -151,7 +157,10 @@ fn a_hundred_changes_in_a_row_all_arrive_and_leave_no_place_behind() {
         wanted.services[0].epoch = u64::from(change);
         datapath.publish(&wanted).expect("tables are written");
         let published = datapath.published().expect("tables are read");
-        assert_eq!((published[0].epoch, published[0].split.threshold), (u64::from(change), change * 100));
+        assert_eq!(
+            (published[0].epoch, published[0].split().expect("a split").threshold),
+            (u64::from(change), change * 100)
+        );
     }
 }
 
@@ -162,16 +171,17 @@ fn a_weight_change_of_one_service_is_followed_and_the_others_stay() {
     wanted.services.push(service(2, 819, vec![version(3, &[6]), version(4, &[7, 8])]));
     let mut datapath = pins.open(&wanted);
     for threshold in [0, 8_192, 0, 16_384, 100] {
-        wanted.services[0].split.threshold = threshold;
+        wanted.services[0].buckets = WantedBuckets::Split(Split { offset: 1_000, threshold });
         wanted.services[0].epoch += 1;
         datapath.publish(&wanted).expect("tables are written");
         let published = datapath.published().expect("tables are read");
-        let found: Vec<_> = published.iter().map(|service| (service.split, service.epoch)).collect();
-        let expected: Vec<_> = wanted.services.iter().map(|service| (service.split, service.epoch)).collect();
+        let found: Vec<_> = published.iter().map(|service| (service.split(), service.epoch)).collect();
+        let expected: Vec<_> = wanted.services.iter().map(|service| (service.split(), service.epoch)).collect();
         assert_eq!(found, expected);
         let vip = SocketAddrV4::new(wanted.services[0].vip, 80);
         for client in clients(50) {
-            let way = datapath.explain(client, vip, Protocol::Tcp).expect("the program runs");
+            let way =
+                datapath.explain(client, vip, Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
             assert_eq!(BackendId(way.explanation.backend), reference(&wanted, client).1, "{client} at {threshold}");
         }
     }
@@ -194,7 +204,7 @@ fn more_new_slot_tables_than_are_spare_are_written_again_and_again() {
     }
     let vip = SocketAddrV4::new(Ipv4Addr::new(192, 0, 0, 12), 80);
     for client in clients(50) {
-        let way = datapath.explain(client, vip, Protocol::Tcp).expect("the program runs");
+        let way = datapath.explain(client, vip, Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
         assert!([12, 51].contains(&way.explanation.backend), "{:?}", way.explanation);
     }
 }
@@ -215,7 +225,12 @@ fn tables_grow_when_a_reload_needs_more_and_shrink_to_what_is_configured() {
         assert_eq!(published.len(), usize::from(count));
         let last = Ipv4Addr::new(192, 0, (count >> 8) as u8, count as u8);
         let vip = SocketAddrV4::new(last, 80);
-        let way = datapath.explain(SocketAddrV4::new(Ipv4Addr::new(9, 9, 9, 9), 999), vip, Protocol::Tcp);
+        let way = datapath.explain(
+            SocketAddrV4::new(Ipv4Addr::new(9, 9, 9, 9), 999),
+            vip,
+            Protocol::Tcp,
+            Question::First { dscp: 0 },
+        );
         assert_eq!(way.expect("the program runs").explanation.service, count);
     }
 }
@@ -224,8 +239,12 @@ fn tables_grow_when_a_reload_needs_more_and_shrink_to_what_is_configured() {
 fn a_pin_of_another_layout_is_refused_and_left_alone() {
     let pins = PinDir::new("layout");
     drop(pins.open(&two_versions(0)));
-    let folder =
-        std::fs::read_dir(pins.0.join("abi-1")).expect("pins").next().expect("a folder").expect("readable").path();
+    let folder = std::fs::read_dir(pins.0.join(format!("abi-{ABI_VERSION}")))
+        .expect("pins")
+        .next()
+        .expect("a folder")
+        .expect("readable")
+        .path();
     let (control, reasons) = (folder.join("CONTROL"), folder.join("REASONS"));
     std::fs::remove_file(&control).expect("removable");
     std::fs::rename(&reasons, &control).expect("bpffs renames");

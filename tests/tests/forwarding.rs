@@ -9,11 +9,14 @@ use std::{
 };
 
 use grayxdp::{
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     lab::{Arms, Failure, HttpServer, Lab, Traffic, UdpEcho, download},
     model::{
         config::{Affinity, AttachMode, Interface, Protocol},
-        kernel::{BackendId, Kernel, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+        kernel::{
+            BackendId, Kernel, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedBuckets, WantedService,
+            WantedVersion,
+        },
     },
 };
 use grayxdp_common::{SLOTS, hash::HashKey};
@@ -27,22 +30,18 @@ const BACKENDS: u16 = 2;
 /// A service on the lab's VIP; `v2` gets `buckets` of 16,384.
 fn wanted(lab: &Lab, protocol: Protocol, buckets: u16) -> Wanted {
     let version = |number: u16| {
-        let backend =
-            WantedBackend { id: BackendId(number), address: lab.backend_address(usize::from(number - 1)), port: PORT };
+        let backend = WantedBackend::up(BackendId(number), lab.backend_address(usize::from(number - 1)), PORT);
         let slots = vec![backend.id; SLOTS];
-        WantedVersion { id: VersionId(number), backends: vec![backend], slots: Arc::from(slots) }
+        WantedVersion::settled(VersionId(number), number as u8 - 1, vec![backend], Arc::from(slots))
     };
     let service = WantedService {
         id: ServiceId(1),
         vip: lab.vip(),
-        port: 80,
         protocol,
         affinity: Affinity::Flow,
-        announce: false,
         versions: (1..=BACKENDS).map(version).collect(),
-        split: Split { offset: 0, threshold: buckets },
-        epoch: 1,
-        rollout: 0,
+        buckets: WantedBuckets::Split(Split { offset: 0, threshold: buckets }),
+        ..WantedService::default()
     };
     Wanted { services: vec![service], direct_access: Vec::new() }
 }
@@ -56,6 +55,7 @@ fn attached(lab: &Lab, wanted: &Wanted) -> Datapath {
         interfaces: lab.interfaces().into_iter().map(interface).collect(),
         hash_key: HashKey([0x1234_5678, 0x9abc_def0, 0x0fed_cba9, 0x8765_4321]),
         capacity: Capacity::of(wanted).with_room(),
+        clock: ClockSource::Monotonic,
     };
     lab.balancer().run(|| {
         let mut datapath = Datapath::open(settings).unwrap();

@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
-use grayxdp::lab::{Arms, Failure, HttpServer, Lab, Traffic, UdpEcho, download};
+use grayxdp::{
+    lab::{Arms, Failure, HttpServer, Lab, LastingFlows, LastingTraffic, Traffic, UdpEcho, download},
+    model::config::Protocol,
+};
+
+use grayxdp_tests::stand::{Capture, Seen};
 
 const PORT: u16 = 8_080;
 
@@ -142,4 +147,89 @@ fn a_process_inside_ends_with_its_guard() {
     assert!(Command::new("kill").args(["-0", &pid.to_string()]).status().unwrap().success());
     drop(process);
     assert!(!Command::new("kill").args(["-0", &pid.to_string()]).output().unwrap().status.success());
+}
+
+/// Lasting flows of a backend, each with its first answer.
+fn lasting(lab: &Lab, protocol: Protocol, count: u64) -> LastingFlows {
+    let pauses = (Duration::from_millis(400), Duration::from_millis(100));
+    let traffic = LastingTraffic {
+        silence: pauses.0,
+        longest_pause: pauses.1,
+        timeout: Duration::from_secs(5),
+        ..LastingTraffic::new(protocol, endpoint(lab, 0), lab.sources())
+    };
+    let flows = traffic.start(lab.client()).unwrap();
+    flows.begin("first", count);
+    eventually(|| flows.living().len() as u64 == count);
+    flows
+}
+
+fn eventually(holds: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if holds() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("it does not come about");
+}
+
+#[test]
+fn lasting_connections_are_answered_to_their_end() {
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let _server = HttpServer::start(lab.backend(0), "v1", endpoint(&lab, 0)).unwrap();
+    let flows = lasting(&lab, Protocol::Tcp, 300);
+    flows.begin("second", 50);
+    eventually(|| flows.living().len() == 350);
+    let lives = flows.finish();
+    assert_eq!((lives.all().ended, lives.all().harmed()), (350, 0), "{lives:?}");
+    assert_eq!((lives.steps["first"].begun, lives.steps["second"].begun), (300, 50));
+}
+
+#[test]
+fn lasting_connections_that_are_cut_off_are_counted_at_once() {
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let server = HttpServer::start(lab.backend(0), "v1", endpoint(&lab, 0)).unwrap();
+    let flows = lasting(&lab, Protocol::Tcp, 50);
+    drop(server);
+    eventually(|| flows.tally().all().broken == 50);
+    assert!(flows.living().is_empty());
+    assert_eq!(flows.finish().harms.len(), 50);
+}
+
+#[test]
+fn a_flow_of_datagrams_that_another_server_answers_has_moved() {
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let server = UdpEcho::start(lab.backend(0), "v1", endpoint(&lab, 0)).unwrap();
+    let flows = lasting(&lab, Protocol::Udp, 50);
+    assert_eq!(flows.tally().all().harmed(), 0);
+    drop(server);
+    let _other = UdpEcho::start(lab.backend(0), "v2", endpoint(&lab, 0)).unwrap();
+    eventually(|| flows.tally().all().harmed() == 50);
+    let all = flows.finish().all();
+    // The socket of a client is told when nobody serves for a moment.
+    assert_eq!((all.moved + all.broken, all.ended), (50, 0));
+    assert!(all.moved > 0, "{all:?}");
+}
+
+#[test]
+fn a_capture_sees_every_connection_from_both_ends() {
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ends = [("client", lab.client()), ("backend", lab.backend(0))];
+    let start = |(name, namespace)| Capture::start(namespace, lab.far_interface(), folder.path().join(name));
+    let captures = ends.map(start);
+    let tally = Traffic::new(endpoint(&lab, 0), lab.sources()).send(lab.client(), 400).unwrap();
+    assert_eq!(tally.failures[&Failure::Refused], 400);
+    let [client, backend] = captures.map(Capture::stop);
+    for seen in [&client, &backend] {
+        assert_eq!(seen.iter().filter(|packet| packet.is_syn()).count(), 400);
+        assert_eq!(seen.iter().filter(|packet| packet.is_rst()).count(), 400);
+    }
+    let syns = |seen: &[Seen]| -> Vec<_> { seen.iter().filter(|packet| packet.is_syn()).copied().collect() };
+    let later = |sent: &&Seen| {
+        let arrived = syns(&backend).into_iter().find(|syn| (syn.source, syn.sequence) == (sent.source, sent.sequence));
+        arrived.is_some_and(|arrived| arrived.seconds >= sent.seconds)
+    };
+    assert_eq!(syns(&client).iter().filter(later).count(), 400, "one clock for both");
 }

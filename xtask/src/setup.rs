@@ -16,17 +16,17 @@ use crate::{
 
 /// A program that must be on `PATH`, and the Debian package that brings it.
 const FOR_BUILD: [(&str, &str); 1] = [("cc", "build-essential")];
-/// What the tests run besides.
-const FOR_TEST: [(&str, &str); 6] = [
+/// What the tests run besides, and what the benchmark compares with.
+const FOR_TEST: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("ping", "iputils-ping"),
     ("curl", "curl"),
     ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
+    ("nft", "nftables"),
+    ("tshark", "tshark"),
 ];
-/// What the benchmark compares with.
-const FOR_BENCH: [(&str, &str); 1] = [("nft", "nftables")];
 /// Debian's compiler for the kernel's machine, and the library that the linker is built with.
 const DEBIAN_TOOLCHAIN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const LLVM: &str = "llvm-22-dev";
@@ -39,8 +39,7 @@ const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")]
 pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     let tools: Vec<_> = match purpose {
         Purpose::Build => FOR_BUILD.to_vec(),
-        Purpose::Test => FOR_BUILD.into_iter().chain(FOR_TEST).collect(),
-        Purpose::Bench => FOR_BUILD.into_iter().chain(FOR_TEST).chain(FOR_BENCH).collect(),
+        Purpose::Test | Purpose::Bench => FOR_BUILD.into_iter().chain(FOR_TEST).collect(),
     };
     let missing: Vec<_> = tools.into_iter().filter(|(program, _)| on_path(program).is_none()).collect();
     if !missing.is_empty() {

@@ -1,7 +1,7 @@
 //! What the benchmark's wrapper and its harness share; the harness includes this file.
 
 /// Programs that a wrapper can call; wrapper `n` always calls slot `n` of [`PROGRAMS`].
-pub const SLOTS: u32 = 10;
+pub const SLOTS: u32 = 20;
 
 /// Name of the program array.
 pub const PROGRAMS: &str = "PROGRAMS";
@@ -16,11 +16,14 @@ pub const NAT_PACKETS: &str = "NAT_PACKETS";
 
 /// Name of the array of one interface index: where the plain redirect sends packets.
 pub const EGRESS: &str = "EGRESS";
-/// Name of the per-CPU array of one count: TCP packets that reached the sink.
+/// Name of the per-CPU array of one count: TCP packets that reached the sink, or that the filter dropped.
 pub const SUNK: &str = "SUNK";
 
+/// Where a flood comes from, address and mask in host order: 100.64.0.0/10. The filter drops it.
+pub const FLOOD: (u32, u32) = (0x6440_0000, 0xffc0_0000);
+
 /// Room for [`Target`]s; a power of two.
-pub const TARGETS_LEN: u32 = 64;
+pub const TARGETS_LEN: u32 = 1_024;
 
 /// Bytes of the frame that the wrapper writes back before each call.
 pub const HEADERS_LEN: usize = 58;

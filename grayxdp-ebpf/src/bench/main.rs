@@ -72,6 +72,12 @@ fn sink(ctx: XdpContext) -> u32 {
     ends::sink(&ctx)
 }
 
+/// Counts and drops what a flood sends; passes all else.
+#[xdp]
+fn filter(ctx: XdpContext) -> u32 {
+    ends::filter(&ctx)
+}
+
 /// Prepares the packet and calls the program in slot `SLOT`; `XDP_ABORTED` where there is none.
 #[inline(always)]
 fn prepare_and_call<const SLOT: u32>(ctx: &XdpContext) -> u32 {
@@ -159,6 +165,16 @@ wrappers! {
     wrapper_7 = 7,
     wrapper_8 = 8,
     wrapper_9 = 9,
+    wrapper_10 = 10,
+    wrapper_11 = 11,
+    wrapper_12 = 12,
+    wrapper_13 = 13,
+    wrapper_14 = 14,
+    wrapper_15 = 15,
+    wrapper_16 = 16,
+    wrapper_17 = 17,
+    wrapper_18 = 18,
+    wrapper_19 = 19,
 }
 
 #[panic_handler]

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
-use crate::model::Name;
+use crate::{analysis::Measured, model::Name};
 
 /// How long a SYN may wait for its SYN-ACK before the connection counts as failed.
 pub const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -59,10 +60,14 @@ impl Counted {
     }
 }
 
+/// Signals by version, as [`crate::analysis::Totals`] sums them: they only rise.
+pub type SignalSample = BTreeMap<Name, Arc<Measured>>;
+
 /// A ring of samples, oldest first. Begins anew when a counter falls: then the maps were made anew.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     samples: VecDeque<Sample>,
+    signals: VecDeque<(Duration, SignalSample)>,
     span: Duration,
 }
 
@@ -70,7 +75,11 @@ impl History {
     /// An empty ring that keeps what a window of `window` needs.
     #[must_use]
     pub fn new(window: Duration) -> Self {
-        Self { samples: VecDeque::new(), span: window + 2 * ANSWER_TIME + Duration::from_secs(2) }
+        Self {
+            samples: VecDeque::new(),
+            signals: VecDeque::new(),
+            span: window + 2 * ANSWER_TIME + Duration::from_secs(2),
+        }
     }
 
     /// Takes a sample. One that is not later than the last, or with a counter that fell, begins the ring anew.
@@ -85,9 +94,47 @@ impl History {
         }
     }
 
+    /// Takes signals, read at an instant.
+    pub fn push_signals(&mut self, at: Duration, signals: SignalSample) {
+        let oldest_needed = at.saturating_sub(self.span);
+        self.signals.push_back((at, signals));
+        while self.signals.front().is_some_and(|(at, _)| *at < oldest_needed) {
+            self.signals.pop_front();
+        }
+    }
+
     /// Forgets everything: nothing was observed for a while.
     pub fn clear(&mut self) {
         self.samples.clear();
+        self.signals.clear();
+    }
+
+    /// The signals of an interval that is *mature*: it began at `from`, and ended [`ANSWER_TIME`] before the newest reading,
+    /// so that what nothing answered is counted. How long it was, too. None without two readings there.
+    ///
+    /// A handshake is counted when it begins, its timeout three seconds later: timeouts are those that were counted in
+    /// the interval three seconds further on.
+    #[must_use]
+    pub fn measured(&self, version: &Name, from: Duration) -> Option<(Measured, Duration)> {
+        let close = self.signals.back()?.0.checked_sub(ANSWER_TIME)?;
+        let (begin, first) = self.signals.iter().find(|(at, _)| *at >= from)?;
+        let (end, last) = self.signals.iter().rev().find(|(at, _)| *at <= close)?;
+        let later = |instant: Duration| {
+            let (_, sample) = self.signals.iter().find(|(at, _)| *at >= instant + ANSWER_TIME)?;
+            sample.get(version)
+        };
+        if begin >= end {
+            return None;
+        }
+        let grown = last.get(version)?.since(first.get(version)?)?;
+        let late = later(*end)?.since(later(*begin)?)?;
+        let measured = Measured {
+            timeouts: late.timeouts,
+            unanswered: late.unanswered,
+            cell_failures: late.cell_failures,
+            ..grown
+        };
+        Some((measured, *end - *begin))
     }
 
     /// SYNs from `from` until [`ANSWER_TIME`] before the newest sample, and how many stayed unanswered. None without
@@ -118,6 +165,13 @@ impl History {
         let last = readings.last()?;
         (first.0 < last.0)
             .then(|| Counted { syns: last.1.syns - first.1.syns, failed: last.1.refusals - first.1.refusals })
+    }
+
+    /// Whether handshakes of a version were counted at all: flows of UDP have none.
+    #[must_use]
+    pub fn has_handshakes(&self, version: &Name) -> bool {
+        let has = |sample: &Sample| sample.versions.get(version).is_some_and(|reading| reading.syns > 0);
+        self.samples.back().is_some_and(has) || self.signals.is_empty()
     }
 
     /// The unbroken run of newest readings of a version.
@@ -200,6 +254,28 @@ mod tests {
         // Repeated SYN-ACKs: more answers than SYNs.
         let repeated: Vec<_> = (0..=7).map(|t| (t, 100 * t, 120 * t, 0)).collect();
         assert_eq!(history(&repeated).unanswered(&v2(), Duration::ZERO).and_then(|c| c.ratio()), Some(0.0));
+    }
+
+    #[test]
+    fn an_interval_is_mature_once_its_last_handshakes_had_their_three_seconds() {
+        // 100 handshakes a second; from second 2 on 10 of them are never answered, which is counted three seconds later.
+        let reading = |second: u64| Measured {
+            attempts: 100 * second,
+            opened: 100 * second.min(2) + 90 * second.saturating_sub(2),
+            timeouts: 10 * second.saturating_sub(5),
+            ..Measured::default()
+        };
+        let mut history = History::new(Duration::from_secs(20));
+        for second in 0..=9 {
+            let signals = [(v2(), Arc::new(reading(second)))].into();
+            history.push_signals(Duration::from_secs(second), signals);
+            let found = history.measured(&v2(), Duration::from_secs(2));
+            let Some((measured, length)) = found else { continue };
+            assert_eq!(length, Duration::from_secs(second - 5), "since second 2, until three seconds ago");
+            let counts = (measured.attempts, measured.opened, measured.timeouts);
+            assert_eq!(counts, (100 * (second - 5), 90 * (second - 5), 10 * (second - 5)));
+        }
+        assert!(history.measured(&v2(), Duration::from_secs(6)).is_none());
     }
 
     #[test]

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use crate::{
-    analysis::history::{ANSWER_TIME, Counted, History},
+    analysis::{
+        Quantile,
+        history::{ANSWER_TIME, Counted, History},
+        signal::{self, Reading},
+    },
     model::{
         Name,
-        plan::{Metric, Provider, Signal, ThresholdRange},
+        plan::{KernelSignal, Metric, Provider, Signal, ThresholdRange, Unit},
         state::{Finding, Verdict},
     },
 };
@@ -40,8 +44,53 @@ pub fn window(interval: Duration) -> Duration {
 pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
     let Provider::Kernel(kernel) = &metric.provider;
     match kernel.signal {
-        Signal::ConnectFailureRatio => judge_connect_failures(metric, view),
+        Signal::ConnectFailureRatio if view.history.has_handshakes(view.candidate) => {
+            judge_connect_failures(metric, view)
+        }
+        Signal::ConnectFailureRatio
+        | Signal::Connect
+        | Signal::FirstByte
+        | Signal::ResetRatio
+        | Signal::SynTimeoutRatio
+        | Signal::RetransmitRatio
+        | Signal::BytesPerFlow
+        | Signal::FlowsPerSecond
+        | Signal::ZeroWindowRatio => judge_signal(metric, kernel, view),
     }
+}
+
+/// Looks at a signal over the closed window.
+fn judge_signal(metric: &Metric, kernel: &KernelSignal, view: &View<'_>) -> Finding {
+    let from = view.since.max(view.now.saturating_sub(ANSWER_TIME + view.window));
+    let measured = view.history.measured(view.candidate, from);
+    let reading = measured.map(|(measured, length)| signal::read(kernel, &measured, length));
+    let Reading { value, samples } = reading.unwrap_or(Reading { value: None, samples: 0 });
+    let version = view.candidate;
+    let Some(value) = value.filter(|_| samples >= metric.min_samples) else {
+        let (had, needed) = (grouped(samples), grouped(metric.min_samples.max(1)));
+        let sentence = format!("{version} had {had} samples of {}; {needed} are needed", kernel.signal.label());
+        return Finding { metric: metric.name.clone(), verdict: Verdict::NoData, value: None, samples, sentence };
+    };
+    let ThresholdRange { min, max } = metric.threshold_range;
+    let (least, is_open) = (value.least(), matches!(value, Quantile::Above(_)));
+    let above = max.is_some_and(|max| least > max);
+    let below = !is_open && min.is_some_and(|min| least < min);
+    // What is only known to be above something may be above the limit too, and need not.
+    let is_unknown = is_open && (max.is_some() || min.is_some_and(|min| least < min));
+    let verdict = match (above || below, is_unknown) {
+        (true, _) => Verdict::Fail,
+        (false, true) => Verdict::Inconclusive,
+        (false, false) => Verdict::Pass,
+    };
+    let unit = kernel.signal.unit();
+    let name = match kernel.quantile {
+        Some(quantile) => format!("{} (quantile {quantile})", kernel.signal.label()),
+        None => kernel.signal.label().to_owned(),
+    };
+    let (more, said, of) = (if is_open { "more than " } else { "" }, said(least, unit), grouped(samples));
+    let sentence =
+        format!("{version} has {name} {more}{said} of {of} samples; {}", said_limits(metric.threshold_range, unit));
+    Finding { metric: metric.name.clone(), verdict, value: Some(least), samples, sentence }
 }
 
 /// The finding of a look for which nothing could be measured.
@@ -78,7 +127,7 @@ fn judge_connect_failures(metric: &Metric, view: &View<'_>) -> Finding {
         return no_data(metric, version, unanswered);
     }
     let verdict = if above || below { Verdict::Fail } else { Verdict::Pass };
-    let (share, limits) = (percent(value), said_limits(range));
+    let (share, limits) = (percent(value), said_limits(range, Unit::Ratio));
     let sentence = format!("{version} {does} {share} of {} connections; {limits}", grouped(samples));
     Finding { metric: metric.name.clone(), verdict, value: Some(value), samples, sentence }
 }
@@ -95,12 +144,25 @@ fn no_data(metric: &Metric, version: &Name, counted: Option<Counted>) -> Finding
     }
 }
 
-fn said_limits(range: ThresholdRange) -> String {
+fn said_limits(range: ThresholdRange, unit: Unit) -> String {
+    let said = |bound| said(bound, unit);
     match (range.min, range.max) {
-        (None, Some(max)) => format!("limit {}", percent(max)),
-        (Some(min), None) => format!("at least {}", percent(min)),
-        (Some(min), Some(max)) => format!("limits {} to {}", percent(min), percent(max)),
+        (None, Some(max)) => format!("limit {}", said(max)),
+        (Some(min), None) => format!("at least {}", said(min)),
+        (Some(min), Some(max)) => format!("limits {} to {}", said(min), said(max)),
         (None, None) => "no limit".to_owned(),
+    }
+}
+
+/// A value with its unit.
+fn said(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Ratio => percent(value),
+        Unit::Seconds if value >= 1.0 => format!("{value:.2} s"),
+        Unit::Seconds if value >= 1e-3 => format!("{:.1} ms", value * 1e3),
+        Unit::Seconds => format!("{:.1} µs", value * 1e6),
+        Unit::Bytes => format!("{} bytes", grouped(value.round() as u64)),
+        Unit::PerSecond => format!("{value:.1} a second"),
     }
 }
 
@@ -127,8 +189,10 @@ fn grouped(number: u64) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use std::sync::Arc;
+
     use super::*;
-    use crate::analysis::{Reading, Sample};
+    use crate::analysis::{Measured, Sample, history::Reading};
 
     fn name(text: &str) -> Name {
         text.parse().expect("a name")
@@ -152,6 +216,57 @@ mod tests {
         let now = Duration::from_secs(readings.last().map_or(0, |reading| reading.0));
         let (candidate, since) = (name("v2"), Duration::from_secs(since));
         judge(metric, &View { history: &history, candidate: &candidate, since, now, window: LEAST_WINDOW })
+    }
+
+    /// A look at 100 flows a second whose first byte takes 20 ms, and of some of which it never came.
+    fn look_at_first_bytes(limits: serde_json::Value, lost: u64) -> Finding {
+        let json = serde_json::json!({
+            "name": "latency", "provider": {"kernel": {"signal": "firstByte", "quantile": 0.9}},
+            "thresholdRange": limits, "minSamples": 100,
+        });
+        let metric: Metric = serde_json::from_value(json).expect("a metric");
+        let mut history = History::new(LEAST_WINDOW);
+        let mut measured = Measured::default();
+        for second in 0..=10 {
+            history.push_signals(Duration::from_secs(second), [(name("v2"), Arc::new(measured.clone()))].into());
+            (0..100 - lost).for_each(|_| measured.first_byte.record(20_000_000));
+            (0..lost).for_each(|_| measured.first_byte_censored.record(60_000_000));
+        }
+        let (candidate, now) = (name("v2"), Duration::from_secs(10));
+        judge(
+            &metric,
+            &View { history: &history, candidate: &candidate, since: Duration::ZERO, now, window: LEAST_WINDOW },
+        )
+    }
+
+    #[test]
+    fn what_is_only_known_to_be_above_something_does_not_pass_an_upper_limit() {
+        let json = |text: &str| serde_json::from_str(text).expect("JSON");
+        for (limits, lost, expected) in [
+            (r#"{"max": "25ms"}"#, 0, Verdict::Pass),
+            (r#"{"max": "10ms"}"#, 0, Verdict::Fail),
+            (r#"{"max": "25ms"}"#, 20, Verdict::Fail),
+            (r#"{"max": "250ms"}"#, 20, Verdict::Inconclusive),
+            (r#"{"min": "10ms"}"#, 20, Verdict::Pass),
+            (r#"{"min": "250ms"}"#, 20, Verdict::Inconclusive),
+            (r#"{"min": "250ms"}"#, 0, Verdict::Fail),
+        ] {
+            let found = look_at_first_bytes(json(limits), lost);
+            assert_eq!(found.verdict, expected, "{limits}, {lost} of 100 lost: {}", found.sentence);
+        }
+        let said = look_at_first_bytes(json(r#"{"max": "250ms"}"#), 20).sentence;
+        assert!(said.starts_with("v2 has firstByte (quantile 0.9) more than 58.7 ms of 700 samples"), "{said}");
+        let none = judge(
+            &metric(0.1),
+            &View {
+                history: &History::new(LEAST_WINDOW),
+                candidate: &name("v2"),
+                since: Duration::ZERO,
+                now: Duration::from_secs(9),
+                window: LEAST_WINDOW,
+            },
+        );
+        assert_eq!(none.verdict, Verdict::NoData);
     }
 
     #[test]

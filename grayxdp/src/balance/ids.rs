@@ -61,9 +61,9 @@ impl BackendKey {
         version.backends.iter().map(|backend| Self {
             service: service.name.clone(),
             version: version.name.clone(),
-            address: SocketAddrV4::new(backend.address, backend.port.unwrap_or(service.port)),
+            address: SocketAddrV4::new(backend.address, service.port_of(backend)),
             protocol: service.protocol,
-            virtual_address: SocketAddrV4::new(service.vip, service.port),
+            virtual_address: SocketAddrV4::new(service.vip, service.only_port()),
         })
     }
 }
@@ -155,12 +155,15 @@ impl IdTable {
         Ok(())
     }
 
-    /// Forgets what is not in the configuration; those numbers become free.
-    pub fn retain(&mut self, config: &Config) {
+    /// Forgets what is not in the configuration, but for these backends and their versions; those numbers become free.
+    pub fn retain(&mut self, config: &Config, leaving: &BTreeSet<BackendId>) {
         let (services, versions, backends) = keys(config);
+        let leaving: Vec<BackendKey> = leaving.iter().filter_map(|id| self.backend_key(*id)).cloned().collect();
+        let of = |key: &BackendKey| VersionKey { service: key.service.clone(), version: key.version.clone() };
+        let versions = versions.into_iter().chain(leaving.iter().map(of)).collect();
         self.services.retain(&services.into_iter().collect());
-        self.versions.retain(&versions.into_iter().collect());
-        self.backends.retain(&backends.into_iter().collect());
+        self.versions.retain(&versions);
+        self.backends.retain(&backends.into_iter().chain(leaving).collect());
     }
 
     /// The number of a service.
@@ -242,7 +245,7 @@ mod tests {
     fn a_number_stays_with_its_name_and_a_freed_one_is_not_given_at_once() {
         let mut ids = IdTable::default();
         ids.assign(&config(&["a", "b"], 1)).expect("room");
-        ids.retain(&config(&["b"], 1));
+        ids.retain(&config(&["b"], 1), &BTreeSet::new());
         assert_eq!(number_of_service(&ids, "a"), None);
         ids.assign(&config(&["c", "b"], 1)).expect("room");
         assert_eq!((number_of_service(&ids, "b"), number_of_service(&ids, "c")), (Some(2), Some(3)));
@@ -284,7 +287,7 @@ mod tests {
     fn a_written_table_reads_back_with_its_cursor() {
         let mut ids = IdTable::default();
         ids.assign(&config(&["a", "b"], 2)).expect("room");
-        ids.retain(&config(&["a"], 2));
+        ids.retain(&config(&["a"], 2), &BTreeSet::new());
         let text = serde_json::to_string(&ids).expect("serialisable");
         let mut back: IdTable = serde_json::from_str(&text).expect("readable");
         assert_eq!(back, ids);

@@ -57,7 +57,8 @@ pub(super) fn apportion_all(shares: &[u16], total: u16) -> Result<Vec<u16>, Roun
 }
 
 /// Parts of `total` in proportion to `shares`, by largest remainder (Hamilton's method).
-pub(super) fn apportion(shares: &[u16], total: u16) -> Vec<u16> {
+#[must_use]
+pub fn apportion(shares: &[u16], total: u16) -> Vec<u16> {
     let sum: u64 = shares.iter().copied().map(u64::from).sum();
     if sum == 0 {
         return vec![0; shares.len()];

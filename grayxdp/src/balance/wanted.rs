@@ -10,7 +10,10 @@ use crate::{
     model::{
         Name,
         config::{Config, Service, Version},
-        kernel::{BackendId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+        kernel::{
+            BackendId, BackendState, ExistingFlows, SAMPLE_RATE, Split, VersionId, Wanted, WantedBackend,
+            WantedBuckets, WantedService, WantedSlots, WantedVersion,
+        },
     },
 };
 
@@ -67,28 +70,36 @@ impl Pools {
             WantedService {
                 id: ids.service(&service.name).expect("every configured service was given a number"),
                 vip: service.vip,
-                port: service.port,
+                ports: service.virtual_ports().to_vec(),
                 protocol: service.protocol,
                 affinity: service.affinity,
                 announce: service.announce,
-                versions: service.versions.iter().map(|version| self.version(ids, service, version)).collect(),
-                split,
+                versions: (0..)
+                    .zip(&service.versions)
+                    .map(|(place, version)| self.version(ids, service, place, version))
+                    .collect(),
+                buckets: WantedBuckets::Split(split),
                 epoch,
                 rollout,
+                sample_rate: SAMPLE_RATE,
+                flow_horizon: service.flow_horizon,
+                ..WantedService::default()
             }
         });
         Wanted { services: services.collect(), direct_access }
     }
 
-    fn version(&self, ids: &IdTable, service: &Service, version: &Version) -> WantedVersion {
+    fn version(&self, ids: &IdTable, service: &Service, place: u8, version: &Version) -> WantedVersion {
         let id = version_id(ids, service, version);
         let pool = self.pools.get(&id).expect("the pools were built of this configuration");
         let backends = pool.backends.iter().map(|&SlotBackend { id, address, port, weight: _ }| WantedBackend {
             id,
             address,
             port,
+            state: BackendState::Up,
         });
-        WantedVersion { id, backends: backends.collect(), slots: Arc::clone(&pool.slots) }
+        let slots = WantedSlots::settled(Arc::clone(&pool.slots));
+        WantedVersion { id, place, backends: backends.collect(), slots, existing: ExistingFlows::Stay, failover: None }
     }
 }
 
@@ -128,7 +139,7 @@ pub(super) mod tests {
         balance::shares::split,
         model::{
             Weight,
-            config::{Affinity, Backend, Control, Forwarding, Http, Interface, Protocol},
+            config::{Backend, Control, Http, Interface},
         },
     };
 
@@ -150,15 +161,8 @@ pub(super) mod tests {
                 .collect(),
         };
         let service = |(index, text): (usize, &&str)| Service {
-            name: name(text),
-            vip: Ipv4Addr::new(192, 0, 2, 10),
-            port: 80 + index as u16,
-            protocol: Protocol::Tcp,
-            forwarding: Forwarding::Nat,
-            affinity: Affinity::Flow,
-            announce: false,
             versions: vec![pool(index, 1), pool(index, 2)],
-            weights: BTreeMap::new(),
+            ..Service::new(name(text), Ipv4Addr::new(192, 0, 2, 10), 80 + index as u16)
         };
         Config {
             interfaces: vec![Interface { name: "eth0".into(), mode: Default::default() }],
@@ -169,6 +173,7 @@ pub(super) mod tests {
             hash_key_file: None,
             direct_access: vec!["10.9.0.0/16".to_owned().try_into().expect("a prefix")],
             history_retention: std::time::Duration::from_secs(86_400),
+            exceptions: 1_000_000,
             services: services.iter().enumerate().map(service).collect(),
         }
     }
@@ -180,7 +185,8 @@ pub(super) mod tests {
 
     /// Index of the version of each bucket.
     fn owners(wanted: &Wanted) -> Vec<usize> {
-        (0..BUCKETS).map(|bucket| wanted.services[0].split.version_of(bucket)).collect()
+        let WantedBuckets::Split(split) = wanted.services[0].buckets else { panic!("no split") };
+        (0..BUCKETS).map(|bucket| split.version_of(bucket)).collect()
     }
 
     fn assigned(config: &Config) -> IdTable {
@@ -196,12 +202,12 @@ pub(super) mod tests {
         let wanted = wanted(&config, &assigned(&config), &|_| applied);
         assert_eq!(wanted.direct_access, [(Ipv4Addr::new(10, 9, 0, 0), 16)]);
         let service = &wanted.services[1];
-        assert_eq!((service.split, service.epoch, service.rollout), (applied.split, 7, 3));
-        assert_eq!((service.port, service.versions.len()), (81, 2));
+        assert_eq!((&service.buckets, service.epoch, service.rollout), (&WantedBuckets::Split(applied.split), 7, 3));
+        assert_eq!((service.ports.as_slice(), service.versions.len()), ([81].as_slice(), 2));
         let ends: Vec<_> = service.versions[1].backends.iter().map(|end| (end.id.0, end.address, end.port)).collect();
         // A backend without a port has the service's.
         assert_eq!(ends, [(7, Ipv4Addr::new(10, 1, 2, 1), 81), (8, Ipv4Addr::new(10, 1, 2, 2), 8_080)]);
-        assert!(service.versions[1].slots.iter().all(|id| [7, 8].contains(&id.0)));
+        assert!(service.versions[1].slots.current.iter().all(|id| [7, 8].contains(&id.0)));
     }
 
     #[test]

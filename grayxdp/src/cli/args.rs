@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 
 use crate::{
     cli::demo::DemoArgs,
-    model::{Name, Weight, api::ChangeOptions, config::Protocol},
+    model::{
+        Name, Weight,
+        api::{BackendName, ChangeOptions},
+        config::Protocol,
+    },
 };
 
 /// Where the daemon listens unless the configuration says otherwise.
@@ -101,7 +105,19 @@ pub enum Command {
         /// tcp or udp
         #[arg(long, value_name = "PROTOCOL", default_value = "tcp", value_parser = protocol)]
         protocol: Protocol,
+        /// DSCP of the first packet, 0 to 63
+        #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=63))]
+        dscp: u8,
+        /// Only a packet of the flow in progress, not its first one
+        #[arg(long, conflicts_with = "dscp")]
+        later: bool,
     },
+    /// Show backends, take flows off them, give them back
+    #[command(
+        subcommand,
+        after_help = "Example:\n  grayxdp backend drain recsys v1/10.0.1.1:8080 --wait --timeout 30m"
+    )]
+    Backend(BackendCommand),
     /// Drive releases
     #[command(subcommand, after_help = "Example:\n  grayxdp rollout start plan.yaml --wait --timeout 2h")]
     Rollout(RolloutCommand),
@@ -156,6 +172,9 @@ pub enum WeightsCommand {
     Set {
         /// The service
         service: Name,
+        /// Only of this segment
+        #[arg(long, value_name = "SEGMENT")]
+        segment: Option<Name>,
         /// Weights that sum to 100
         #[arg(required = true, value_name = "VERSION=PERCENT", value_parser = share)]
         weights: Vec<(Name, Weight)>,
@@ -226,6 +245,18 @@ pub enum RolloutCommand {
         #[command(flatten)]
         wait: WaitArguments,
     },
+    /// Begin a rollout anew that was rolled back or failed; clears what fuse and lease latched
+    #[command(after_help = "Example:\n  grayxdp rollout retry recsys-v2 --reason 'port was closed' --wait")]
+    Retry {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: WaitArguments,
+    },
     /// Give all new flows back to the stable version
     #[command(after_help = "Example:\n  grayxdp rollout abort recsys-v2 --reason 'wrong build' --wait")]
     Abort {
@@ -238,6 +269,57 @@ pub enum RolloutCommand {
         #[command(flatten)]
         wait: WaitArguments,
     },
+}
+
+/// Backends.
+#[derive(Debug, Subcommand)]
+pub enum BackendCommand {
+    /// Show how backends stand, and why
+    #[command(after_help = "Example:\n  grayxdp backend list recsys")]
+    List {
+        /// Only those of this service
+        service: Option<Name>,
+    },
+    /// Give backends no new flows; those in progress go on
+    #[command(after_help = "Example:\n  grayxdp backend drain recsys v1/10.0.1.1:8080 --wait --timeout 30m")]
+    Drain {
+        /// Which.
+        #[command(flatten)]
+        which: BackendArguments,
+        /// Wait until no flow is left
+        #[arg(long)]
+        wait: bool,
+        /// Wait no longer than this, such as 30m (exit status 4)
+        #[arg(long, value_name = "D", requires = "wait", value_parser = humantime::parse_duration)]
+        timeout: Option<Duration>,
+    },
+    /// Give backends no flows at all; those in progress end as `onDown` says
+    #[command(after_help = "Example:\n  grayxdp backend disable recsys v1/10.0.1.1:8080 --reason 'disk is full'")]
+    Disable {
+        /// Which.
+        #[command(flatten)]
+        which: BackendArguments,
+    },
+    /// Give backends new flows again
+    #[command(after_help = "Example:\n  grayxdp backend enable recsys v1/10.0.1.1:8080")]
+    Enable {
+        /// Which.
+        #[command(flatten)]
+        which: BackendArguments,
+    },
+}
+
+/// Which backends a change is about.
+#[derive(Debug, Args)]
+pub struct BackendArguments {
+    /// The service
+    pub service: Name,
+    /// The backends
+    #[arg(required = true, value_name = "VERSION/ADDRESS")]
+    pub backends: Vec<BackendName>,
+    /// Options of changes.
+    #[command(flatten)]
+    pub change: ChangeArguments,
 }
 
 /// Work on plans without a daemon.

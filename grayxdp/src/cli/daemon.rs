@@ -12,7 +12,7 @@ use crate::{
     },
     control::{Listeners, serve},
     daemon::{self, Setup, StartError},
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     model::{
         api::{ChangeOptions, Done},
         config::default_pin_dir,
@@ -57,6 +57,7 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> {
         interfaces: setup.config.interfaces.clone(),
         hash_key: setup.hash_key,
         capacity: Capacity::of(setup.wanted).with_room(),
+        clock: ClockSource::Monotonic,
     })?;
     Ok(Box::new(datapath))
 }

@@ -1,6 +1,7 @@
 //! The command line: parses, asks the daemon, shows what it answers.
 
 mod args;
+mod backend;
 mod daemon;
 pub mod demo;
 mod exit;
@@ -82,7 +83,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
             block_on(remote.reload(diff, reset_weights, change.options()))??
         }
         Command::Events { follow, after, limit } => block_on(watch::events(&remote, after, limit, follow))??,
-        Command::Explain { src, dst, protocol } => block_on(remote.explain(src, dst, protocol))??,
+        Command::Explain { src, dst, protocol, dscp, later } => {
+            block_on(remote.explain((src, dst, protocol), dscp, later))??
+        }
+        Command::Backend(command) => block_on(backend::run(&remote, command))??,
         Command::Rollout(command) => block_on(remote.rollout(command))??,
         Command::Detach { config, change } => block_on(remote.detach(config.as_deref(), change.options()))??,
     };

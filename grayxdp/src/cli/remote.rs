@@ -28,13 +28,13 @@ pub(super) struct Remote {
 
 impl Remote {
     /// Asks, and shows whatever is answered.
-    async fn ask(&self, request: Request) -> Result<Exit, CliError> {
+    pub(super) async fn ask(&self, request: Request) -> Result<Exit, CliError> {
         let response = self.client.request(&request).await?;
         self.show(&response)?;
         Ok(Exit::Done)
     }
 
-    fn show(&self, response: &Response) -> Result<(), CliError> {
+    pub(super) fn show(&self, response: &Response) -> Result<(), CliError> {
         let output = self.output;
         match response {
             Response::Status(body) => output.answer(body, |paint| show::status(body, paint)),
@@ -42,6 +42,7 @@ impl Remote {
             Response::Explained(body) => output.answer(body, |paint| show::explained(body, paint)),
             Response::Rollouts(body) => output.answer(body, |paint| show::rollouts(body, paint)),
             Response::Rollout(body) => output.answer(body, |paint| show::rollout(body, paint)),
+            Response::Backends(body) => output.answer(body, |paint| show::backends(body, paint)),
             Response::Events(body) => {
                 output.answer(body, |paint| body.iter().map(|event| show::event(event, paint)).collect())
             }
@@ -66,24 +67,24 @@ impl Remote {
     /// `explain`.
     pub(super) async fn explain(
         &self,
-        source: SocketAddrV4,
-        destination: SocketAddrV4,
-        protocol: Protocol,
+        (source, destination, protocol): (SocketAddrV4, SocketAddrV4, Protocol),
+        dscp: u8,
+        later: bool,
     ) -> Result<Exit, CliError> {
-        self.ask(Request::Explain { source, destination, protocol }).await
+        self.ask(Request::Explain { source, destination, protocol, dscp, later }).await
     }
 
     /// `weights get` and `weights set`.
     pub(super) async fn weights(&self, command: WeightsCommand) -> Result<Exit, CliError> {
         match command {
             WeightsCommand::Get { service } => self.weights_get(service).await,
-            WeightsCommand::Set { service, weights, change } => {
+            WeightsCommand::Set { service, segment, weights, change } => {
                 let names: std::collections::BTreeSet<&Name> = weights.iter().map(|(version, _)| version).collect();
                 if names.len() < weights.len() {
                     return Err(CliError::Input("a version is named twice: give each its weight once".to_owned()));
                 }
                 let weights = weights.into_iter().collect();
-                self.ask(Request::WeightsSet { service, weights, options: change.options() }).await
+                self.ask(Request::WeightsSet { service, segment, weights, options: change.options() }).await
             }
         }
     }
@@ -95,7 +96,8 @@ impl Remote {
             | Response::Events(_)
             | Response::Explained(_)
             | Response::Rollouts(_)
-            | Response::Rollout(_)) => return Err(unexpected(&other)),
+            | Response::Rollout(_)
+            | Response::Backends(_)) => return Err(unexpected(&other)),
         };
         let all: Vec<show::Shares> = status.services.iter().map(show::shares_of).collect();
         match service {
@@ -131,6 +133,11 @@ impl Remote {
             }
             RolloutCommand::Promote { name, full, change, wait } => {
                 let action = RolloutAction::Promote { full };
+                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
+                self.change(request, &name, wait, Goal::End).await
+            }
+            RolloutCommand::Retry { name, change, wait } => {
+                let action = RolloutAction::Retry;
                 let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
                 self.change(request, &name, wait, Goal::End).await
             }
@@ -174,6 +181,7 @@ pub(super) fn unexpected(response: &Response) -> CliError {
         Response::Explained(_) => "explained",
         Response::Rollouts(_) => "rollouts",
         Response::Rollout(_) => "rollout",
+        Response::Backends(_) => "backends",
     };
     CliError::Failed(format!("the daemon answered with `{kind}` to something else: is it of this version?"))
 }

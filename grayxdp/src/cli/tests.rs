@@ -38,6 +38,15 @@ fn every_command_of_the_interface_is_taken() {
         "rollout resume recsys-v2",
         "rollout promote recsys-v2 --full --wait",
         "rollout abort recsys-v2 --wait --timeout 10s",
+        "rollout retry recsys-v2 --wait",
+        "weights set recsys v1=100 --segment asia",
+        "backend list",
+        "backend list recsys -o json",
+        "backend drain recsys v1/10.0.1.1:8080 v1/10.0.1.2 --wait --timeout 30m --reason disk",
+        "backend disable recsys v1/10.0.1.1:8080 --dry-run",
+        "backend enable recsys v1/10.0.1.1:8080 --if-epoch 4",
+        "explain --src 10.0.0.1:1 --dst 10.0.0.2:2 --dscp 46",
+        "explain --src 10.0.0.1:1 --dst 10.0.0.2:2 --later",
         "detach --dry-run",
         "completions bash",
         "man",
@@ -53,7 +62,7 @@ fn every_command_of_the_interface_is_taken() {
 #[test]
 fn options_reach_their_fields() {
     let arguments = parse("weights set recsys v1=87.5 v2=12.5 --reason why --dry-run --if-epoch 4").expect("sound");
-    let Command::Weights(WeightsCommand::Set { service, weights, change }) = arguments.command else {
+    let Command::Weights(WeightsCommand::Set { service, segment: None, weights, change }) = arguments.command else {
         panic!("{arguments:?}")
     };
     assert_eq!(service.as_str(), "recsys");

@@ -119,7 +119,8 @@ async fn look(remote: &Remote, name: &Name, patience: Duration) -> Result<Rollou
         | Response::Done(_)
         | Response::Events(_)
         | Response::Explained(_)
-        | Response::Rollouts(_)) => Err(unexpected(&other)),
+        | Response::Rollouts(_)
+        | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }
 
@@ -149,7 +150,8 @@ async fn some_events(remote: &Remote, after: u64, limit: usize, patience: Durati
         | Response::Done(_)
         | Response::Explained(_)
         | Response::Rollouts(_)
-        | Response::Rollout(_)) => Err(unexpected(&other)),
+        | Response::Rollout(_)
+        | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use grayxdp_common::cells;
+
 use crate::{
     balance::{bucket_counts, slot_counts},
     config::{
-        endpoints,
+        endpoints, limits,
         problem::{Place, Problem, suggestion},
+        segments,
     },
     model::{
         Name, Weight,
@@ -18,8 +21,10 @@ use crate::{
 const MAX_SERVICES: usize = 4_096;
 /// Backends of all services that one daemon takes.
 const MAX_BACKENDS: usize = 60_000;
-/// Versions of a service that this release takes.
-const MAX_VERSIONS: usize = 2;
+/// Versions of a service: what a bucket can name.
+const MAX_VERSIONS: usize = cells::VERSIONS;
+/// Exceptions that the table may have room for.
+const EXCEPTIONS: std::ops::RangeInclusive<u32> = 1_024..=1 << 24;
 /// Longest name of an interface in the kernel (`IFNAMSIZ` less the final zero).
 const MAX_INTERFACE_NAME: usize = 15;
 /// Backend weights.
@@ -30,6 +35,11 @@ const BACKEND_WEIGHTS: std::ops::RangeInclusive<u16> = 1..=1_000;
 pub fn check_all(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     interfaces(&config.interfaces, &mut problems);
+    if !EXCEPTIONS.contains(&config.exceptions) {
+        let remedy = format!("use {} to {}", EXCEPTIONS.start(), EXCEPTIONS.end());
+        let what = format!("room for {} exceptions", config.exceptions);
+        problems.push(Problem::new(Place::default().field("exceptions"), what, remedy));
+    }
     let services = Place::default().field("services");
     if config.services.len() > MAX_SERVICES {
         let what = format!("{} services", config.services.len());
@@ -52,6 +62,7 @@ pub fn check_all(config: &Config) -> Vec<Problem> {
         }
         self::service(service, &place, &mut problems);
     }
+    segments::check_all(config, &mut problems);
     endpoints::check(config, &mut problems);
     problems
 }
@@ -108,7 +119,7 @@ fn service(service: &Service, place: &Place, problems: &mut Vec<Problem>) {
         many => problems.push(Problem::new(
             versions.clone(),
             format!("service `{name}` has {many} versions"),
-            format!("this release takes at most {MAX_VERSIONS} a service; remove the rest"),
+            format!("keep to {MAX_VERSIONS} a service; remove the rest"),
         )),
     }
     let mut seen = Seen::default();
@@ -121,7 +132,10 @@ fn service(service: &Service, place: &Place, problems: &mut Vec<Problem>) {
         }
         self::version(service, version, &place, problems);
     }
-    weights(service, &place.field("weights"), problems);
+    let whose = format!("service `{name}`");
+    weights(service, &service.weights, &whose, &place.field("weights"), problems);
+    segments::check(service, place, problems);
+    limits::check(service, place, problems);
 }
 
 fn version(service: &Service, version: &Version, place: &Place, problems: &mut Vec<Problem>) {
@@ -151,27 +165,34 @@ fn version(service: &Service, version: &Version, place: &Place, problems: &mut V
     }
 }
 
-fn weights(service: &Service, place: &Place, problems: &mut Vec<Problem>) {
-    if service.weights.is_empty() {
+/// Weights in percent over a service's versions; none are given where the map is empty.
+pub(super) fn weights(
+    service: &Service,
+    weights: &BTreeMap<Name, Weight>,
+    whose: &str,
+    place: &Place,
+    problems: &mut Vec<Problem>,
+) {
+    if weights.is_empty() {
         return;
     }
     let known = service.versions.iter().map(|version| version.name.as_str());
-    for name in service.weights.keys() {
+    for name in weights.keys() {
         if !known.clone().any(|known| known == name.as_str()) {
             let what = format!("service `{}` has no version `{name}`", service.name);
             problems.push(Problem::new(place.field(name), what, suggestion(name.as_str(), known.clone())));
         }
     }
-    let sum: u32 = service.weights.values().map(|weight| u32::from(weight.hundredths())).sum();
+    let sum: u32 = weights.values().map(|weight| u32::from(weight.hundredths())).sum();
     if sum != u32::from(Weight::FULL.hundredths()) {
-        let what = format!("the weights of service `{}` sum to {}", service.name, f64::from(sum) / 100.0);
+        let what = format!("the weights of {whose} sum to {}", f64::from(sum) / 100.0);
         problems.push(Problem::new(place.clone(), what, "make them sum to 100"));
         return;
     }
-    let shares: Vec<Weight> = service.weights.values().copied().collect();
+    let shares: Vec<Weight> = weights.values().copied().collect();
     if let Err(nothing) = bucket_counts(&shares) {
-        let name = service.weights.keys().nth(nothing.index).expect("the index is that of a weight");
-        let what = format!("the weight of version `{name}` of service `{}` rounds to no bucket", service.name);
+        let name = weights.keys().nth(nothing.index).expect("the index is that of a weight");
+        let what = format!("the weight of version `{name}` of {whose} rounds to no bucket");
         problems.push(Problem::new(place.field(name), what, "raise it or set it to 0"));
     }
 }

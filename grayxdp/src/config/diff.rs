@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Name, Weight,
-    config::{Config, Service, Version},
+    config::{Backend, Config, Fuse, HealthCheck, Match, Service, Version},
 };
 
 /// One line for each difference; none where the two mean the same.
@@ -29,7 +29,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<String> {
     for service in &new.services {
         match before.get(&service.name) {
             Some(old) => self::service(old, service, &mut lines),
-            None => lines.push(format!("service {}: added at {}", service.name, endpoint(service))),
+            None => lines.push(format!("service {}: added at {}", service.name, service.endpoint())),
         }
     }
     lines
@@ -47,14 +47,14 @@ fn restarts(old: &Config, new: &Config, lines: &mut Vec<String>) {
     differs("control.socket", old.control != new.control);
     differs("http.listen", old.http != new.http);
     differs("hashKeyFile", old.hash_key_file != new.hash_key_file);
+    if old.exceptions != new.exceptions {
+        let (old, new) = (old.exceptions, new.exceptions);
+        lines.push(format!("exceptions: {old} → {new}; takes effect after `grayxdp detach`, at the next start"));
+    }
 }
 
 fn by_name<T>(items: &[T], name: impl Fn(&T) -> &Name) -> BTreeMap<&Name, &T> {
     items.iter().map(|item| (name(item), item)).collect()
-}
-
-fn endpoint(service: &Service) -> String {
-    format!("{}:{}/{}", service.vip, service.port, service.protocol.label())
 }
 
 fn service(old: &Service, new: &Service, lines: &mut Vec<String>) {
@@ -64,10 +64,23 @@ fn service(old: &Service, new: &Service, lines: &mut Vec<String>) {
             lines.push(format!("{whose}: {what} {old} → {new}"));
         }
     };
-    changed("endpoint", endpoint(old), endpoint(new));
+    changed("endpoint", old.endpoint(), new.endpoint());
     changed("forwarding", word(&old.forwarding), word(&new.forwarding));
     changed("affinity", word(&old.affinity), word(&new.affinity));
     changed("announce", old.announce.to_string(), new.announce.to_string());
+    changed("quic", old.quic.to_string(), new.quic.to_string());
+    changed("healthCheck", health(old.health_check.as_ref()), health(new.health_check.as_ref()));
+    changed("fuse", fuse(old.fuse), fuse(new.fuse));
+    changed("onEmptyPool", word(&old.on_empty_pool), word(&new.on_empty_pool));
+    changed("onDown", word(&old.on_down), word(&new.on_down));
+    let times = |service: &Service| {
+        let &Service { idle_timeout, settle_after, closing_timeout, flow_horizon, drain_timeout, .. } = service;
+        [idle_timeout, settle_after, closing_timeout, flow_horizon, drain_timeout].map(said)
+    };
+    let names = ["idleTimeout", "settleAfter", "closingTimeout", "flowHorizon", "drainTimeout"];
+    for ((name, old), new) in names.into_iter().zip(times(old)).zip(times(new)) {
+        changed(name, old, new);
+    }
     let order = |service: &Service| service.versions.iter().map(|v| v.name.to_string()).collect::<Vec<_>>().join(", ");
     let (before, after) = (by_name(&old.versions, |v| &v.name), by_name(&new.versions, |v| &v.name));
     if before.keys().eq(after.keys()) {
@@ -78,13 +91,14 @@ fn service(old: &Service, new: &Service, lines: &mut Vec<String>) {
     }
     for version in &new.versions {
         match before.get(&version.name) {
-            Some(before) => backends(&whose, (old.port, before), (new.port, version), lines),
+            Some(before) => backends(&whose, (old, before), (new, version), lines),
             None => {
                 let count = version.backends.len();
                 lines.push(format!("{whose}: version {} added with {count} backends", version.name));
             }
         }
     }
+    segments(&whose, old, new, lines);
     let (before, after) = (initial_weights(old), initial_weights(new));
     if before != after {
         lines.push(format!(
@@ -109,21 +123,69 @@ fn initial_weights(service: &Service) -> String {
     service.versions.iter().enumerate().map(weight).collect::<Vec<_>>().join(" ")
 }
 
-fn backends(whose: &str, old: (u16, &Version), new: (u16, &Version), lines: &mut Vec<String>) {
-    let ends = |(port, version): (u16, &Version)| -> BTreeMap<_, _> {
-        let end = |backend: &crate::model::config::Backend| (backend.address, backend.port.unwrap_or(port));
-        version.backends.iter().map(|backend| (end(backend), backend.weight)).collect()
+/// The words that the file has for a mapping, without its quotes.
+fn mapping<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("a mapping of the file is plain JSON").replace('"', "").replace(',', ", ")
+}
+
+fn health(check: Option<&HealthCheck>) -> String {
+    check.map_or_else(|| "none".to_owned(), mapping)
+}
+
+fn fuse(fuse: Option<Fuse>) -> String {
+    fuse.map_or_else(|| "none".to_owned(), |fuse| mapping(&fuse))
+}
+
+fn said(duration: std::time::Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// Segments by name; what one matches is told by its size, because it may be long.
+fn segments(whose: &str, old: &Service, new: &Service, lines: &mut Vec<String>) {
+    let (before, after) = (by_name(&old.segments, |s| &s.name), by_name(&new.segments, |s| &s.name));
+    for segment in old.segments.iter().filter(|segment| !after.contains_key(&segment.name)) {
+        lines.push(format!("{whose}: segment {} removed", segment.name));
+    }
+    for segment in &new.segments {
+        let (name, now) = (&segment.name, &segment.r#match);
+        let size =
+            |of: &Match| format!("{} sources, {} DSCPs, {} ports", of.sources.len(), of.dscp.len(), of.ports.len());
+        match before.get(name) {
+            None => lines.push(format!("{whose}: segment {name} added: {}", size(now))),
+            Some(old) if old.r#match != *now => {
+                lines.push(format!("{whose}: match of segment {name}: {} → {}", size(&old.r#match), size(now)));
+            }
+            Some(_) => {}
+        }
+        if let Some(old) = before.get(name).filter(|old| old.weights != segment.weights) {
+            let (old, new) = (mapping(&old.weights), mapping(&segment.weights));
+            lines.push(format!("{whose}: initial weights of segment {name} {old} → {new}; the applied ones stay"));
+        }
+    }
+    let order = |service: &Service| service.segments.iter().map(|s| s.name.to_string()).collect::<Vec<_>>().join(", ");
+    if before.keys().eq(after.keys()) && order(old) != order(new) {
+        lines.push(format!("{whose}: order of segments {} → {}", order(old), order(new)));
+    }
+}
+
+fn backends(whose: &str, old: (&Service, &Version), new: (&Service, &Version), lines: &mut Vec<String>) {
+    let ends = |(service, version): (&Service, &Version)| -> BTreeMap<_, _> {
+        let end = |backend: &Backend| {
+            let said = service.backend_address(backend).to_string();
+            ((backend.address, service.port_of(backend)), (said, backend.weight))
+        };
+        version.backends.iter().map(end).collect()
     };
     let (before, after) = (ends(old), ends(new));
     let name = &new.1.name;
-    for (address, port) in before.keys().filter(|end| !after.contains_key(end)) {
-        lines.push(format!("{whose}: backend {address}:{port} of {name} removed"));
+    for (_, (said, _)) in before.iter().filter(|(end, _)| !after.contains_key(*end)) {
+        lines.push(format!("{whose}: backend {said} of {name} removed"));
     }
-    for (&(address, port), weight) in &after {
-        match before.get(&(address, port)) {
-            None => lines.push(format!("{whose}: backend {address}:{port} of {name} added, weight {weight}")),
-            Some(old) if old != weight => {
-                lines.push(format!("{whose}: backend {address}:{port} of {name}: weight {old} → {weight}"));
+    for (end, (said, weight)) in &after {
+        match before.get(end) {
+            None => lines.push(format!("{whose}: backend {said} of {name} added, weight {weight}")),
+            Some((_, old)) if old != weight => {
+                lines.push(format!("{whose}: backend {said} of {name}: weight {old} → {weight}"));
             }
             Some(_) => {}
         }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::Ipv4Addr};
 
 use crate::{
     config::problem::{Place, Problem},
-    model::config::{Config, Protocol, Service, Version},
+    model::config::{Backend, Config, Protocol, Service, Version},
 };
 
 /// Who has an endpoint, and where the file says so.
@@ -14,55 +14,83 @@ struct Owner<'a> {
     version: Option<&'a Version>,
 }
 
+/// The virtual endpoints of all services, by address and port.
+type VirtualEnds<'a> = HashMap<(Ipv4Addr, u16), Vec<(Protocol, Owner<'a>)>>;
+
 /// Checks virtual and backend endpoints of all services.
 pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
     let services = || {
         let list = Place::default().field("services");
         config.services.iter().enumerate().map(move |(index, service)| (list.index(index), service))
     };
-    let mut virtual_ends: HashMap<(Ipv4Addr, u16), Vec<(Protocol, Owner<'_>)>> = HashMap::new();
+    let mut virtual_ends = VirtualEnds::new();
     for (place, service) in services() {
-        virtual_end(&place, service, problems);
-        let taken = virtual_ends.entry((service.vip, service.port)).or_default();
-        if let Some((_, first)) = taken.iter().find(|(protocol, _)| *protocol == service.protocol) {
-            let end = format!("{}:{}/{}", service.vip, service.port, service.protocol.label());
-            let what = format!("{end} of service `{}` is that of service `{}`", service.name, first.service.name);
-            let remedy = "give each service an address, port or protocol of its own";
-            problems.push(Problem::new(place.field("vip"), what, remedy).with_other(&first.place));
-        }
-        taken.push((service.protocol, Owner { place: place.field("vip"), service, version: None }));
+        virtual_end(&place, service, &mut virtual_ends, problems);
     }
     let mut backends: HashMap<(Ipv4Addr, u16, Protocol), Owner<'_>> = HashMap::new();
     for (place, service) in services() {
         for (index, version) in service.versions.iter().enumerate() {
             let list = place.field("versions").index(index).field("backends");
             for (index, backend) in version.backends.iter().enumerate() {
-                let place = list.index(index);
-                let port = backend.port.unwrap_or(service.port);
-                let end = format!("{}:{port}", backend.address);
+                let owner = || Owner { place: list.index(index), service, version: Some(version) };
+                own_port(service, backend, &owner().place, problems);
+                let (end, place) = (service.backend_address(backend).to_string(), owner().place);
                 usable(backend.address, backend.port, &place, &format!("backend {end}"), "address", problems);
-                if let Some((_, first)) = virtual_ends.get(&(backend.address, port)).and_then(|ends| ends.first()) {
-                    let what = format!("backend {end} is the virtual endpoint of service `{}`", first.service.name);
-                    let remedy = "packets would go in a circle; give the backend its own address";
-                    problems.push(Problem::new(place.clone(), what, remedy).with_other(&first.place));
+                if let Some((_, first)) = ends(service, backend).find_map(|end| virtual_ends.get(&end)?.first()) {
+                    problems.push(circle(&end, &place, first));
                 }
-                let owner = Owner { place: place.clone(), service, version: Some(version) };
-                match backends.entry((backend.address, port, service.protocol)) {
-                    std::collections::hash_map::Entry::Occupied(first) => {
-                        problems.push(shared(&owner, first.get(), &end));
-                    }
-                    std::collections::hash_map::Entry::Vacant(vacant) => {
-                        vacant.insert(owner);
-                    }
+                let key = |(address, port)| (address, port, service.protocol);
+                match ends(service, backend).find_map(|end| backends.get(&key(end))) {
+                    Some(first) => problems.push(shared(&owner(), first, &end)),
+                    None => backends.extend(ends(service, backend).map(|end| (key(end), owner()))),
                 }
             }
         }
     }
 }
 
-fn virtual_end(place: &Place, service: &Service, problems: &mut Vec<Problem>) {
+/// Where a backend is met: at its own port, or at each of the service's.
+fn ends<'a>(service: &'a Service, backend: &'a Backend) -> impl Iterator<Item = (Ipv4Addr, u16)> + 'a {
+    let ports = if backend.port.is_some() { backend.port.as_slice() } else { service.virtual_ports() };
+    ports.iter().map(|&port| (backend.address, port))
+}
+
+fn virtual_end<'a>(place: &Place, service: &'a Service, known: &mut VirtualEnds<'a>, problems: &mut Vec<Problem>) {
     let what = format!("VIP {} of service `{}`", service.vip, service.name);
-    usable(service.vip, Some(service.port), place, &what, "vip", problems);
+    usable(service.vip, service.port, place, &what, "vip", problems);
+    let clashes = service.virtual_ports().iter().find_map(|&port| {
+        let taken = known.get(&(service.vip, port))?;
+        let (_, first) = taken.iter().find(|(protocol, _)| *protocol == service.protocol)?;
+        Some((port, first))
+    });
+    if let Some((port, first)) = clashes {
+        let end = format!("{}:{port}/{}", service.vip, service.protocol.label());
+        let what = format!("{end} of service `{}` is that of service `{}`", service.name, first.service.name);
+        let remedy = "give each service an address, port or protocol of its own";
+        problems.push(Problem::new(place.field("vip"), what, remedy).with_other(&first.place));
+    }
+    for &port in service.virtual_ports() {
+        let owner = Owner { place: place.field("vip"), service, version: None };
+        known.entry((service.vip, port)).or_default().push((service.protocol, owner));
+    }
+}
+
+/// With several ports, each flow keeps its own.
+fn own_port(service: &Service, backend: &Backend, place: &Place, problems: &mut Vec<Problem>) {
+    if service.virtual_ports().len() > 1
+        && let Some(port) = backend.port
+    {
+        let what = format!("backend {}:{port} of service `{}`, which has several ports", backend.address, service.name);
+        let remedy = "leave its port out: the client's is kept; or make a service for each port";
+        problems.push(Problem::new(place.field("port"), what, remedy));
+    }
+}
+
+/// A backend that is a virtual endpoint.
+fn circle(end: &str, place: &Place, first: &Owner<'_>) -> Problem {
+    let what = format!("backend {end} is the virtual endpoint of service `{}`", first.service.name);
+    let remedy = "packets would go in a circle; give the backend its own address";
+    Problem::new(place.clone(), what, remedy).with_other(&first.place)
 }
 
 /// Refuses port 0 and addresses to which no packet can be sent.

@@ -3,10 +3,12 @@
 mod check;
 mod diff;
 mod endpoints;
+mod limits;
 mod locate;
 mod parse;
 mod plan;
 mod problem;
+mod segments;
 
 use crate::model::{config::Config, plan::Plan};
 

@@ -2,20 +2,31 @@
 
 use std::time::Duration;
 
+use grayxdp_common::cells;
+
 use crate::{
     config::{
         check::Seen,
         problem::{ConfigError, Place, Problem, suggestion},
+        segments::unseen,
     },
     model::{
         Name, Weight,
-        config::Config,
-        plan::{Analysis, Canary, Metric, Plan, Provider, Signal, Strategy, ThresholdRange},
+        config::{Config, Match, Protocol, Service},
+        plan::{
+            Analysis, Canary, ExistingFlows, FlowsEnd, Instance, KernelSignal, Metric, Plan, Provider, Strategy,
+            ThresholdRange, Unit,
+        },
     },
 };
 
 /// Shortest and longest time between looks.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+/// How long `drain` may last.
+const DEADLINES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+/// How long a lease may be: three ticks at least.
+const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(86_400);
 
 /// Checks a plan by itself and against the configuration that it is to run in.
 ///
@@ -39,8 +50,11 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
     let analysis = &plan.spec.analysis;
     match &plan.spec.strategy {
         Strategy::Canary(canary) => {
-            let place = spec.field("strategy").field("canary").field("steps");
-            steps(canary, analysis, &place, &mut problems);
+            let place = spec.field("strategy").field("canary");
+            steps(canary, analysis, &place.field("steps"), &mut problems);
+            if let Some(instance) = &canary.instance {
+                self::instance(instance, analysis, &place.field("instance"), &mut problems);
+            }
         }
     }
     let place = spec.field("analysis");
@@ -58,7 +72,47 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
         }
         range(metric, &place.field("thresholdRange"), &mut problems);
     }
+    let ExistingFlows { on_promote: _, on_rollback: _, deadline } = plan.spec.existing_flows;
+    if !DEADLINES.contains(&deadline) {
+        let place = spec.field("existingFlows").field("deadline");
+        problems.push(Problem::new(place, format!("a deadline of {}", said(deadline)), "use 1s to 30days"));
+    }
+    if let Some(lease) = plan.spec.lease.filter(|lease| !LEASES.contains(&lease.duration)) {
+        let what = format!("a lease of {}", said(lease.duration));
+        let remedy = "use 3s to 1day: it is renewed every second";
+        problems.push(Problem::new(spec.field("lease").field("duration"), what, remedy));
+    }
     problems
+}
+
+fn said(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+fn instance(instance: &Instance, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
+    let Match { sources: _, dscp, ports: _ } = &instance.r#match;
+    if instance.r#match.is_empty() {
+        let remedy = "say which clients it gets, as `match: {sources: [198.51.100.0/28]}`";
+        problems.push(Problem::new(place.field("match"), "the instance matches everything", remedy));
+    }
+    for dscp in dscp.iter().filter(|dscp| **dscp > 63) {
+        problems.push(Problem::new(place.field("match").field("dscp"), format!("DSCP {dscp}"), "use 0 to 63"));
+    }
+    metrics(instance.analysis.as_deref(), analysis, &place.field("analysis"), problems);
+}
+
+/// Names of metrics that are not there.
+fn metrics(named: Option<&[Name]>, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
+    let known = analysis.metrics.iter().map(|metric| metric.name.as_str());
+    for (index, name) in named.unwrap_or_default().iter().enumerate() {
+        if !known.clone().any(|known| known == name.as_str()) {
+            let remedy = match analysis.metrics.is_empty() {
+                true => "describe it under `spec.analysis.metrics`".to_owned(),
+                false => suggestion(name.as_str(), known.clone()),
+            };
+            problems.push(Problem::new(place.index(index), format!("there is no metric `{name}`"), remedy));
+        }
+    }
 }
 
 fn steps(canary: &Canary, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
@@ -66,18 +120,13 @@ fn steps(canary: &Canary, analysis: &Analysis, place: &Place, problems: &mut Vec
         problems.push(Problem::new(place.clone(), "no step", "give at least one, the last with `setWeight: 100`"));
         return;
     }
-    let known = analysis.metrics.iter().map(|metric| metric.name.as_str());
     for (index, step) in canary.steps.iter().enumerate() {
-        let place = place.index(index).field("analysis");
-        for (index, name) in step.analysis.iter().flatten().enumerate() {
-            if !known.clone().any(|known| known == name.as_str()) {
-                let remedy = match analysis.metrics.is_empty() {
-                    true => "describe it under `spec.analysis.metrics`".to_owned(),
-                    false => suggestion(name.as_str(), known.clone()),
-                };
-                problems.push(Problem::new(place.index(index), format!("there is no metric `{name}`"), remedy));
-            }
-        }
+        metrics(step.analysis.as_deref(), analysis, &place.index(index).field("analysis"), problems);
+    }
+    if let Some((index, segment)) = canary.held_back() {
+        let place = place.index(index).field("segments").field(segment);
+        let what = format!("segment `{segment}` is not at 100 at the end");
+        problems.push(Problem::new(place, what, "add it to the last step with 100, as `segments: {asia: 100}`"));
     }
     let last = canary.steps.iter().enumerate().rev().find_map(|(index, step)| Some((index, step.set_weight?)));
     match last {
@@ -108,15 +157,27 @@ fn range(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
     {
         refuse(place.clone(), format!("min {min} is above max {max}"), "swap the two");
     }
-    let Provider::Kernel(kernel) = &metric.provider;
-    match kernel.signal {
-        Signal::ConnectFailureRatio => {
-            for (name, bound) in [("min", min), ("max", max)] {
-                if let Some(bound) = bound.filter(|bound| !(0.0..=1.0).contains(bound)) {
-                    refuse(place.field(name), format!("{name} {bound} of a ratio"), "use 0 to 1, as 0.01 for 1 %");
-                }
-            }
+    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider;
+    let (greatest, what, remedy) = match signal.unit() {
+        Unit::Ratio => (1.0, "a ratio", "use 0 to 1, as 0.01 for 1 %"),
+        Unit::Seconds => (f64::MAX, "a time", "use a duration, as 250ms"),
+        Unit::Bytes => (f64::MAX, "a number of bytes", "use 0 or more"),
+        Unit::PerSecond => (f64::MAX, "a rate", "use 0 or more"),
+    };
+    for (name, bound) in [("min", min), ("max", max)] {
+        if let Some(bound) = bound.filter(|bound| !(0.0..=greatest).contains(bound)) {
+            refuse(place.field(name), format!("{name} {bound} of {what}"), remedy);
         }
+    }
+    match quantile {
+        Some(_) if !signal.has_quantile() => {
+            let what = format!("{} has no quantile", signal.label());
+            refuse(place.clone(), what, "leave `quantile` out");
+        }
+        Some(quantile) if !(*quantile > 0.0 && *quantile < 1.0) => {
+            refuse(place.clone(), format!("quantile {quantile}"), "use a number between 0 and 1, as 0.99");
+        }
+        Some(_) | None => {}
     }
 }
 
@@ -145,5 +206,84 @@ fn against(plan: &Plan, config: &Config, problems: &mut Vec<Problem>) {
     if service.versions.len() < 2 {
         let what = format!("service `{name}` has only one version");
         problems.push(Problem::new(spec.field("candidate"), what, "add the version to release and reload"));
+    }
+    let Strategy::Canary(canary) = &plan.spec.strategy;
+    let place = spec.field("strategy").field("canary");
+    segments_of(canary, service, &place, problems);
+    if let Some(instance) = &canary.instance {
+        instance_of(plan, instance, service, &place.field("instance"), problems);
+    }
+    existing_flows(&plan.spec.existing_flows, service, &spec.field("existingFlows"), problems);
+}
+
+/// Segments that steps name and the service lacks.
+fn segments_of(canary: &Canary, service: &Service, place: &Place, problems: &mut Vec<Problem>) {
+    let known = service.segments.iter().map(|segment| segment.name.as_str());
+    for (index, step) in canary.steps.iter().enumerate() {
+        for segment in step.segments.keys().filter(|segment| !known.clone().any(|known| known == segment.as_str())) {
+            let remedy = match service.segments.is_empty() {
+                true => "add it to the service's `segments` and reload".to_owned(),
+                false => suggestion(segment.as_str(), known.clone()),
+            };
+            let what = format!("service `{}` has no segment `{segment}`", service.name);
+            problems.push(Problem::new(
+                place.field("steps").index(index).field("segments").field(segment),
+                what,
+                remedy,
+            ));
+        }
+    }
+}
+
+fn instance_of(plan: &Plan, instance: &Instance, service: &Service, place: &Place, problems: &mut Vec<Problem>) {
+    let candidate = &plan.spec.candidate;
+    let backends = service.version(candidate).map(|version| version.backends.as_slice()).unwrap_or_default();
+    let meant = backends.iter().filter(|backend| instance.backend.means(service, backend)).count();
+    if meant != 1 {
+        let said: Vec<_> = backends.iter().map(|backend| service.backend_address(backend).to_string()).collect();
+        let what = match meant {
+            0 => format!("{} is no backend of `{candidate}`", instance.backend),
+            _ => format!("{} means {meant} backends of `{candidate}`", instance.backend),
+        };
+        let remedy = suggestion(&instance.backend.to_string(), said.iter().map(String::as_str));
+        problems.push(Problem::new(place.field("backend"), what, remedy));
+    }
+    if service.segments.len() >= cells::SEGMENTS - 1 {
+        let what = format!("service `{}` has {} segments", service.name, service.segments.len());
+        problems.push(Problem::new(place.clone(), what, "leave one free: the instance's match is a segment too"));
+    }
+    if let Some(same) = service.segments.iter().find(|segment| segment.r#match == instance.r#match) {
+        let what = format!("the instance matches exactly what segment `{}` does", same.name);
+        let remedy = "give it a narrower match; that of a segment cannot be told from it";
+        problems.push(Problem::new(place.field("match"), what, remedy));
+    }
+    if let Some((what, remedy)) = unseen(service, &instance.r#match) {
+        problems.push(Problem::new(place.field("match").field("dscp"), what, remedy));
+    }
+    for (index, port) in instance.r#match.ports.iter().enumerate() {
+        if !service.ports.contains(port) {
+            let known: Vec<_> = service.ports.iter().map(u16::to_string).collect();
+            let what = format!("service `{}` has no port {port} among its `ports`", service.name);
+            let remedy = suggestion(&port.to_string(), known.iter().map(String::as_str));
+            problems.push(Problem::new(place.field("match").field("ports").index(index), what, remedy));
+        }
+    }
+}
+
+/// TCP cannot move, and UDP cannot be reset.
+fn existing_flows(flows: &ExistingFlows, service: &Service, place: &Place, problems: &mut Vec<Problem>) {
+    for (field, end) in [("onPromote", flows.on_promote), ("onRollback", flows.on_rollback)] {
+        let refused = match (end, service.protocol) {
+            (FlowsEnd::Move, Protocol::Tcp) => {
+                Some(("move of a tcp service", "use `reset`: no other backend knows the connection"))
+            }
+            (FlowsEnd::Reset, Protocol::Udp) => Some(("reset of a udp service", "use `move`: UDP has no resets")),
+            (FlowsEnd::Pin | FlowsEnd::Drain, Protocol::Tcp | Protocol::Udp)
+            | (FlowsEnd::Reset, Protocol::Tcp)
+            | (FlowsEnd::Move, Protocol::Udp) => None,
+        };
+        if let Some((what, remedy)) = refused {
+            problems.push(Problem::new(place.field(field), what, remedy));
+        }
     }
 }

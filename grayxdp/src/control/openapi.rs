@@ -4,7 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::model::{
-    api::{ApiError, Request, Response, RolloutStatus, Status},
+    api::{ApiError, ListedBackend, Request, Response, RolloutStatus, Status},
     event::Event,
 };
 
@@ -14,6 +14,7 @@ pub(super) fn document() -> Value {
     let status = json_body::<Status>(&mut schemas);
     let rollouts = json_body::<Vec<RolloutStatus>>(&mut schemas);
     let rollout = json_body::<RolloutStatus>(&mut schemas);
+    let backends = json_body::<Vec<ListedBackend>>(&mut schemas);
     let events = json_body::<Vec<Event>>(&mut schemas);
     let request = json_body::<Request>(&mut schemas);
     let response = json_body::<Response>(&mut schemas);
@@ -36,6 +37,17 @@ pub(super) fn document() -> Value {
                 "responses": {
                     "200": {"description": "The answer.", "content": rollout},
                     "404": failed("No rollout has this name."),
+                },
+            }},
+            "/api/v1/backends": {"get": {
+                "summary": "All backends and how they stand.",
+                "parameters": [{
+                    "name": "service", "in": "query", "required": false, "schema": {"type": "string"},
+                    "description": "Only those of this service.",
+                }],
+                "responses": {
+                    "200": {"description": "The answer.", "content": backends},
+                    "404": failed("No service has this name."),
                 },
             }},
             "/api/v1/events": {"get": reading(

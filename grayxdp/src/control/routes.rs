@@ -40,6 +40,7 @@ pub(super) fn router<S: Service>(service: S) -> Router {
         .route("/api/v1/status", get(status::<S>))
         .route("/api/v1/rollouts", get(rollouts::<S>))
         .route("/api/v1/rollouts/{name}", get(rollout::<S>))
+        .route("/api/v1/backends", get(backends::<S>))
         .route("/api/v1/events", get(events::<S>))
         .route("/api/v1/openapi.json", get(|| async { Json(openapi::document()) }))
         .route("/metrics", get(metrics::<S>))
@@ -100,6 +101,26 @@ async fn status<S: Service>(State(service): State<S>, Extension(peer): Extension
 
 async fn rollouts<S: Service>(State(service): State<S>, Extension(peer): Extension<Peer>) -> HttpResponse {
     answer(service.request(Request::RolloutList, peer.actor())).await
+}
+
+/// The query of `/api/v1/backends`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct BackendsQuery {
+    service: Option<Name>,
+}
+
+async fn backends<S: Service>(
+    State(service): State<S>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<BackendsQuery>, QueryRejection>,
+) -> HttpResponse {
+    match query {
+        Ok(Query(BackendsQuery { service: only })) => {
+            answer(service.request(Request::BackendList { service: only }, peer.actor())).await
+        }
+        Err(rejection) => failure(&ApiError::input(rejection.body_text())),
+    }
 }
 
 async fn rollout<S: Service>(
@@ -163,6 +184,7 @@ async fn answer(response: impl Future<Output = Result<Response, ApiError>>) -> H
         Ok(Response::Explained(body)) => Json(body).into_response(),
         Ok(Response::Rollouts(body)) => Json(body).into_response(),
         Ok(Response::Rollout(body)) => Json(body).into_response(),
+        Ok(Response::Backends(body)) => Json(body).into_response(),
         Err(error) => failure(&error),
     }
 }

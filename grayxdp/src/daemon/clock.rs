@@ -10,6 +10,11 @@ use crate::model::time::Now;
 pub trait Clock: Send {
     /// Now, on both clocks.
     fn now(&self) -> Now;
+
+    /// The monotonic time that the data path reads (`CLOCK_MONOTONIC`), which stands still while the host sleeps.
+    fn kernel(&self) -> Duration {
+        self.now().monotonic
+    }
 }
 
 /// The host's clocks: `CLOCK_BOOTTIME`, which also runs while the host sleeps, and the wall clock.
@@ -18,13 +23,18 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        let since_start = |time: Timespec| {
-            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-            Duration::new(seconds, u32::try_from(time.tv_nsec).expect("less than a second"))
-        };
         Now {
             monotonic: since_start(clock_gettime(ClockId::Boottime)),
             wall: since_start(clock_gettime(ClockId::Realtime)),
         }
     }
+
+    fn kernel(&self) -> Duration {
+        since_start(clock_gettime(ClockId::Monotonic))
+    }
+}
+
+fn since_start(time: Timespec) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).expect("less than a second"))
 }

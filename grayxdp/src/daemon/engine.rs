@@ -1,14 +1,15 @@
 //! Carrying out what the engine asks for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     analysis::History,
     daemon::{
         held::{self, Dealer},
+        layout::Layout,
         owner::{Engine, Owner},
     },
-    model::{Name, Weight, event::Event, time},
+    model::{Name, Weight, event::Event, kernel::Latch, state::RolloutState, time},
     rollout::{self, Command, Input, Notice, Record, State},
     store::{JournaledRollout, ServiceRecord, StoreError},
 };
@@ -48,8 +49,12 @@ impl Owner {
             match command {
                 Command::Refuse(line) => outcome.refused = Some(line),
                 Command::Event(notice) => outcome.changes.push(notice.message),
-                Command::Publish { weight } => outcome.changes.push(format!("{} {weight} %", state.candidate())),
-                Command::Journal(Record::Intent | Record::Promotion | Record::State) => {}
+                Command::Publish { weight, step: _ } => {
+                    outcome.changes.push(format!("{} {weight} %", state.candidate()));
+                }
+                Command::RenewLease { duration: _ }
+                | Command::ClearLatch(Latch::Tripped | Latch::LeaseExpired)
+                | Command::Journal(Record::Intent | Record::Promotion | Record::State) => {}
             }
         }
         outcome
@@ -58,7 +63,21 @@ impl Owner {
     fn carry_out(&mut self, state: &State, command: Command, outcome: &mut Outcome) -> Option<Input<'static>> {
         match command {
             Command::Journal(record) => Some(self.journal_rollout(state, record)),
-            Command::Publish { weight } => Some(self.publish_rollout(state, weight)),
+            Command::Publish { weight, step } => Some(self.publish_rollout(state, weight, step)),
+            Command::RenewLease { duration } => {
+                if let Some(id) = self.layout.ids.service(state.service()) {
+                    self.kernel.renew_lease(id, self.clock.kernel() + duration);
+                }
+                None
+            }
+            Command::ClearLatch(latch) => {
+                // Uncleared it is told again at the next tick.
+                let is_noted = self.note_turned_off();
+                if let Some(id) = self.layout.ids.service(state.service()).filter(|_| is_noted) {
+                    self.kernel.clear_latch(id, latch);
+                }
+                None
+            }
             Command::Event(notice) => {
                 outcome.changes.push(notice.message.clone());
                 self.rollout_event(state, notice);
@@ -71,24 +90,79 @@ impl Owner {
         }
     }
 
-    fn publish_rollout(&mut self, state: &State, weight: Weight) -> Input<'static> {
-        let Some(record) = self.rollout_record(state, weight) else {
-            let message = format!("service {} is configured no more", state.service());
+    fn publish_rollout(&mut self, state: &State, weight: Weight, step: Option<usize>) -> Input<'static> {
+        let name = state.service();
+        if !self.note_turned_off() {
+            let message = "buckets of a candidate that was turned off: not published".to_owned();
             return Input::PublishFailed { weight, message };
+        }
+        let Some((record, service)) = self.rollout_record(state, weight, step).zip(self.layout.service(name)) else {
+            return Input::PublishFailed { weight, message: format!("service {name} is configured no more") };
         };
-        let epoch = record.epoch;
-        match self.publish(state.service(), record) {
+        let (epoch, needs) = (record.epoch, state.needs(service, step, self.clock.now().wall));
+        let before = self.layout.needs.insert(name.clone(), needs);
+        let published = match weight {
+            Weight::ZERO if step.is_none() => self.publish_at_once(name, record),
+            _ => self.publish(name, record),
+        };
+        match published {
             Ok(()) => Input::Published { weight, epoch },
-            Err(error) => Input::PublishFailed { weight, message: error.to_string() },
+            Err(error) => {
+                self.layout.needs.insert(name.clone(), before.unwrap_or_default());
+                Input::PublishFailed { weight, message: error.to_string() }
+            }
+        }
+    }
+
+    /// Gives the data path what the rollouts need of it now beyond the weights: a guard goes when its rollout ends, flows
+    /// in progress are ended at a deadline. What the kernel does not take is tried again at the next tick.
+    pub(super) fn follow_needs(&mut self) {
+        let wall = self.clock.now().wall;
+        let needs = |(name, engine): (&Name, &Engine)| {
+            let (service, state) = (self.layout.service(name)?, &engine.state);
+            // A change that is under way brings its own.
+            let needs = state.flight.is_none().then(|| state.needs(service, state.exposed, wall))?;
+            (self.layout.needs.get(name).cloned().unwrap_or_default() != needs).then(|| (name.clone(), needs))
+        };
+        let changed: BTreeMap<_, _> = self.engines.iter().filter_map(needs).collect();
+        // What was turned off may be turned on by this.
+        if changed.is_empty() || !self.note_turned_off() {
+            return;
+        }
+        let mut next = self.layout.clone();
+        next.needs.extend(changed);
+        self.exchange_layout(next, "what rollouts need beyond their weights");
+    }
+
+    /// Publishes a layout with the same weights as now, and holds it from then on. False where the kernel does not take it,
+    /// which is logged once.
+    pub(super) fn exchange_layout(&mut self, mut next: Layout, what: &str) -> bool {
+        let asked = self.moment();
+        next.renew_changed(&self.layout, asked);
+        match self.put(next, asked) {
+            Ok(()) => {
+                self.problems.publish = None;
+                true
+            }
+            Err(error) => {
+                if self.problems.publish.is_none() {
+                    tracing::error!("{what}: not published, tried again every second: {error}");
+                }
+                self.problems.publish = Some(format!("{what}: {error}"));
+                false
+            }
         }
     }
 
     /// The service's next record with that weight of the candidate.
-    fn rollout_record(&self, state: &State, weight: Weight) -> Option<ServiceRecord> {
+    fn rollout_record(&self, state: &State, weight: Weight, step: Option<usize>) -> Option<ServiceRecord> {
         let service = self.layout.service(state.service())?;
         let before = self.layout.services.get(state.service())?;
-        let shares = [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)];
-        Some(held::next(before, service, shares.into(), Some(Dealer::of(state))))
+        let shares =
+            |weight: Weight| [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)].into();
+        let segments = step.map(|step| state.segments_at(step)).unwrap_or_default();
+        let segments = segments.into_iter().map(|(name, weight)| (name, shares(weight))).collect();
+        Some(held::next(before, service, shares(weight), &segments, Some(Dealer::of(state))))
     }
 
     fn journal_rollout(&mut self, state: &State, record: Record) -> Input<'static> {
@@ -103,7 +177,12 @@ impl Owner {
             .cloned()
             .map(|applied| ServiceRecord { stable: promoted.unwrap_or_else(|| applied.stable.clone()), ..applied });
         let intent = state.flight.filter(|_| record == Record::Intent);
-        let intent = intent.and_then(|flight| self.rollout_record(state, flight.weight));
+        let intent = intent.and_then(|flight| {
+            let step = (state.phase != RolloutState::Promoting).then_some(flight.step);
+            let next = self.rollout_record(state, flight.weight, step)?;
+            // With it goes where flows without an entry are at home: it must be durable before the kernel gets it.
+            self.layout.with(state.service(), next, self.moment()).services.remove(state.service())
+        });
         let entry = journaled(state);
         let written = self.journal.transaction(|journal| -> Result<(), StoreError> {
             journal.save_rollout(&entry)?;

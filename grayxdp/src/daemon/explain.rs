@@ -3,33 +3,51 @@
 use std::net::{SocketAddrV4, UdpSocket};
 
 use grayxdp_common::{
-    explanation::{Explanation, Step},
+    explanation::{Explanation, Step, Turn},
     records::NextHop,
 };
 
 use crate::{
+    balance::ids::BackendKey,
     daemon::owner::Owner,
     model::{
         api::{ApiError, Explained},
-        config::Protocol,
-        kernel::{BackendId, Reason, ServiceId, VersionId},
+        config::{DEFAULT_SEGMENT, Protocol},
+        kernel::{BackendId, Question, Reason, ServiceId, VersionId},
     },
 };
 
+/// Client, virtual endpoint, protocol.
+type Flow = (SocketAddrV4, SocketAddrV4, Protocol);
+
+/// Greatest DSCP: six bits.
+const MAX_DSCP: u8 = 63;
+
 impl Owner {
-    pub(super) fn explain(
-        &mut self,
-        source: SocketAddrV4,
-        destination: SocketAddrV4,
-        protocol: Protocol,
-    ) -> Result<Explained, ApiError> {
-        let way = self.kernel.explain(source, destination, protocol);
+    /// The way of a flow's first packet, and of one in progress; only of the latter with `later`.
+    pub(super) fn explain(&mut self, flow: Flow, dscp: u8, later: bool) -> Result<Explained, ApiError> {
+        if dscp > MAX_DSCP {
+            return Err(ApiError::input(format!("DSCP {dscp}; use 0 to {MAX_DSCP}")));
+        }
+        let in_progress = self.explain_one(flow, Question::Later)?;
+        if later {
+            return Ok(in_progress);
+        }
+        let first = self.explain_one(flow, Question::First { dscp })?;
+        Ok(Explained { later: Some(Box::new(in_progress)), ..first })
+    }
+
+    fn explain_one(&mut self, flow: Flow, question: Question) -> Result<Explained, ApiError> {
+        let (source, destination, protocol) = flow;
+        let way = self.kernel.explain(source, destination, protocol, question);
         let way = way.map_err(|error| ApiError::failed(error.to_string()))?;
         let seen: Explanation = way.explanation;
         let ids = &self.layout.ids;
         let came = |step: Step| seen.step >= step as u32;
         let chosen = came(Step::Service).then_some(());
         let backend = came(Step::Backend).then_some(());
+        let is_first = matches!(question, Question::First { .. });
+        let segment = if is_first { seen.current_segment } else { seen.home_segment };
         Ok(Explained {
             fate: fate(way.reason, &seen).to_owned(),
             reason: way.reason.map(|reason| reason.label().to_owned()),
@@ -38,11 +56,46 @@ impl Owner {
             bucket: chosen.map(|()| seen.bucket),
             version: ids.version_key(VersionId(seen.version)).map(|key| key.version.clone()),
             slot: backend.map(|()| seen.slot),
-            backend: ids.backend_key(BackendId(seen.backend)).map(|key| key.address),
+            backend: ids.backend_key(BackendId(seen.backend)).map(|key| end(key, destination)),
             next_hop: Some(seen.next_hop).filter(NextHop::is_known).map(|hop| said(&hop)),
             epoch: chosen.map(|()| seen.epoch),
+            segment: chosen.and_then(|()| self.segment(ServiceId(seen.service), segment)),
+            choice: self.named(seen.current_backend, destination),
+            home: self.named(seen.home_backend, destination),
+            entry: self.named(seen.entry_backend, destination),
+            turns: turns(seen.turns),
+            later: None,
         })
     }
+
+    /// `v2/10.0.2.1:8080`; none for no backend.
+    fn named(&self, backend: u16, destination: SocketAddrV4) -> Option<String> {
+        let key = self.layout.ids.backend_key(BackendId(backend))?;
+        Some(format!("{}/{}", key.version, end(key, destination)))
+    }
+
+    /// The name of a segment; none where the service has only the default one.
+    fn segment(&self, service: ServiceId, number: u8) -> Option<String> {
+        let record = self.layout.services.get(self.layout.ids.service_name(service)?)?;
+        let known = record.segments.iter().find(|(_, segment)| segment.number == number);
+        match known {
+            Some((name, _)) => Some(name.to_string()),
+            None if record.instance == Some(number) => Some("the canary instance's".to_owned()),
+            None if record.segments.is_empty() && record.instance.is_none() => None,
+            None => Some(DEFAULT_SEGMENT.to_owned()),
+        }
+    }
+}
+
+/// Where a backend is met by a packet for a virtual endpoint.
+fn end(key: &BackendKey, destination: SocketAddrV4) -> SocketAddrV4 {
+    let port = if key.address.port() == 0 { destination.port() } else { key.address.port() };
+    SocketAddrV4::new(*key.address.ip(), port)
+}
+
+/// What decided, in words.
+fn turns(bits: u64) -> Vec<String> {
+    Turn::ALL.iter().filter(|turn| bits & turn.bit() != 0).map(|turn| turn.label().to_owned()).collect()
 }
 
 fn fate(reason: Option<Reason>, seen: &Explanation) -> &'static str {

@@ -6,6 +6,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     daemon::owner::Owner,
+    health::Report,
     model::api::{ApiError, Request, Response},
     telemetry::MetricsView,
 };
@@ -19,10 +20,22 @@ const QUESTIONS: usize = 4;
 
 /// What the owner is sent.
 pub(super) enum Message {
-    Request { request: Box<Request>, actor: String, reply: oneshot::Sender<Result<Response, ApiError>> },
-    Metrics { reply: oneshot::Sender<Result<MetricsView, ApiError>> },
-    Ready { reply: oneshot::Sender<()> },
+    Request {
+        request: Box<Request>,
+        actor: String,
+        reply: oneshot::Sender<Result<Response, ApiError>>,
+    },
+    Metrics {
+        reply: oneshot::Sender<Result<MetricsView, ApiError>>,
+    },
+    Ready {
+        reply: oneshot::Sender<()>,
+    },
     Tick,
+    /// The data path has an event to tell.
+    Event,
+    /// A health check found something new.
+    Health(Report),
     Stop,
 }
 
@@ -91,6 +104,24 @@ impl Handle {
         let _ = self.sender.try_send(Message::Tick);
     }
 
+    /// Tells the owner what a health check found.
+    pub(super) async fn health(&self, report: Report) {
+        // Closed: whoever waits for the owner's end sees it.
+        let _ = self.sender.send(Message::Health(report)).await;
+    }
+
+    /// Tells the owner of an event of the data path, from any thread. It does not keep the owner alive. An event that finds
+    /// the queue full is left out: the next tick reads the same.
+    pub(super) fn waker(&self) -> Box<dyn Fn() + Send> {
+        let sender = self.sender.downgrade();
+        Box::new(move || {
+            if let Some(sender) = sender.upgrade() {
+                // Full or closed: the first is made up for by the tick.
+                let _ = sender.try_send(Message::Event);
+            }
+        })
+    }
+
     pub(super) async fn stop(&self) {
         // Closed means that it has stopped.
         let _ = self.sender.send(Message::Stop).await;
@@ -112,10 +143,16 @@ pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
                 let _ = reply.send(());
             }
             Message::Tick => owner.tick(),
+            Message::Event => owner.look_at_guards(),
+            Message::Health(report) => owner.note_health(report),
             Message::Stop => return,
         }
         if owner.detached {
             return;
+        }
+        // What fails together is published together.
+        if messages.is_empty() {
+            owner.follow_backends();
         }
     }
 }

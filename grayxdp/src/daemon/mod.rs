@@ -2,9 +2,11 @@
 //! [`Handle`] to it. [`start`] brings it up, [`Daemon::run`] watches over it until it is told to end. The kernel goes on
 //! forwarding in every case but `detach`.
 
+mod backends;
 mod clock;
 mod engine;
 mod explain;
+mod guards;
 mod handle;
 mod held;
 mod layout;
@@ -14,8 +16,11 @@ mod names;
 mod owner;
 mod reload;
 mod rollouts;
+mod settle;
+mod signals;
 mod start;
 mod status;
+mod view;
 mod weights;
 
 #[cfg(test)]
@@ -29,17 +34,23 @@ use std::{
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::{mpsc, oneshot, watch},
 };
 
 pub use clock::{Clock, SystemClock};
 pub use handle::Handle;
 pub use start::{Setup, StartError, read_config};
 
-use crate::model::{
-    api::{ChangeOptions, Request, Response},
-    kernel::{Kernel, KernelError},
+use crate::{
+    health::{self, Targets},
+    model::{
+        api::{ChangeOptions, Request, Response},
+        kernel::{Kernel, KernelError},
+    },
 };
+
+/// Findings of health checks that may wait for the owner; those who check wait where there are more.
+const HEALTH_QUEUE: usize = 64;
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -48,6 +59,7 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Daemon {
     handle: Handle,
+    targets: watch::Receiver<Targets>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -84,11 +96,15 @@ where
     Open: FnOnce(&Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> + Send + 'static,
 {
     let (handle, messages) = handle::channel();
+    let waker = handle.waker();
+    let (checks, targets) = watch::channel(Targets::default());
     let (started, start) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let work = move || match owner::Owner::start(&config_path, clock, pins_left, open) {
-        Ok(owner) => {
+        Ok(mut owner) => {
             if started.send(Ok(())).is_ok() {
+                owner.wake_by_events(waker);
+                owner.begin_checks(checks);
                 handle::serve(owner, messages);
                 // Nobody waits where the process is ending.
                 let _ = end.send(());
@@ -102,7 +118,7 @@ where
     let spawned = std::thread::Builder::new().name("owner".to_owned()).spawn(work);
     spawned.map_err(|error| StartError::Thread(error.to_string()))?;
     start.await.unwrap_or_else(|_| Err(StartError::Thread("it died while it started".to_owned())))?;
-    Ok(Daemon { handle, ended })
+    Ok(Daemon { handle, targets, ended })
 }
 
 impl Daemon {
@@ -119,10 +135,16 @@ impl Daemon {
     pub async fn run(mut self, mut reloads: Signal, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        tokio::pin!(shutdown);
+        let (reports, mut health) = mpsc::channel(HEALTH_QUEUE);
+        // It ends when the owner does, and with this function.
+        let checks = health::run(self.targets.clone(), reports);
+        tokio::pin!(shutdown, checks);
+        let mut checking = true;
         loop {
             tokio::select! {
                 end = &mut self.ended => return end.map_err(|_| DaemonError::OwnerDied),
+                () = &mut checks, if checking => checking = false,
+                Some(report) = health.recv(), if checking => self.handle.health(report).await,
                 _ = ticks.tick() => self.handle.tick(),
                 _ = reloads.recv() => reload(&self.handle).await,
                 () = &mut shutdown => {
@@ -167,7 +189,8 @@ async fn reload(handle: &Handle) {
             | Response::Events(_)
             | Response::Explained(_)
             | Response::Rollouts(_)
-            | Response::Rollout(_),
+            | Response::Rollout(_)
+            | Response::Backends(_),
         ) => tracing::error!("a reload was answered with something else: a fault of grayxdp"),
         Err(error) => tracing::error!("not reloaded: {error}"),
     }

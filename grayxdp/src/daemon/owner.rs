@@ -1,17 +1,18 @@
 //! The owner: the one place that holds the data path, the journal and the engines. It runs on a thread of its own and
 //! does one thing at a time, so no two changes ever meet.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    analysis::{History, Reading, Sample},
-    daemon::{clock::Clock, held, layout::Layout, meter::Meter},
+    analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
+    balance::Moment,
+    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling},
     model::{
         Name,
         api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
         config::Service,
         event::Event,
-        kernel::{Counters, Kernel, KernelError},
+        kernel::{Counters, Kernel, KernelError, Published, VersionId},
         time::{self, Now},
     },
     rollout::{InKernel, Input, State},
@@ -33,7 +34,11 @@ pub(super) struct Engine {
 pub(super) struct Problems {
     pub(super) journal: Option<String>,
     pub(super) counters: Option<String>,
+    pub(super) signals: Option<String>,
     pub(super) interfaces: Option<String>,
+    pub(super) publish: Option<String>,
+    pub(super) stamps: Option<String>,
+    pub(super) settling: Option<String>,
 }
 
 /// Holds everything.
@@ -46,6 +51,9 @@ pub(super) struct Owner {
     /// The newest rollout of each service that this run has seen.
     pub(super) engines: BTreeMap<Name, Engine>,
     pub(super) meter: Meter,
+    pub(super) settling: Settling,
+    pub(super) backends: Backends,
+    pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
     pub(super) problems: Problems,
     pub(super) started: Now,
@@ -58,8 +66,8 @@ impl Owner {
     pub(super) fn handle(&mut self, request: Request, actor: &str) -> Result<Response, ApiError> {
         match request {
             Request::Status => self.status().map(|status| Response::Status(Box::new(status))),
-            Request::WeightsSet { service, weights, options } => {
-                self.set_weights(&service, &weights, &options, actor).map(Response::Done)
+            Request::WeightsSet { service, segment, weights, options } => {
+                self.set_weights(&service, segment.as_ref(), &weights, &options, actor).map(Response::Done)
             }
             Request::Reload { diff, reset_weights, options } => {
                 self.reload(diff, &reset_weights, &options, actor).map(Response::Done)
@@ -68,8 +76,13 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol } => {
-                self.explain(source, destination, protocol).map(|explained| Response::Explained(Box::new(explained)))
+            Request::Explain { source, destination, protocol, dscp, later } => {
+                let explained = self.explain((source, destination, protocol), dscp, later);
+                explained.map(|explained| Response::Explained(Box::new(explained)))
+            }
+            Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
+            Request::BackendChange { service, backends, action, options } => {
+                self.change_backends(&service, &backends, action, &options, actor).map(Response::Done)
             }
             Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
@@ -93,9 +106,13 @@ impl Owner {
         if running {
             self.look_for_foreign_weights();
         }
+        self.look_at_guards();
         for service in self.engines.keys().cloned().collect::<Vec<_>>() {
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
+        self.follow_needs();
+        self.follow_backends();
+        self.settle_cells();
         if self.pruned.is_none_or(|last| now.monotonic.saturating_sub(last) >= PRUNE_EVERY) {
             self.pruned = Some(now.monotonic);
             let kept = now.wall.saturating_sub(self.layout.config.history_retention);
@@ -156,17 +173,27 @@ impl Owner {
 
     fn take_sample(&mut self, at: Duration, counters: &Counters) {
         let totals = self.meter.totals(counters, &self.layout.ids);
+        let running = self.engines.values().any(|engine| !engine.state.phase.is_final());
+        if running {
+            self.read_signals();
+        }
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
-            let reading = |version: &Name| {
+            let measured = |version: &Name| {
                 let id = self.layout.ids.version(name, version)?;
-                let counted = totals.get(&id).copied().unwrap_or_default();
-                let (syns, syn_acks, refusals) = (counted.syns, counted.syn_acks, counted.refusals);
-                Some((version.clone(), Reading { syns, syn_acks, refusals }))
+                Some((version.clone(), Arc::new(self.signals.of(id))))
             };
             let versions = [engine.state.candidate(), &engine.state.stable];
-            engine.history.push(Sample { at, versions: versions.into_iter().filter_map(reading).collect() });
+            let signals: SignalSample = versions.into_iter().filter_map(measured).collect();
+            let reading = |measured: &Measured| {
+                let (syns, syn_acks, refusals) = (measured.attempts, measured.opened, measured.refused);
+                Reading { syns, syn_acks, refusals }
+            };
+            let versions = signals.iter().map(|(name, measured)| (name.clone(), reading(measured))).collect();
+            engine.history.push(Sample { at, versions });
+            engine.history.push_signals(at, signals);
         }
         self.meter.push(at, totals);
+        self.note_traffic(at, counters);
     }
 
     /// Weights in the kernel that this daemon did not write freeze the rollout that they belong to.
@@ -177,13 +204,18 @@ impl Owner {
             let Some(expected) = self.layout.expected(&service) else { continue };
             let Some(found) = published.iter().find(|found| found.id == expected.id) else { continue };
             let running = self.engines.get(&name).is_some_and(|engine| !engine.state.phase.is_final());
-            if *found == expected || found.versions != expected.versions || !running {
+            let is_other = |(place, id): (usize, &VersionId)| {
+                *id != expected.versions.get(place).copied().unwrap_or(VersionId::NONE)
+            };
+            if *found == expected || found.versions.iter().enumerate().any(is_other) || !running {
                 continue;
             }
-            let record = &self.layout.services[&name];
-            let record = held::from_kernel(record, &service, found.split, found.epoch, found.rollout);
+            let Some(record) = self.adopted_record(&service, found) else { continue };
             let kernel = self.in_kernel(&name, &record);
             self.layout.services.insert(name.clone(), record);
+            let held = self.kernel.held_slots().unwrap_or_default();
+            let now = self.moment();
+            self.layout.adopt(&name, &found.buckets, &held, now);
             self.drive(&name, |_| Input::ForeignWeights { kernel, by: "somebody else".to_owned() });
         }
     }
@@ -196,12 +228,34 @@ impl Owner {
 
     /// Writes a service's next record to the kernel, reads it back, and holds it from then on.
     pub(super) fn publish(&mut self, service: &Name, record: ServiceRecord) -> Result<(), KernelError> {
-        let moved = held::moved(self.layout.services[service].split, record.split);
-        let next = self.layout.with(service, record);
-        next.publish(self.kernel.as_mut())?;
-        *self.bucket_moves.entry(service.clone()).or_default() += u64::from(moved);
-        self.layout = next;
+        let asked = self.moment();
+        let next = self.layout.with(service, record, asked);
+        self.put_moved(service, next, asked)
+    }
+
+    /// The same after a trip or an abort: what has no entry and no handshake to wait for moves at once.
+    pub(super) fn publish_at_once(&mut self, service: &Name, record: ServiceRecord) -> Result<(), KernelError> {
+        let asked = self.moment();
+        let mut next = self.layout.with(service, record, asked);
+        let settled = next.settle_at_once(service, asked);
+        self.put_moved(service, next, asked)?;
+        *self.settling.settled.entry(service.clone()).or_default() += settled;
         Ok(())
+    }
+
+    pub(super) fn put_moved(&mut self, service: &Name, next: Layout, asked: Moment) -> Result<(), KernelError> {
+        let moved = held::moved(&self.layout.services[service], &next.services[service]);
+        self.read_signals();
+        self.put(next, asked)?;
+        *self.bucket_moves.entry(service.clone()).or_default() += moved;
+        Ok(())
+    }
+
+    /// What the kernel holds of a service, as a record; none where it is about other versions.
+    fn adopted_record(&self, service: &Service, found: &Published) -> Option<ServiceRecord> {
+        let record = self.layout.services.get(&service.name)?;
+        let buckets = super::start::ownerships(&found.buckets);
+        Some(held::from_kernel(record, service, &buckets, found.epoch, found.rollout))
     }
 
     /// The rollout that runs on a service.
@@ -294,7 +348,15 @@ pub(super) fn log(event: &Event) {
     let whose = event.rollout.as_ref().or(event.service.as_ref()).map(|name| format!("{name}: ")).unwrap_or_default();
     let alarm = matches!(
         event.kind.as_str(),
-        "rollbackFailing" | "publishFailed" | "journalFailed" | "frozen" | "interfaceLost"
+        "rollbackFailing"
+            | "publishFailed"
+            | "journalFailed"
+            | "frozen"
+            | "interfaceLost"
+            | "fuseTripped"
+            | "leaseExpired"
+            | "noStableBackend"
+            | "backendDown"
     );
     match alarm {
         true => tracing::error!(kind = event.kind, actor = event.actor, "{whose}{}", event.message),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::diff,
-    daemon::{held, layout::Layout, names::not_found, owner::Owner, start::read_config},
+    daemon::{held, names::not_found, owner::Owner, start::read_config},
     model::{
         Name,
         api::{ApiError, ChangeOptions, Done, RolloutAction},
@@ -31,6 +31,10 @@ impl Owner {
         let config = self.read_config()?;
         if let Some(unknown) = reset_weights.iter().find(|name| !config.services.iter().any(|s| s.name == **name)) {
             return Err(not_found("service", unknown, config.services.iter().map(|service| &service.name)));
+        }
+        let crowded = |service: &Service| held::crowded(self.layout.services.get(&service.name)?, service);
+        if let Some(why) = config.services.iter().find_map(crowded) {
+            return Err(ApiError::conflict(format!("nothing was changed: {why}")));
         }
         let mut changes = diff(&self.layout.config, &config);
         let hindered = self.hindered(&config, reset_weights);
@@ -109,9 +113,7 @@ impl Owner {
                     if from.weights != initial {
                         lines.push(format!("service {name}: weights {old} → {new}"));
                     }
-                    let stable = held::heaviest(service, &initial);
-                    let versions = service.versions.iter().map(|version| version.name.clone()).collect();
-                    held::next(&ServiceRecord { stable, versions, ..from.clone() }, service, initial, None)
+                    held::of_file(from, service)
                 }
             };
             (name.clone(), record)
@@ -141,8 +143,10 @@ impl Owner {
     /// Durable intents, kernel, durable end; on an error everything is as it was.
     fn exchange(&mut self, config: Config, services: BTreeMap<Name, ServiceRecord>) -> Result<(), ApiError> {
         let unchanged = |what: String| ApiError::failed(format!("nothing was changed: {what}"));
-        let (ids, pools) = (self.layout.ids.as_ref().clone(), &self.layout.pools);
-        let next = Layout::build(config, ids, pools, services).map_err(|error| unchanged(error.to_string()))?;
+        let asked = self.moment();
+        let backends = self.backends.states(&config);
+        let next = self.layout.configured(config, services, backends, asked);
+        let next = next.map_err(|error| unchanged(error.to_string()))?;
         let differs = |(name, record): &(&Name, &ServiceRecord)| self.layout.services.get(*name) != Some(*record);
         let changed: Vec<_> = next.services.iter().filter(differs).collect();
         let intended = self.journal.transaction(|journal| -> Result<(), StoreError> {
@@ -150,7 +154,10 @@ impl Owner {
             changed.iter().try_for_each(|(name, record)| journal.begin_intent(name, record))
         });
         intended.map_err(|error| unchanged(error.to_string()))?;
-        if let Err(error) = next.publish(self.kernel.as_mut()) {
+        let before = self.layout.clone();
+        let changed: Vec<_> = changed.into_iter().map(|(name, record)| (name.clone(), record.clone())).collect();
+        self.read_signals();
+        if let Err(error) = self.put(next, asked) {
             let withdrawn = self.journal.transaction(|journal| -> Result<(), StoreError> {
                 journal.save_ids(&self.layout.ids)?;
                 changed.iter().try_for_each(|(name, _)| journal.withdraw_intent(name))
@@ -158,20 +165,19 @@ impl Owner {
             self.note_journal(withdrawn);
             return Err(unchanged(error.to_string()));
         }
-        let gone: Vec<_> = self.layout.services.keys().filter(|name| !next.services.contains_key(*name)).collect();
+        let gone: Vec<_> = before.services.keys().filter(|name| !self.layout.services.contains_key(*name)).collect();
         let applied = self.journal.transaction(|journal| -> Result<(), StoreError> {
             changed.iter().try_for_each(|(name, record)| journal.mark_applied(name, record.epoch))?;
             gone.iter().try_for_each(|name| journal.forget(name))
         });
         self.note_journal(applied);
         for (name, record) in &changed {
-            let before = self.layout.services.get(*name).filter(|before| before.versions == record.versions);
-            let moved = before.map_or(0, |before| held::moved(before.split, record.split));
-            *self.bucket_moves.entry((*name).clone()).or_default() += u64::from(moved);
+            let moved = before.services.get(name).map_or(0, |before| held::moved(before, record));
+            *self.bucket_moves.entry(name.clone()).or_default() += moved;
         }
-        self.engines.retain(|name, _| next.services.contains_key(name));
-        self.layout = next;
+        self.engines.retain(|name, _| self.layout.services.contains_key(name));
         self.meter.forget_owners();
+        self.follow_configuration();
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         Name, Weight,
         api::{ApiError, ChangeOptions, Done, Response, RolloutAction, RolloutStatus},
         config::{Protocol, Service},
-        plan::{Metric, Plan, Provider, Signal},
+        plan::{Metric, Plan, Provider},
     },
     rollout::{Input, Notice, State},
     store::{JournaledRollout, ServiceRecord},
@@ -51,6 +51,21 @@ impl Owner {
 
     fn check_start(&self, plan: &Plan, service: &Service, record: &ServiceRecord) -> Result<(), ApiError> {
         let name = &plan.metadata.name;
+        self.check_room(name, service)?;
+        self.check_latch(name)?;
+        if let Some(metric) = plan.spec.analysis.metrics.iter().find(|metric| !is_measured(metric, service.protocol)) {
+            return Err(ApiError::input(format!(
+                "metric {} counts TCP handshakes and service {} is {}: leave it out",
+                metric.name,
+                service.name,
+                service.protocol.label()
+            )));
+        }
+        check_roles(plan, service, record)
+    }
+
+    /// One rollout a service, and one of a name.
+    fn check_room(&self, name: &Name, service: &Service) -> Result<(), ApiError> {
         if let Some(running) = self.running(&service.name) {
             let (other, phase) = (running.name(), running.phase.label());
             return Err(ApiError::conflict(format!(
@@ -63,29 +78,35 @@ impl Owner {
             let other = engine.state.service();
             return Err(ApiError::conflict(format!("a rollout {name} runs on service {other}; use another name")));
         }
-        if let Some(metric) = plan.spec.analysis.metrics.iter().find(|metric| !is_measured(metric, service.protocol)) {
-            return Err(ApiError::input(format!(
-                "metric {} counts TCP handshakes and service {} is {}: leave it out",
-                metric.name,
-                service.name,
-                service.protocol.label()
-            )));
-        }
-        let stable = &record.stable;
-        if let Some(meant) = plan.spec.stable.as_ref().filter(|meant| *meant != stable) {
-            return Err(ApiError::conflict(format!("the stable version of {} is {stable}, not {meant}", service.name)));
-        }
-        if plan.spec.candidate == *stable {
-            return Err(ApiError::conflict(format!("{stable} is the stable version of {} already", service.name)));
-        }
-        if held::weight(record, stable) != Weight::FULL {
-            let weights = held::said(service, &record.weights);
-            let name = &service.name;
-            return Err(ApiError::conflict(format!(
-                "service {name} has {weights}; a rollout begins at {stable}=100: `grayxdp weights set {name} {stable}=100`"
-            )));
-        }
         Ok(())
+    }
+
+    /// A rollout that its fuse stopped does not begin again by mistake.
+    fn check_latch(&self, name: &Name) -> Result<(), ApiError> {
+        let newest = self.journal.rollout(name).map_err(|error| ApiError::failed(error.to_string()))?;
+        let Some(state) = newest.and_then(|rollout| read_state(&rollout).ok()) else { return Ok(()) };
+        match &state.tripped {
+            Some(what) => Err(ApiError::conflict(format!(
+                "rollout {name} was stopped by its fuse: {what}; `grayxdp rollout retry {name}` clears it, or use \
+                 another name"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// What `retry` needs beyond what the engine checks: the same as a start.
+    fn check_retry(&self, state: &State) -> Result<(), ApiError> {
+        let (service, record) = self.known(state.service())?;
+        check_plan(&state.plan, &self.layout.config).map_err(|error| ApiError::input(error.to_string()))?;
+        self.check_room(state.name(), &service)?;
+        if record.stable != state.stable {
+            let (name, now, then) = (state.name(), &record.stable, &state.stable);
+            return Err(ApiError::conflict(format!(
+                "{now} is the stable version of {} now, not {then} as when rollout {name} began; start another",
+                service.name
+            )));
+        }
+        check_roles(&state.plan, &service, &record)
     }
 
     /// All rollouts, the newest first.
@@ -114,11 +135,17 @@ impl Owner {
     ) -> Result<Done, ApiError> {
         let Some(engine) = self.engine_named(name) else {
             let status = self.rollout(name)?;
-            return Err(ApiError::conflict(format!("rollout {name} ({}) has ended", status.state.label())));
+            let message = format!("rollout {name} ({}) has ended and another followed", status.state.label());
+            return Err(ApiError::conflict(message));
         };
         let service = engine.state.service().clone();
         let (_, record) = self.known(&service)?;
         check_epoch(&service, record.epoch, options)?;
+        if action == RolloutAction::Retry && engine.state.phase.is_final() {
+            self.check_retry(&engine.state)?;
+            self.engines.get_mut(&service).expect("it was found there").state.epoch = record.epoch;
+        }
+        let engine = &self.engines[&service];
         let input = || Input::Operator { action, actor: actor.to_owned(), reason: options.reason.clone() };
         let outcome = match options.dry_run {
             true => self.rehearse(&engine.state, input()),
@@ -150,17 +177,35 @@ impl Owner {
     }
 
     pub(super) fn status_of(&self, state: &State) -> RolloutStatus {
-        state.status(self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch))
+        let epoch = self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch);
+        let (fuse, lease) = self.guard_status(state);
+        RolloutStatus { fuse, lease, ..state.status(epoch) }
     }
+}
+
+/// A rollout begins with all new flows at the stable version.
+fn check_roles(plan: &Plan, service: &Service, record: &ServiceRecord) -> Result<(), ApiError> {
+    let stable = &record.stable;
+    if let Some(meant) = plan.spec.stable.as_ref().filter(|meant| *meant != stable) {
+        return Err(ApiError::conflict(format!("the stable version of {} is {stable}, not {meant}", service.name)));
+    }
+    if plan.spec.candidate == *stable {
+        return Err(ApiError::conflict(format!("{stable} is the stable version of {} already", service.name)));
+    }
+    if held::weight(record, stable) != Weight::FULL {
+        let weights = held::said(service, &record.weights);
+        let name = &service.name;
+        return Err(ApiError::conflict(format!(
+            "service {name} has {weights}; a rollout begins at {stable}=100: `grayxdp weights set {name} {stable}=100`"
+        )));
+    }
+    Ok(())
 }
 
 /// Whether the data path can measure a metric for a protocol.
 const fn is_measured(metric: &Metric, protocol: Protocol) -> bool {
     let Provider::Kernel(kernel) = &metric.provider;
-    match (kernel.signal, protocol) {
-        (Signal::ConnectFailureRatio, Protocol::Tcp) => true,
-        (Signal::ConnectFailureRatio, Protocol::Udp) => false,
-    }
+    analysis::signal::is_measured(kernel.signal, protocol)
 }
 
 /// An empty history of the length that a rollout's metrics need.

@@ -8,12 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use grayxdp_common::{BUCKETS, hash::HashKey};
+use grayxdp_common::hash::HashKey;
 
 use crate::{
-    balance::{IdsExhausted, Pools},
+    analysis::Totals,
+    balance::{IdsExhausted, Moment, Ownership},
     config::{self, ConfigError},
     daemon::{
+        backends::Backends,
         clock::Clock,
         engine::journaled,
         held::{self, Dealer},
@@ -21,11 +23,12 @@ use crate::{
         meter::Meter,
         owner::{Engine, Owner, Problems},
         rollouts::{history_for, read_state},
+        settle::Settling,
     },
     model::{
         Name,
         config::{Config, Service},
-        kernel::{Kernel, KernelError, Published, Split, Wanted},
+        kernel::{Kernel, KernelError, Published, VersionId, Wanted, WantedBuckets},
         state::RolloutState,
     },
     rollout::{Input, State},
@@ -110,8 +113,8 @@ fn read_file(path: &Path) -> io::Result<String> {
 struct Found {
     record: ServiceRecord,
     event: Option<(&'static str, String)>,
-    /// Read back from the kernel, and not restored into empty tables.
-    kept: bool,
+    /// Read back from the kernel; none: restored into empty tables.
+    buckets: Option<WantedBuckets>,
 }
 
 impl Owner {
@@ -131,25 +134,42 @@ impl Owner {
         let ids = journal.ids()?;
         let record = |service: &Service| (service.name.clone(), from_journal(service, known.get(&service.name)));
         let services = config.services.iter().map(record).collect();
-        let mut layout = Layout::build(config, ids, &Pools::default(), services)?;
+        let now = Moment::of(clock.kernel());
+        let backends = Backends::from_journal(journal.backends()?);
+        let states = backends.states(&config);
+        let mut layout = Layout::restored(config, ids, services, states, now)?;
         let wanted = layout.wanted();
         let kernel = open(&Setup { config: &layout.config, hash_key, wanted: &wanted })?;
         let published = kernel.published()?;
+        let held = kernel.held_slots()?;
 
         let mut told = Vec::new();
         for service in &layout.config.clone().services {
             let running = engines.get(&service.name).map(|engine| &engine.state).filter(|s| !s.phase.is_final());
             let found = reconcile(&layout, service, known.get(&service.name), running, &published);
-            layout.services.insert(service.name.clone(), found.record.clone());
+            if let Some(state) = running {
+                let weight = held::weight(&found.record, state.candidate());
+                let needs = state.needs_at_start(service, weight, found.record.rollout, clock.now().wall);
+                layout.needs.insert(service.name.clone(), needs);
+            }
+            let before = layout.services.insert(service.name.clone(), found.record.clone());
+            if before.is_none_or(|before| before.places != found.record.places) {
+                layout.restore(service, now);
+            }
+            match &found.buckets {
+                Some(buckets) => layout.adopt(&service.name, buckets, &held, now),
+                None => layout.renew(&service.name, now),
+            }
             told.push((service.name.clone(), found));
         }
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
-        let bucket_moves = BTreeMap::new();
+        let (bucket_moves, signals, settling) = (BTreeMap::new(), Totals::default(), Settling::default());
         let (pruned, detached) = (None, false);
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, bucket_moves, problems, started, pruned, detached,
+            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, problems, started,
+            pruned, detached,
         };
         owner.settle(told)?;
         Ok(owner)
@@ -157,7 +177,9 @@ impl Owner {
 
     /// Publishes, makes durable, tells the engines, attaches.
     fn settle(&mut self, told: Vec<(Name, Found)>) -> Result<(), StartError> {
-        self.layout.publish(self.kernel.as_mut())?;
+        let asked = self.moment();
+        let layout = self.layout.clone();
+        self.put(layout, asked)?;
         let layout = &self.layout;
         let known: Vec<Name> = self.journal.services()?.into_iter().map(|known| known.name).collect();
         let new: Vec<Name> = layout.services.keys().filter(|name| !known.contains(name)).cloned().collect();
@@ -168,21 +190,44 @@ impl Owner {
             gone.into_iter().try_for_each(|name| journal.forget(name))?;
             quiet.iter().try_for_each(|(name, record)| journal.adopt(name, record))
         })?;
+        self.tell_what_a_reboot_lost(&told);
         for (name, found) in told {
             if let Some((kind, message)) = found.event {
                 self.service_event(&name, kind, message, "daemon", None);
             }
             if self.running(&name).is_some() {
-                let kernel = found.kept.then(|| self.in_kernel(&name, &found.record));
+                let kernel = found.buckets.is_some().then(|| self.in_kernel(&name, &found.record));
                 self.drive(&name, |_| Input::Restarted { kernel });
             }
         }
+        self.look_at_guards();
         self.fail_the_homeless();
         if let Err(error) = self.kernel.attach() {
             self.forget(&new);
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// Exceptions live in the kernel only.
+    fn tell_what_a_reboot_lost(&mut self, told: &[(Name, Found)]) {
+        let mut counts = self.journal.exceptions().unwrap_or_default();
+        let lost: Vec<_> = told
+            .iter()
+            .filter(|(_, found)| found.buckets.is_none())
+            .filter_map(|(name, _)| Some((name.clone(), counts.remove(name).filter(|count| *count > 0)?)))
+            .collect();
+        for (name, count) in &lost {
+            let message = format!(
+                "{count} flows in progress had an exception entry when that was last counted; the reboot lost them, and \
+                 they may break"
+            );
+            self.service_event(name, "exceptionsLost", message, "daemon", None);
+        }
+        if !lost.is_empty() {
+            let written = self.journal.transaction(|journal| journal.save_exceptions(&counts));
+            self.note_journal(written);
+        }
     }
 
     /// A first start that is refused leaves no weights: those of the file are still the initial ones.
@@ -238,12 +283,9 @@ fn has_versions(config: &Config, state: &State) -> bool {
 
 /// What the journal, or else the file, says of a service.
 fn from_journal(service: &Service, known: Option<&JournaledService>) -> ServiceRecord {
-    let initial = held::initial(service);
     match known.and_then(|known| known.applied.as_ref().or(known.intent.as_ref())) {
-        Some(known) => {
-            held::carried_over(known, service).unwrap_or_else(|| ServiceRecord { epoch: known.epoch + 1, ..initial })
-        }
-        None => initial,
+        Some(known) => held::carried_over(known, service).unwrap_or_else(|| held::of_file(known, service)),
+        None => held::initial(service),
     }
 }
 
@@ -256,38 +298,84 @@ fn reconcile(
     published: &[Published],
 ) -> Found {
     let record = layout.services[&service.name].clone();
-    let found = layout.expected(service).and_then(|expected| {
-        let found = published.iter().find(|found| found.id == expected.id)?;
-        Some((oriented(found, &expected)?, *found))
-    });
-    let Some((split, found)) = found else {
-        return Found { record: restored(record, service, running), event: None, kept: false };
+    let id = layout.ids.service(&service.name);
+    let found = published.iter().find(|found| Some(found.id) == id);
+    let Some((found, places)) = found.and_then(|found| Some((found, places(layout, service, &record, found)?))) else {
+        return Found { record: restored(record, service, running), event: None, buckets: None };
     };
-    let in_kernel = held::from_kernel(&record, service, split, found.epoch, found.rollout);
+    let buckets = Some(found.buckets.clone());
+    let record = in_places(record, places);
+    let in_kernel = held::from_kernel(&record, service, &ownerships(&found.buckets), found.epoch, found.rollout);
     let said = held::said(service, &in_kernel.weights);
     let intent = known.and_then(|known| known.intent.as_ref());
-    let fulfilled = intent.filter(|intent| (intent.split, intent.epoch) == (found.split, found.epoch));
-    let same = (record.split, record.epoch, record.rollout) == (split, found.epoch, found.rollout);
+    let is_found = |known: &ServiceRecord| {
+        known.epoch == found.epoch
+            && held::moved(known, &ServiceRecord { segments: known.segments.clone(), ..in_kernel.clone() }) == 0
+    };
+    let same = is_found(&record) && record.rollout == found.rollout;
     if running.is_some() {
-        Found { record: if same { record } else { in_kernel }, event: None, kept: true }
-    } else if let Some(intent) = fulfilled.and_then(|intent| held::carried_over(intent, service)) {
-        Found {
-            record: intent,
-            event: Some(("weightsApplied", format!("{said} was applied before the restart"))),
-            kept: true,
-        }
+        Found { record: if same { record } else { in_kernel }, event: None, buckets }
+    } else if let Some(intent) = intent.filter(|intent| is_found(intent)).and_then(|i| held::carried_over(i, service)) {
+        let event = Some(("weightsApplied", format!("{said} was applied before the restart")));
+        Found { record: intent, event, buckets }
     } else if known.is_none() {
         let stable = held::heaviest(service, &in_kernel.weights);
         let event = Some(("weightsAdopted", format!("the journal knows nothing, the kernel has {said}")));
-        Found { record: ServiceRecord { stable, ..in_kernel }, event, kept: true }
+        Found { record: ServiceRecord { stable, ..in_kernel }, event, buckets }
     } else if same {
-        Found { record, event: None, kept: true }
+        Found { record, event: None, buckets }
     } else {
         let epoch = record.epoch.max(found.epoch) + 1;
         let journal = held::said(service, &record.weights);
         let event = Some(("weightsRestored", format!("the kernel had {said}, the journal's {journal} is restored")));
-        Found { record: ServiceRecord { epoch, ..record }, event, kept: true }
+        Found { record: ServiceRecord { epoch, ..record }, event, buckets }
     }
+}
+
+/// Who owns which bucket of each segment in the kernel.
+pub(super) fn ownerships(buckets: &WantedBuckets) -> Vec<Ownership> {
+    match buckets {
+        WantedBuckets::Split(split) => vec![Ownership::of_split(*split)],
+        WantedBuckets::Cells(tables) => tables
+            .iter()
+            .map(|table| Ownership::of_owners(table.iter().map(|bucket| bucket.current()).collect()))
+            .collect(),
+    }
+}
+
+/// The places of the service's versions in the kernel, and for what it does not have those of the record. None where the
+/// kernel's tables are about other versions.
+fn places(layout: &Layout, service: &Service, record: &ServiceRecord, found: &Published) -> Option<BTreeMap<Name, u8>> {
+    let mut places = BTreeMap::new();
+    for (place, id) in (0..).zip(&found.versions).filter(|(_, id)| **id != VersionId::NONE) {
+        let key = layout.ids.version_key(*id).filter(|key| key.service == service.name)?;
+        places.insert(key.version.clone(), place);
+    }
+    for (name, place) in &record.places {
+        if !places.contains_key(name) {
+            let taken = |place: &u8| places.values().any(|used| used == place);
+            let free =
+                std::iter::once(*place).chain(0..grayxdp_common::cells::VERSIONS as u8).find(|place| !taken(place))?;
+            places.insert(name.clone(), free);
+        }
+    }
+    Some(places)
+}
+
+/// The same record with other places.
+fn in_places(record: ServiceRecord, places: BTreeMap<Name, u8>) -> ServiceRecord {
+    if places == record.places {
+        return record;
+    }
+    let old = |place: u8| {
+        let name = places.iter().find(|(_, known)| **known == place).map(|(name, _)| name);
+        name.and_then(|name| record.places.get(name)).copied().unwrap_or(u8::MAX)
+    };
+    let old: Vec<u8> = (0..grayxdp_common::cells::VERSIONS as u8).map(old).collect();
+    let mut renumbered = record.clone();
+    renumbered.buckets = record.buckets.renumbered(&old);
+    renumbered.segments.values_mut().for_each(|segment| segment.buckets = segment.buckets.renumbered(&old));
+    ServiceRecord { places, ..renumbered }
 }
 
 /// What empty tables are given: what was applied last, and nothing of a candidate that was on its way out.
@@ -296,21 +384,8 @@ fn restored(record: ServiceRecord, service: &Service, running: Option<&State>) -
         Some(state) if state.restored_weight() < held::weight(&record, state.candidate()) => {
             let weight = state.restored_weight();
             let shares = [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)];
-            held::next(&record, service, shares.into(), Some(Dealer::of(state)))
+            held::next(&record, service, shares.into(), &BTreeMap::new(), Some(Dealer::of(state)))
         }
         Some(_) | None => record,
-    }
-}
-
-/// The kernel's split in the order of the file; none where it is about other versions.
-fn oriented(found: &Published, expected: &Published) -> Option<Split> {
-    let [first, second] = found.versions;
-    let Split { offset, threshold } = found.split;
-    if expected.versions == [first, second] {
-        Some(found.split)
-    } else if expected.versions == [second, first] {
-        Some(Split { offset: (offset + threshold) % BUCKETS, threshold: BUCKETS - threshold })
-    } else {
-        None
     }
 }

@@ -1,14 +1,20 @@
 //! `status`: how everything stands.
 
-use grayxdp_common::BUCKETS;
+use std::time::Duration;
 
 use crate::{
-    balance::{self, ids::BackendKey},
-    daemon::{held, meter, owner::Owner},
+    balance::ids::BackendKey,
+    daemon::{
+        backends::{Condition, QUIET},
+        held, meter,
+        owner::Owner,
+        signals,
+    },
     model::{
-        api::{ApiError, BackendStatus, ServiceStatus, Status, Totals, VersionStatus},
-        config::{Service, Version},
-        kernel::{BackendCounters, Counters},
+        Name,
+        api::{ApiError, Availability, BackendStatus, ListedBackend, ServiceStatus, Status, Totals, VersionStatus},
+        config::{Backend, Service, Version},
+        kernel::{BackendCounters, BackendId, BackendState, Counters},
         state::RolloutState,
         time,
     },
@@ -17,6 +23,7 @@ use crate::{
 
 impl Owner {
     pub(super) fn status(&mut self) -> Result<Status, ApiError> {
+        self.read_signals();
         let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
         let services: Vec<_> =
             self.layout.config.clone().services.iter().map(|service| self.service(service, &counters)).collect();
@@ -26,6 +33,7 @@ impl Owner {
             started: time::timestamp(self.started.wall),
             warnings: self.warnings(&services),
             interfaces: self.kernel.interfaces(),
+            exceptions: self.exception_table(),
             services,
         })
     }
@@ -38,6 +46,18 @@ impl Owner {
         if let Some(problem) = &self.problems.counters {
             warnings.push(format!("the counters of the data path cannot be read: {problem}"));
         }
+        if let Some(problem) = &self.problems.publish {
+            warnings.push(format!("the kernel did not take a change, tried again every second: {problem}"));
+        }
+        if let Some(problem) = &self.problems.signals {
+            warnings.push(format!("the signals of the data path cannot be read: {problem}"));
+        }
+        if let Some(problem) = &self.problems.stamps {
+            warnings.push(format!("nothing settles, because the data path's stamps cannot be read: {problem}"));
+        }
+        if let Some(problem) = &self.problems.settling {
+            warnings.push(format!("what settled could not be published: {problem}"));
+        }
         let bare = self.bare_interfaces();
         if !bare.is_empty() {
             let why = self.problems.interfaces.as_deref().unwrap_or("tried again within a second");
@@ -49,6 +69,7 @@ impl Owner {
                 warnings.push(format!("rollout {} is {}: {}", state.name(), state.phase.label(), state.message));
             }
         }
+        warnings.extend(self.layout.config.services.iter().flat_map(|service| self.emptied(service)));
         for service in services {
             let unresolved = service.versions.iter().flat_map(|v| &v.backends).filter(|backend| !backend.resolved);
             let addresses: Vec<_> = unresolved.map(|backend| backend.address.to_string()).collect();
@@ -65,11 +86,13 @@ impl Owner {
         let reasons = counters.reasons.iter().filter(|((of, _), _)| Some(*of) == id);
         ServiceStatus {
             name: service.name.clone(),
-            endpoint: format!("{}:{}/{}", service.vip, service.port, service.protocol.label()),
+            endpoint: service.endpoint(),
             epoch: record.epoch,
             stable: record.stable.clone(),
             rollout: self.running(&service.name).map(|state| state.name().clone()),
             drift: self.drift(service, &record),
+            segments: self.segments(service),
+            settling: self.settling_of(&service.name, counters),
             versions: self.versions(service, &record, counters),
             reasons: reasons.map(|((_, reason), count)| (reason.label().to_owned(), *count)).collect(),
         }
@@ -97,41 +120,87 @@ impl Owner {
             .map(|version| id(version).map(|id| self.meter.flow(id)).unwrap_or_default())
             .collect();
         let (syns, bytes) = flows.iter().fold((0, 0), |(syns, bytes), flow| (syns + flow.syns, bytes + flow.bytes));
-        let threshold = record.split.threshold;
         let version = |(index, version): (usize, &Version)| VersionStatus {
             name: version.name.clone(),
             weight: held::weight(record, &version.name),
-            buckets: if index == 0 { BUCKETS - threshold } else { threshold },
+            buckets: held::buckets(record, &version.name),
             observed: meter::share(flows[index].syns, syns),
             live: meter::share(flows[index].bytes, bytes),
             flows_per_second: flows[index].syns_per_second,
             totals: id(version).and_then(|id| totals.get(&id)).map(totals_of).unwrap_or_default(),
+            signals: signals::status(&self.measured(id(version))),
             backends: self.backends(service, version, counters),
         };
         service.versions.iter().enumerate().map(version).collect()
     }
 
     fn backends(&self, service: &Service, version: &Version, counters: &Counters) -> Vec<BackendStatus> {
-        let weights: Vec<_> = version.backends.iter().map(|backend| backend.weight).collect();
-        let slots = balance::slot_counts(&weights).unwrap_or_else(|_| vec![0; weights.len()]);
-        let keys = BackendKey::of(service, version).zip(weights).zip(slots);
-        let status = |((key, weight), slots): ((BackendKey, u16), u16)| {
-            let id = self.layout.ids.backend(&key);
+        let keys: Vec<_> = BackendKey::of(service, version).collect();
+        let up = |key: &BackendKey| !self.layout.backends.contains_key(key);
+        let place = self.layout.services.get(&service.name).and_then(|record| record.places.get(&version.name));
+        let cells = self.layout.cells.get(&service.name);
+        let slots = cells.zip(place).map(|(cells, place)| cells.slot_counts(*place)).unwrap_or_default();
+        let status = |(key, backend): (&BackendKey, &Backend)| {
+            let id = self.layout.ids.backend(key);
+            let condition = self.backends.conditions.get(key);
+            let state = self.layout.backends.get(key).copied().unwrap_or_default();
             BackendStatus {
-                address: key.address,
-                weight,
-                slots,
+                address: service.backend_address(backend),
+                weight: backend.weight,
+                slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or_default(),
                 resolved: id.is_some_and(|id| self.kernel.is_resolved(id)),
+                state: availability(state),
+                why: condition.filter(|_| !up(key)).and_then(Condition::why),
+                since: condition.map(|condition| time::timestamp(condition.since)),
+                check_error: condition.and_then(|condition| condition.error.clone()),
+                drained: id.filter(|_| !up(key)).map(|id| self.is_drained(&service.name, id)),
                 totals: id.and_then(|id| counters.backends.get(&id)).map(totals_of).unwrap_or_default(),
             }
         };
-        keys.map(status).collect()
+        keys.iter().zip(&version.backends).map(status).collect()
+    }
+
+    /// Whether a backend that takes no new flows has none left: no entry and no slot names it, and no packet came of late.
+    fn is_drained(&self, service: &Name, id: BackendId) -> bool {
+        let last = self.backends.last_packet(id);
+        let quiet = last.is_some_and(|last| self.clock.now().monotonic.saturating_sub(last) >= QUIET);
+        let swept = self.settling.sweep.began > Duration::ZERO;
+        let has_entries = self.settling.found(&self.layout, service).backends.contains_key(&id);
+        let is_home = self.layout.cells.get(service).is_some_and(|cells| cells.names_backend(id));
+        quiet && swept && !has_entries && !is_home
+    }
+
+    /// `backend list`.
+    pub(super) fn list_backends(&self, only: Option<&Name>) -> Result<Vec<ListedBackend>, ApiError> {
+        if let Some(name) = only {
+            self.known(name)?;
+        }
+        let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
+        let services = self.layout.config.services.iter().filter(|service| only.is_none_or(|n| *n == service.name));
+        let listed = services.flat_map(|service| {
+            let counters = &counters;
+            service.versions.iter().flat_map(move |version| {
+                let listed =
+                    |backend| ListedBackend { service: service.name.clone(), version: version.name.clone(), backend };
+                self.backends(service, version, counters).into_iter().map(listed)
+            })
+        });
+        Ok(listed.collect())
     }
 
     /// Everything that one scrape shows, read from the kernel now.
     pub(super) fn metrics(&mut self) -> Result<crate::telemetry::MetricsView, ApiError> {
         let counters = self.kernel.counters().map_err(|error| ApiError::failed(error.to_string()))?;
+        self.read_signals();
         Ok(super::metrics::view(self, &counters))
+    }
+}
+
+const fn availability(state: BackendState) -> Availability {
+    match state {
+        BackendState::Up => Availability::Up,
+        BackendState::Draining => Availability::Draining,
+        BackendState::Down { resets: _ } => Availability::Down,
     }
 }
 

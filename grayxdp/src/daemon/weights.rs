@@ -22,6 +22,7 @@ impl Owner {
     pub(super) fn set_weights(
         &mut self,
         name: &Name,
+        segment: Option<&Name>,
         weights: &BTreeMap<Name, Weight>,
         options: &ChangeOptions,
         actor: &str,
@@ -37,15 +38,24 @@ impl Owner {
                 state.phase.label()
             )));
         }
-        let (old, new) = (held::said(&service, &before.weights), held::said(&service, &weights));
-        if before.weights == weights {
-            return Ok(Done { changes: vec![format!("{name} has {new} already")], dry_run: options.dry_run });
+        let old = match segment {
+            Some(segment) => own_weights(&service, &before, segment)?,
+            None => before.weights.clone(),
+        };
+        let whose = segment.map_or_else(|| name.to_string(), |segment| format!("{name}, segment {segment}"));
+        let (said, new) = (held::said(&service, &old), held::said(&service, &weights));
+        if old == weights {
+            return Ok(Done { changes: vec![format!("{whose} has {new} already")], dry_run: options.dry_run });
         }
-        let change = format!("{name}: {old} → {new}");
+        let change = format!("{whose}: {said} → {new}");
         if options.dry_run {
             return Ok(Done { changes: vec![change], dry_run: true });
         }
-        let mut next = held::next(&before, &service, weights, None);
+        let mut next = match segment {
+            Some(segment) => held::next_of_segment(&before, &service, segment, weights)
+                .ok_or_else(|| not_found(&format!("segment of {name}"), segment, before.segments.keys()))?,
+            None => held::next(&before, &service, weights, &BTreeMap::new(), None),
+        };
         let in_rollout = self.running(name).is_some();
         if let Some((all, _)) = next.weights.iter().find(|(_, weight)| **weight == Weight::FULL).filter(|_| !in_rollout)
         {
@@ -65,8 +75,11 @@ impl Owner {
     fn apply(&mut self, service: &Service, next: ServiceRecord, event: Event) -> Result<(), ApiError> {
         let (name, epoch) = (&service.name, next.epoch);
         let unchanged = |what: &str| ApiError::failed(format!("nothing was changed: {what}"));
-        self.journal.begin_intent(name, &next).map_err(|error| unchanged(&error.to_string()))?;
-        if let Err(error) = self.publish(name, next) {
+        // With the intent goes where flows without an entry are at home.
+        let asked = self.moment();
+        let next = self.layout.with(name, next, asked);
+        self.journal.begin_intent(name, &next.services[name]).map_err(|error| unchanged(&error.to_string()))?;
+        if let Err(error) = self.put_moved(name, next, asked) {
             let withdrawn = self.journal.withdraw_intent(name);
             self.note_journal(withdrawn);
             return Err(unchanged(&error.to_string()));
@@ -79,6 +92,15 @@ impl Owner {
         });
         self.note_journal(applied);
         Ok(())
+    }
+}
+
+/// The weights that a segment has now.
+fn own_weights(service: &Service, record: &ServiceRecord, segment: &Name) -> Result<BTreeMap<Name, Weight>, ApiError> {
+    let known = service.segments.iter().map(|segment| &segment.name);
+    match record.segments.get(segment).filter(|_| known.clone().any(|name| name == segment)) {
+        Some(own) => Ok(own.weights.clone().unwrap_or_else(|| record.weights.clone())),
+        None => Err(not_found(&format!("segment of {}", service.name), segment, known)),
     }
 }
 

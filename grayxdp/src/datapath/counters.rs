@@ -7,6 +7,7 @@ use grayxdp_common::{
     counters::{BackendCounters, ReasonCounters},
     maps,
     reason::Reason,
+    signals::ExceptionCounters,
 };
 
 use crate::model::kernel::{BackendId, Counters, KernelError, ServiceId};
@@ -15,6 +16,7 @@ use crate::model::kernel::{BackendId, Counters, KernelError, ServiceId};
 pub(super) struct CounterMaps {
     backends: PerCpuArray<MapData, BackendCounters>,
     reasons: PerCpuArray<MapData, ReasonCounters>,
+    exceptions: PerCpuArray<MapData, ExceptionCounters>,
 }
 
 impl CounterMaps {
@@ -24,6 +26,7 @@ impl CounterMaps {
         Ok(Self {
             backends: open(maps::COUNTERS)?.try_into().map_err(|e| failed(&e))?,
             reasons: open(maps::REASONS)?.try_into().map_err(|e| failed(&e))?,
+            exceptions: open(maps::EXCEPTION_COUNTERS)?.try_into().map_err(|e| failed(&e))?,
         })
     }
 
@@ -50,6 +53,10 @@ impl CounterMaps {
                     counters.reasons.insert((id, *reason), count);
                 }
             }
+            if id != ServiceId::NONE {
+                let values = self.exceptions.get(&u32::from(id.0), 0).map_err(|e| failed(&e))?;
+                counters.exceptions.insert(id, values.iter().copied().fold(ExceptionCounters::default(), add));
+            }
         }
         Ok(counters)
     }
@@ -62,6 +69,27 @@ impl CounterMaps {
             .map_err(|error| KernelError(error.to_string()))?;
         self.backends.set(u32::from(id.0), zeros, 0).map_err(|e| failed(&e))
     }
+}
+
+fn add(mut sum: ExceptionCounters, of_cpu: ExceptionCounters) -> ExceptionCounters {
+    let ExceptionCounters {
+        half_open,
+        completed,
+        pinned,
+        pins_refused,
+        choice_deferred,
+        failovers,
+        by_entry,
+        reserved: _,
+    } = of_cpu;
+    sum.half_open += half_open;
+    sum.completed += completed;
+    sum.pinned += pinned;
+    sum.pins_refused += pins_refused;
+    sum.choice_deferred += choice_deferred;
+    sum.failovers += failovers;
+    sum.by_entry += by_entry;
+    sum
 }
 
 fn failed(error: &MapError) -> KernelError {

@@ -7,16 +7,16 @@ use aya::{
     maps::{Array, MapData, MapError},
     programs::{TestRun as _, TestRunOptions},
 };
-use etherparse::PacketBuilder;
-use grayxdp_common::{explanation::Explanation, hash::HashKey, maps, reason::Reason};
+use etherparse::{IpDscp, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
+use grayxdp_common::{explanation::Explanation, maps, reason::Reason};
 
 use super::{
-    Capacity,
+    Settings,
     object::{self, Purpose},
 };
 use crate::model::{
     config::Protocol,
-    kernel::{KernelError, Way},
+    kernel::{KernelError, Question, Way},
 };
 
 /// Room for a packet that comes back.
@@ -29,8 +29,13 @@ pub(super) struct Explainer {
 
 impl Explainer {
     /// Loads it on the live tables.
-    pub(super) fn load(folder: &Path, capacity: Capacity, key: &HashKey) -> Result<Self, KernelError> {
-        object::load(folder, capacity, key, Purpose::Explain).map(|object| Self { object })
+    pub(super) fn load(folder: &Path, settings: &Settings) -> Result<Self, KernelError> {
+        object::load(folder, settings, Purpose::Explain).map(|object| Self { object })
+    }
+
+    /// Sets the time of a program with a manual clock.
+    pub(super) fn set_clock(&mut self, nanoseconds: u64) -> Result<(), KernelError> {
+        object::set_clock(&mut self.object, nanoseconds)
     }
 
     /// Shows it a packet: for TCP a SYN.
@@ -39,12 +44,17 @@ impl Explainer {
         source: SocketAddrV4,
         destination: SocketAddrV4,
         protocol: Protocol,
+        question: Question,
     ) -> Result<Way, KernelError> {
-        let frame = frame(source, destination, protocol);
+        self.explain_frame(&frame(source, destination, protocol, question))
+    }
+
+    /// Shows it a packet as it comes in.
+    pub(super) fn explain_frame(&mut self, frame: &[u8]) -> Result<Way, KernelError> {
         self.explanation()?.set(0, Explanation::default(), 0).map_err(|e| failed(&e))?;
         let mut out = [0; FRAME_ROOM];
         let mut options = TestRunOptions::new();
-        options.data_in = Some(&frame);
+        options.data_in = Some(frame);
         options.data_out = Some(&mut out);
         let program = object::program(&mut self.object)?;
         program.test_run(options).map_err(|error| KernelError(format!("the program cannot be run: {error}")))?;
@@ -59,11 +69,23 @@ impl Explainer {
     }
 }
 
-fn frame(source: SocketAddrV4, destination: SocketAddrV4, protocol: Protocol) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.ip().octets(), destination.ip().octets(), 64);
+fn frame(source: SocketAddrV4, destination: SocketAddrV4, protocol: Protocol, question: Question) -> Vec<u8> {
+    let mut ip = Ipv4Header::new(0, 64, IpNumber(protocol.number()), source.ip().octets(), destination.ip().octets())
+        .expect("no payload is not too long");
+    if let Question::First { dscp } = question {
+        ip.dscp = IpDscp::try_new(dscp & 63).expect("six bits");
+    }
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ip(IpHeaders::Ipv4(ip, Ipv4Extensions::default()));
     let mut frame = Vec::with_capacity(FRAME_ROOM);
     let written = match protocol {
-        Protocol::Tcp => builder.tcp(source.port(), destination.port(), 1, 64_240).syn().write(&mut frame, &[]),
+        Protocol::Tcp => {
+            let segment = builder.tcp(source.port(), destination.port(), 1, 64_240);
+            match question {
+                Question::First { .. } => segment.syn(),
+                Question::Later => segment.ack(1),
+            }
+            .write(&mut frame, &[])
+        }
         Protocol::Udp => builder.udp(source.port(), destination.port()).write(&mut frame, &[]),
     };
     written.expect("a vector takes all bytes, and no field is out of range");

@@ -4,6 +4,7 @@
 //! `kernel/sched/membarrier.c`); that takes tens of milliseconds, so a thread of its own waits and callers rarely do.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Condvar, Mutex,
         mpsc::{Receiver, Sender, channel},
@@ -39,6 +40,11 @@ impl Grace {
         self.begun
     }
 
+    /// The last grace period that was begun.
+    pub(super) const fn begun(&self) -> u64 {
+        self.begun
+    }
+
     /// The last grace period that is over.
     pub(super) fn ended(&self) -> u64 {
         *self.ended.0.lock().expect("no holder panics")
@@ -70,28 +76,53 @@ fn wait_for_each(tickets: &Receiver<u64>, ended: &(Mutex<u64>, Condvar)) {
 /// Numbered places of which each is free, in use, or waits for a grace period.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    free: Vec<u32>,
+    free: BTreeSet<u32>,
     retired: Vec<(u64, u32)>,
 }
 
 impl Pool {
     /// The places `0..len` but for those in use.
     pub(super) fn new(len: u32, in_use: impl Fn(u32) -> bool) -> Self {
-        Self { free: (0..len).rev().filter(|&place| !in_use(place)).collect(), retired: Vec::new() }
+        Self { free: (0..len).filter(|&place| !in_use(place)).collect(), retired: Vec::new() }
     }
 
     /// Takes a free place; none where all are in use or wait.
     pub(super) fn take(&mut self, grace: &Grace) -> Option<u32> {
-        if self.free.is_empty() {
-            let ended = grace.ended();
-            self.free.extend(self.retired.extract_if(.., |(ticket, _)| *ticket <= ended).map(|(_, place)| place));
+        self.take_run(1, grace)
+    }
+
+    /// Takes `count` places that follow one another; none where there are no such.
+    pub(super) fn take_run(&mut self, count: u32, grace: &Grace) -> Option<u32> {
+        let first = self.run(count).or_else(|| {
+            self.collect(grace);
+            self.run(count)
+        })?;
+        self.free.retain(|place| !(first..first + count).contains(place));
+        Some(first)
+    }
+
+    /// The first of so many free places that follow one another.
+    fn run(&self, count: u32) -> Option<u32> {
+        let mut found = 0;
+        let mut last = None;
+        for &place in &self.free {
+            found = if last.is_some_and(|last: u32| last + 1 == place) { found + 1 } else { 1 };
+            if found >= count {
+                return Some(place + 1 - count);
+            }
+            last = Some(place);
         }
-        self.free.pop()
+        None
+    }
+
+    fn collect(&mut self, grace: &Grace) {
+        let ended = grace.ended();
+        self.free.extend(self.retired.extract_if(.., |(ticket, _)| *ticket <= ended).map(|(_, place)| place));
     }
 
     /// Gives a place back that no reader has seen.
     pub(super) fn give_back(&mut self, place: u32) {
-        self.free.push(place);
+        self.free.insert(place);
     }
 
     /// Gives a place back that readers may still see until a grace period is over.
@@ -113,5 +144,16 @@ mod tests {
         pool.retire(grace.begin(), taken);
         grace.wait();
         assert_eq!(pool.take(&grace), Some(1));
+    }
+
+    #[test]
+    fn a_run_of_places_has_no_gap() {
+        let grace = Grace::new().expect("a thread");
+        let mut pool = Pool::new(10, |place| [0, 3, 7].contains(&place));
+        assert_eq!(pool.take_run(3, &grace), Some(4));
+        assert_eq!(pool.take_run(3, &grace), None);
+        assert_eq!((pool.take_run(2, &grace), pool.take_run(2, &grace)), (Some(1), Some(8)));
+        pool.give_back(5);
+        assert_eq!(pool.take(&grace), Some(5));
     }
 }

@@ -3,55 +3,53 @@
 mod announce;
 mod capacity;
 mod counters;
+mod defaults;
 mod directory;
+mod entry_life;
+mod events;
 mod explain;
 mod grace;
+mod lapsed;
+mod lasting;
 mod links;
+mod loaded;
 mod mapped;
 mod next_hops;
 mod object;
 mod pins;
+mod signals;
+mod sweep;
 mod tables;
 
 use std::{
-    mem::offset_of,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddrV4,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use aya::{
-    Ebpf,
-    maps::{Array, Map, MapData},
-};
-use aya_log::EbpfLogger;
-use grayxdp_common::{
-    hash::HashKey,
-    maps,
-    records::{Control, SlotTable},
-};
+use aya::maps::MapData;
+use grayxdp_common::hash::HashKey;
 
 pub use self::capacity::Capacity;
 use self::{
-    counters::CounterMaps,
-    explain::Explainer,
+    events::Events,
     links::Links,
-    mapped::Mapped,
-    next_hops::NextHops,
-    object::{Fit, Purpose},
+    loaded::Loaded,
+    mapped::{Mappable, Mapped},
+    object::Fit,
     pins::Pins,
-    tables::{Memory, Tables},
+    tables::TablesError,
 };
 use crate::model::{
     api::InterfaceStatus,
     config::{Interface, Protocol},
-    kernel::{BackendId, Counters, Kernel, KernelError, Published, Wanted, Way},
+    kernel::{
+        BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published, Question,
+        ServiceId, SignalKey, Signals, Wanted, Way,
+    },
 };
-
-/// How long a start or a reload waits for next hops before packets go by the kernel.
-const NEXT_HOPS_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the data path is opened with.
 #[derive(Clone, Debug)]
@@ -64,6 +62,18 @@ pub struct Settings {
     pub hash_key: HashKey,
     /// What the maps must have room for.
     pub capacity: Capacity,
+    /// Where the program gets the time from.
+    pub clock: ClockSource,
+}
+
+/// Where the program gets the time from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClockSource {
+    /// The kernel's monotonic clock.
+    #[default]
+    Monotonic,
+    /// [`Datapath::set_clock`]: for tests of what time does.
+    Manual,
 }
 
 /// The loaded program, its tables, its links, and the thread that keeps next hops fresh.
@@ -74,18 +84,8 @@ pub struct Datapath {
     links: Links,
     /// Maps that this start made and nothing is attached to yet.
     unused: Option<PathBuf>,
-}
-
-/// Everything that belongs to one set of maps.
-struct Loaded {
-    folder: PathBuf,
-    live: Ebpf,
-    explainer: Explainer,
-    tables: Arc<Mutex<Tables>>,
-    counters: CounterMaps,
-    /// What the program has to say; rare.
-    log: Mutex<EbpfLogger<&'static dyn log::Log>>,
-    next_hops: NextHops,
+    /// The thread that waits for events; their map stays the same when others are made larger.
+    events: Option<Events>,
 }
 
 impl Datapath {
@@ -99,14 +99,21 @@ impl Datapath {
         }
         let pins = Pins::open(&settings.pin_dir)?;
         let (loaded, unused) = match adoptable(&pins, settings.capacity)? {
-            Some(folder) => (Loaded::open(folder, &settings)?, None),
+            Some(folder) => {
+                let loaded = Loaded::open(folder, &settings)?;
+                let (wanted, held) = (settings.capacity.exception_places(), loaded.sweeper.places());
+                if wanted != held {
+                    tracing::info!(wanted, held, "the exception table keeps its size until `grayxdp detach`");
+                }
+                (loaded, None)
+            }
             None => {
-                let loaded = Loaded::new(&pins, &settings)?;
+                let loaded = Loaded::new(&pins, &settings, None)?;
                 let folder = loaded.folder.clone();
                 (loaded, Some(folder))
             }
         };
-        Ok(Self { settings, pins, loaded, links: Links::default(), unused })
+        Ok(Self { settings, pins, loaded, links: Links::default(), unused, events: None })
     }
 
     /// Whether tables of an earlier daemon lie in a pin folder.
@@ -131,6 +138,24 @@ impl Datapath {
         object::program(&mut self.loaded.live)
     }
 
+    /// Sets the time of a program with [`ClockSource::Manual`], for the live and the explaining instance.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn set_clock(&mut self, monotonic: Duration) -> Result<(), KernelError> {
+        let nanoseconds = monotonic.as_nanos() as u64;
+        object::set_clock(&mut self.loaded.live, nanoseconds)?;
+        self.loaded.explainer.set_clock(nanoseconds)
+    }
+
+    /// What [`Kernel::explain`] says of a packet as it comes in.
+    ///
+    /// # Errors
+    /// What could not be run.
+    pub fn explain_frame(&mut self, frame: &[u8]) -> Result<Way, KernelError> {
+        self.loaded.explainer.explain_frame(frame)
+    }
+
     /// The folder of the pinned maps, for tests that look into them.
     #[must_use]
     pub fn map_folder(&self) -> &Path {
@@ -150,10 +175,11 @@ impl Datapath {
         Ok(())
     }
 
-    /// Makes larger maps, publishes into them and moves the links there: counters begin anew.
-    fn grow(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
+    /// Makes larger maps, publishes into them and moves the links there. What belongs to flows stays as it is.
+    fn grow(&mut self, wanted: &Wanted, need: Capacity) -> Result<(), KernelError> {
         let before = self.settings.capacity;
-        self.settings.capacity = Capacity::of(wanted).with_room();
+        let Capacity { exception_sets_log2, marks_log2, flows_log2, .. } = before;
+        self.settings.capacity = Capacity { exception_sets_log2, marks_log2, flows_log2, ..need };
         let grown = self.move_to_new_maps(wanted);
         if grown.is_err() {
             self.settings.capacity = before;
@@ -162,8 +188,15 @@ impl Datapath {
     }
 
     fn move_to_new_maps(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
-        let mut larger = Loaded::new(&self.pins, &self.settings)?;
-        larger.publish(wanted)?;
+        if !self.loaded.folder.exists() {
+            self.loaded.pin_again()?;
+        }
+        let mut larger = Loaded::new(&self.pins, &self.settings, Some(&self.loaded))?;
+        let known = self.loaded.tables().backend_ids().collect();
+        if let Err(error) = larger.publish(wanted, &known) {
+            pins::remove_maps(&larger.folder)?;
+            return Err(KernelError(error.to_string()));
+        }
         let old = std::mem::replace(&mut self.loaded, larger);
         tracing::info!(from = %old.folder.display(), to = %self.loaded.folder.display(), "making the kernel's tables larger");
         if self.pins.links()?.is_empty() {
@@ -178,8 +211,9 @@ impl Datapath {
             // The links that moved go back to the old tables, and the larger ones are dropped with their folder.
             self.loaded = old;
             self.attach()?;
+            return moved;
         }
-        moved
+        self.loaded.take_late(&old)
     }
 
     /// Removes maps that no link's program works on any more.
@@ -193,95 +227,22 @@ impl Datapath {
     }
 }
 
-impl Loaded {
-    /// New maps in a folder of their own.
-    fn new(pins: &Pins, settings: &Settings) -> Result<Self, KernelError> {
-        let folder = pins.new_map_folder()?;
-        let opened = Self::open_in(folder.clone(), settings, Some(settings.capacity.region_log2()));
-        if opened.is_err()
-            && let Err(error) = pins::remove_maps(&folder)
-        {
-            tracing::warn!(%error, "a folder of unfinished maps stays behind");
-        }
-        opened
-    }
-
-    /// Maps that are there.
-    fn open(folder: PathBuf, settings: &Settings) -> Result<Self, KernelError> {
-        Self::open_in(folder, settings, None)
-    }
-
-    fn open_in(folder: PathBuf, settings: &Settings, new_region_log2: Option<u8>) -> Result<Self, KernelError> {
-        let mut live = object::load(&folder, settings.capacity, &settings.hash_key, Purpose::Live)?;
-        let explainer = Explainer::load(&folder, settings.capacity, &settings.hash_key)?;
-        let memory = memory(&folder)?;
-        let fingerprint = settings.hash_key.fingerprint();
-        if let Some(region_log2) = new_region_log2 {
-            memory.control.store(0, offset_of!(Control, region_log2), u64::from(region_log2));
-            memory.control.store(0, offset_of!(Control, key_fingerprint), fingerprint);
-        }
-        let control = memory.control.read(0);
-        if control.key_fingerprint != fingerprint {
-            return Err(KernelError(
-                "the kernel's tables were made under another hash key: restore the key file, or run `grayxdp detach` first".into(),
-            ));
-        }
-        let tables = Tables::adopt(memory, control.region_log2 as u8)
-            .map_err(|error| KernelError(format!("a thread cannot be started: {error}")))?;
-        let tables = Arc::new(Mutex::new(tables));
-        let counters = CounterMaps::open(&folder)?;
-        let next_hops = NextHops::start(Arc::clone(&tables), &folder)?;
-        let log = EbpfLogger::init(&mut live)
-            .map_err(|error| KernelError(format!("the program's messages cannot be read: {error}")))?;
-        Ok(Self { folder, live, explainer, tables, counters, log: Mutex::new(log), next_hops })
-    }
-
-    /// Pins the maps where somebody removed their pins: they live on as long as the daemon has them open.
-    fn pin_again(&mut self) -> Result<(), KernelError> {
-        let failed = |error: &dyn std::fmt::Display| {
-            KernelError(format!("the pin folder {} cannot be made again: {error}", self.folder.display()))
-        };
-        std::fs::create_dir_all(&self.folder).map_err(|error| failed(&error))?;
-        for (name, map) in self.live.maps().filter(|(name, _)| maps::PINNED.contains(name)) {
-            map.pin(self.folder.join(name)).map_err(|error| failed(&error))?;
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
-        let fresh: Vec<BackendId> = {
-            let mut tables = self.tables();
-            let before: std::collections::BTreeSet<_> = tables.backend_ids().collect();
-            let ids =
-                wanted.services.iter().flat_map(|service| &service.versions).flat_map(|version| &version.backends);
-            let fresh: Vec<_> = ids.map(|backend| backend.id).filter(|id| !before.contains(id)).collect();
-            drop(tables);
-            for id in &fresh {
-                self.counters.clear(*id)?;
-            }
-            tables = self.tables();
-            tables.publish(wanted).map_err(|error| KernelError(error.to_string()))?;
-            fresh
-        };
-        self.next_hops.set_direct_access(wanted.direct_access.clone());
-        if !fresh.is_empty() {
-            self.next_hops.refresh(NEXT_HOPS_LIMIT);
-        }
-        Ok(())
-    }
-
-    fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().expect("no holder panics")
-    }
-}
-
 impl Kernel for Datapath {
     fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
-        if self.loaded.tables().has_room_for(wanted) { self.loaded.publish(wanted) } else { self.grow(wanted) }
+        let need = || Capacity::of(wanted).with_room();
+        if !self.loaded.tables().has_room_for(wanted) {
+            tables::check(wanted).map_err(kernel_error)?;
+            return self.grow(wanted, need());
+        }
+        match self.loaded.publish(wanted, &BTreeSet::new()) {
+            // There is room, but not in one piece.
+            Err(TablesError::Full(_)) => self.grow(wanted, need().with_longer_runs()),
+            other => other.map_err(kernel_error),
+        }
     }
 
     fn published(&self) -> Result<Vec<Published>, KernelError> {
-        Ok(self.loaded.tables().published())
+        self.loaded.tables().published().map_err(kernel_error)
     }
 
     fn counters(&self) -> Result<Counters, KernelError> {
@@ -295,8 +256,38 @@ impl Kernel for Datapath {
         source: SocketAddrV4,
         destination: SocketAddrV4,
         protocol: Protocol,
+        question: Question,
     ) -> Result<Way, KernelError> {
-        self.loaded.explainer.explain(source, destination, protocol)
+        self.loaded.explainer.explain(source, destination, protocol, question)
+    }
+
+    fn observe(&mut self, now: Duration) -> Result<Observed, KernelError> {
+        self.loaded.observe(now).map_err(kernel_error)
+    }
+
+    fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError> {
+        self.loaded.tables().held_slots().map_err(kernel_error)
+    }
+
+    fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
+        signals::read(&self.loaded.tables()).map_err(kernel_error)
+    }
+
+    fn guards(&self) -> Vec<GuardStatus> {
+        self.loaded.tables().guards()
+    }
+
+    fn renew_lease(&mut self, service: ServiceId, until: Duration) {
+        self.loaded.tables().renew_lease(service, until);
+    }
+
+    fn clear_latch(&mut self, service: ServiceId, latch: Latch) {
+        self.loaded.tables().clear_latch(service, latch);
+    }
+
+    fn on_event(&mut self, wake: Box<dyn Fn() + Send>) -> Result<(), KernelError> {
+        self.events = Some(Events::start(&self.loaded.folder, wake)?);
+        Ok(())
     }
 
     fn attach(&mut self) -> Result<(), KernelError> {
@@ -349,30 +340,38 @@ fn adoptable(pins: &Pins, need: Capacity) -> Result<Option<PathBuf>, KernelError
     }
     let Some(folder) = folders.pop() else { return Ok(None) };
     match object::check_pins(&folder, need)? {
-        Fit::Fits => Ok(Some(folder)),
-        Fit::TooSmall | Fit::Incomplete => Ok(None),
+        Fit::Usable => Ok(Some(folder)),
+        Fit::Incomplete => Ok(None),
     }
 }
 
-fn memory(folder: &Path) -> Result<Memory, KernelError> {
-    Ok(Memory {
-        control: mapped(folder, maps::CONTROL)?,
-        directory: mapped(folder, maps::DIRECTORY)?,
-        services: mapped(folder, maps::SERVICES)?,
-        slots: slots(folder)?,
-        backends: mapped(folder, maps::BACKENDS)?,
-    })
+fn kernel_error(error: TablesError) -> KernelError {
+    KernelError(error.to_string())
 }
 
-fn slots(folder: &Path) -> Result<Array<MapData, SlotTable>, KernelError> {
-    let data = MapData::from_pin(folder.join(maps::SLOTS));
-    let slots = data.and_then(|data| Map::Array(data).try_into());
-    slots.map_err(|error| KernelError(format!("the map {} cannot be read: {error}", maps::SLOTS)))
+/// A pinned map.
+fn opened(folder: &Path, name: &str) -> Result<MapData, KernelError> {
+    MapData::from_pin(folder.join(name)).map_err(|error| unreadable_map(name, &error))
 }
 
+/// A pinned map, all of it mapped.
 fn mapped<T: aya::Pod>(folder: &Path, name: &str) -> Result<Mapped<T>, KernelError> {
-    let failed = |error: &dyn std::fmt::Display| KernelError(format!("the map {name} cannot be read: {error}"));
-    let data = MapData::from_pin(folder.join(name)).map_err(|error| failed(&error))?;
-    let entries = data.info().map_err(|error| failed(&error))?.max_entries();
-    Mapped::new(data.fd().as_fd(), entries).map_err(|error| failed(&error))
+    let (data, entries) = with_entries(folder, name)?;
+    Mapped::new(data.fd().as_fd(), entries).map_err(|error| unreadable_map(name, &error))
+}
+
+/// A pinned map, to be seen through windows.
+fn mappable<T: aya::Pod>(folder: &Path, name: &str) -> Result<Mappable<T>, KernelError> {
+    let (data, entries) = with_entries(folder, name)?;
+    Ok(Mappable::new(data, entries))
+}
+
+fn with_entries(folder: &Path, name: &str) -> Result<(MapData, u32), KernelError> {
+    let data = opened(folder, name)?;
+    let entries = data.info().map_err(|error| unreadable_map(name, &error))?.max_entries();
+    Ok((data, entries))
+}
+
+fn unreadable_map(name: &str, error: &dyn std::fmt::Display) -> KernelError {
+    KernelError(format!("the map {name} cannot be read: {error}"))
 }

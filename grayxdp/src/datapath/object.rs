@@ -4,12 +4,12 @@ use std::path::Path;
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{MapError, MapInfo},
+    maps::{Array, MapData, MapError, MapInfo},
     programs::{ProgramError, Xdp},
 };
-use grayxdp_common::{hash::HashKey, maps, records};
+use grayxdp_common::{cells, exceptions, guard, maps, records, signals};
 
-use super::Capacity;
+use super::{Capacity, ClockSource, Settings};
 use crate::model::kernel::KernelError;
 
 /// The object file, as compiled with this binary.
@@ -25,11 +25,34 @@ pub(super) enum Purpose {
 }
 
 /// Loads an instance whose maps are pinned in `folder`: those there are used, missing ones are made.
-pub(super) fn load(folder: &Path, capacity: Capacity, key: &HashKey, purpose: Purpose) -> Result<Ebpf, KernelError> {
+pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Result<Ebpf, KernelError> {
+    let Settings { capacity, hash_key, clock, .. } = settings;
+    let manual_clock = u32::from(*clock == ClockSource::Manual);
     let explains = u32::from(purpose == Purpose::Explain);
+    // Pinned maps keep the size that they were made with.
+    let entries = |name: &str| -> Result<u32, KernelError> {
+        let path = folder.join(name);
+        if path.exists() {
+            return Ok(MapInfo::from_pin(&path).map_err(|error| stale(&path, &error.to_string()))?.max_entries());
+        }
+        let made = capacity.entries().into_iter().find(|(made, _)| *made == name);
+        Ok(made.map(|(_, entries)| entries).expect("every map has a capacity"))
+    };
+    let [sets, marks, flows] = [entries(maps::EXCEPTIONS)?, entries(maps::MARKS)?, entries(maps::FLOWS)?];
+    let globals = [
+        ("EXPLAINS", explains),
+        ("MANUAL_CLOCK", manual_clock),
+        ("EXCEPTION_SETS_LOG2", sets.ilog2()),
+        ("MARKS_LOG2", marks.ilog2()),
+        ("FLOWS_LOG2", flows.ilog2()),
+        ("CPUS", capacity.cpus),
+    ];
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
-    loader.override_global("HASH_KEY", key, true).override_global("EXPLAINS", &explains, true);
+    loader.override_global("HASH_KEY", hash_key, true);
+    for (name, value) in &globals {
+        loader.override_global(name, value, true);
+    }
     let paths: Vec<_> = maps::PINNED.iter().map(|name| (*name, folder.join(name))).collect();
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
@@ -40,6 +63,15 @@ pub(super) fn load(folder: &Path, capacity: Capacity, key: &HashKey, purpose: Pu
     let mut object = loader.load(OBJECT).map_err(|error| loading_failed(&error))?;
     program(&mut object)?.load().map_err(|error| program_failed(&error))?;
     Ok(object)
+}
+
+/// Sets the time of an instance with a manual clock.
+pub(super) fn set_clock(object: &mut Ebpf, nanoseconds: u64) -> Result<(), KernelError> {
+    let map = object.map_mut(maps::CLOCK).expect("the object file has the map");
+    let clock: Result<Array<&mut MapData, u64>, MapError> = map.try_into();
+    clock
+        .and_then(|mut clock| clock.set(0, nanoseconds, 0))
+        .map_err(|error| KernelError(format!("the program's clock cannot be set: {error}")))
 }
 
 /// The program of an instance.
@@ -84,6 +116,21 @@ fn expected(name: &str) -> Shape {
         maps::ROUTE_HEADS => array(size_of::<records::RouteHeads>()),
         maps::ROUTE_LEAVES => array(size_of::<records::Route>()),
         maps::LOG => Shape { kind: RING_BUFFER, key: 0, value: 0, flags: 0 },
+        maps::BUCKETS => array(size_of::<cells::BucketTable>()),
+        maps::SLOT_STATES => array(size_of::<cells::SlotStates>()),
+        maps::STAMPS => array(size_of::<cells::Stamps>()),
+        maps::DETAILS => array(size_of::<cells::DetailRecord>()),
+        maps::CLASSES => array(size_of::<cells::SegmentClass>()),
+        maps::GUARDS => array(size_of::<guard::Guard>()),
+        maps::EXCEPTIONS => array(size_of::<exceptions::ExceptionSet>()),
+        maps::EXCEPTION_COUNTERS => per_cpu(size_of::<signals::ExceptionCounters>()),
+        maps::MARKS => array(size_of::<signals::Mark>()),
+        maps::FLOWS => array(size_of::<signals::FlowSample>()),
+        maps::SIGNALS => array(size_of::<signals::Signals>()),
+        maps::EVENTS => Shape { kind: RING_BUFFER, key: 0, value: 0, flags: 0 },
+        maps::PREFIXES => {
+            Shape { kind: LPM_TRIE, key: 12, value: size_of::<cells::PrefixValue>() as u32, flags: NO_PREALLOC }
+        }
         maps::ROUTES => Shape { kind: LPM_TRIE, key: 8, value: size_of::<records::Route>() as u32, flags: NO_PREALLOC },
         other => unreachable!("no map is named {other}"),
     }
@@ -92,10 +139,8 @@ fn expected(name: &str) -> Shape {
 /// Whether the pinned maps of a folder can serve.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// As they are; the capacity that they were made for.
-    Fits,
-    /// Their layout is right, their size too small.
-    TooSmall,
+    /// As they are; where they are too small, they grow with the next publishing.
+    Usable,
     /// A pin is missing: an earlier start did not get far.
     Incomplete,
 }
@@ -105,8 +150,7 @@ pub(super) enum Fit {
 /// # Errors
 /// A map of another layout, which nothing here would have made.
 pub(super) fn check_pins(folder: &Path, need: Capacity) -> Result<Fit, KernelError> {
-    let mut fit = Fit::Fits;
-    for (name, entries) in need.entries() {
+    for (name, _) in need.entries() {
         let path = folder.join(name);
         if !path.exists() {
             return Ok(Fit::Incomplete);
@@ -116,11 +160,8 @@ pub(super) fn check_pins(folder: &Path, need: Capacity) -> Result<Fit, KernelErr
         if found != expected(name) {
             return Err(stale(&path, &format!("it is {found:?}, not {:?}", expected(name))));
         }
-        if info.max_entries() < entries {
-            fit = Fit::TooSmall;
-        }
     }
-    Ok(fit)
+    Ok(Fit::Usable)
 }
 
 fn shape_of(info: &MapInfo) -> Result<Shape, MapError> {

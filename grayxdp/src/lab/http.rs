@@ -5,14 +5,17 @@ use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
 };
 
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response, body::Bytes, body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpSocket;
+use tokio::{net::TcpSocket, task::JoinHandle};
 
 /// A connection that takes requests.
 pub(super) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
+    /// Ends with the connection, and says why.
+    driver: JoinHandle<hyper::Result<()>>,
+    local: SocketAddr,
     host: String,
     close: bool,
 }
@@ -24,11 +27,31 @@ impl Connection {
         socket.bind(SocketAddr::from((source, 0)))?;
         let stream = socket.connect(target.into()).await?;
         stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
         let (sender, driver) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // What goes wrong on the connection is told to the request.
-        tokio::spawn(async { drop(driver.await) });
-        Ok(Self { sender, host: target.to_string(), close })
+        Ok(Self { sender, driver: tokio::spawn(driver), local, host: target.to_string(), close })
+    }
+
+    /// The client's end.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Asks who answers.
+    pub(super) async fn ask(&mut self) -> io::Result<String> {
+        let body = self.get("/").await?.into_body();
+        let text = body.collect().await.map_err(cause)?.to_bytes();
+        String::from_utf8(text.into()).map_err(io::Error::other)
+    }
+
+    /// Waits until the connection ends while nothing is asked, and says why. Not to be called again then.
+    pub(super) async fn ended(&mut self) -> io::Error {
+        match (&mut self.driver).await {
+            Ok(Ok(())) => io::Error::new(io::ErrorKind::UnexpectedEof, "the server ended the connection"),
+            Ok(Err(error)) => cause(error),
+            Err(error) => io::Error::other(error),
+        }
     }
 
     /// Asks for a path; the answer's status is 200.

@@ -7,6 +7,7 @@
 mod download;
 mod error;
 mod http;
+mod lasting;
 mod namespace;
 mod pass;
 mod server;
@@ -16,6 +17,7 @@ mod udp;
 
 pub use download::{Download, download, expected_byte};
 pub use error::LabError;
+pub use lasting::{LastingFlows, LastingTally, LastingTraffic, Lives};
 pub use namespace::{Namespace, Process};
 pub use server::HttpServer;
 pub use topology::{Arms, Lab, LabBuilder, Sources};

@@ -12,12 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::BodyExt;
-
-use super::{
-    LabError, Namespace, Sources,
-    http::{Connection, cause},
-};
+use super::{LabError, Namespace, Sources, http::Connection};
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -262,12 +257,7 @@ async fn request(shared: &Shared, connection: &mut Option<Connection>) -> io::Re
             tokio::time::timeout(traffic.timeout, opening).await??
         }
     };
-    let answer = async {
-        let body = open.get("/").await?.into_body();
-        let text = body.collect().await.map_err(cause)?.to_bytes();
-        String::from_utf8(text.into()).map_err(io::Error::other)
-    };
-    let who = tokio::time::timeout(traffic.timeout, answer).await??;
+    let who = tokio::time::timeout(traffic.timeout, open.ask()).await??;
     *connection = Some(open);
     Ok(who)
 }

@@ -1,5 +1,8 @@
 //! The API that the socket and HTTP speak: one request, one answer, keys as in the files.
 
+mod backend;
+mod rollout;
+
 use std::{collections::BTreeMap, net::SocketAddrV4};
 
 use schemars::JsonSchema;
@@ -10,8 +13,12 @@ use crate::model::{
     config::Protocol,
     event::Event,
     plan::Plan,
-    state::{Finding, RolloutState, Verdict},
+    settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+    signals::SignalsStatus,
 };
+
+pub use backend::{Availability, BackendAction, BackendName, BackendStatus, ListedBackend, NotABackendName};
+pub use rollout::{FuseStatus, LeaseStatus, RolloutStatus};
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +30,9 @@ pub enum Request {
     WeightsSet {
         /// The service.
         service: Name,
+        /// The segment; none: the service itself, and all segments without weights of their own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        segment: Option<Name>,
         /// Percentages that sum to 100.
         weights: BTreeMap<Name, Weight>,
         /// Reason, dry run, expected epoch, force.
@@ -54,6 +64,30 @@ pub enum Request {
         destination: SocketAddrV4,
         /// TCP or UDP.
         protocol: Protocol,
+        /// Differentiated services code point of the first packet, `0..=63`.
+        #[serde(default)]
+        dscp: u8,
+        /// Only what happens to a packet of a flow in progress.
+        #[serde(default)]
+        later: bool,
+    },
+    /// Backends and how they stand.
+    BackendList {
+        /// Only those of this service.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Name>,
+    },
+    /// Takes new flows, or all flows, off backends, or gives them back.
+    BackendChange {
+        /// The service.
+        service: Name,
+        /// Which of its backends.
+        backends: Vec<BackendName>,
+        /// What is to be.
+        action: BackendAction,
+        /// Reason, dry run, expected epoch.
+        #[serde(default)]
+        options: ChangeOptions,
     },
     /// Begins a rollout.
     RolloutStart {
@@ -97,10 +131,14 @@ impl Request {
             | Self::Reload { .. }
             | Self::RolloutStart { .. }
             | Self::RolloutChange { .. }
+            | Self::BackendChange { .. }
             | Self::Detach { .. } => true,
-            Self::Status | Self::Events { .. } | Self::Explain { .. } | Self::RolloutList | Self::RolloutGet { .. } => {
-                false
-            }
+            Self::Status
+            | Self::Events { .. }
+            | Self::Explain { .. }
+            | Self::BackendList { .. }
+            | Self::RolloutList
+            | Self::RolloutGet { .. } => false,
         }
     }
 }
@@ -120,6 +158,8 @@ pub enum RolloutAction {
     },
     /// Gives all new flows back to stable.
     Abort,
+    /// Begins one that was rolled back or failed anew, and clears what fuse and lease latched.
+    Retry,
 }
 
 /// What goes with every change.
@@ -205,6 +245,8 @@ pub enum Response {
     Rollouts(Vec<RolloutStatus>),
     /// To `RolloutGet` and `RolloutStart`.
     Rollout(Box<RolloutStatus>),
+    /// To `BackendList`.
+    Backends(Vec<ListedBackend>),
 }
 
 /// What a change did, or would do.
@@ -231,6 +273,9 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceStatus>,
+    /// The exception table.
+    #[serde(default)]
+    pub exceptions: ExceptionTableStatus,
     /// Services.
     pub services: Vec<ServiceStatus>,
 }
@@ -266,6 +311,12 @@ pub struct ServiceStatus {
     /// Set when the file's weights differ from the applied ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,
+    /// Segments beside the default one, in the order of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentStatus>,
+    /// How far it is from being settled.
+    #[serde(default)]
+    pub settling: SettlingStatus,
     /// Its versions, in the order of the file.
     pub versions: Vec<VersionStatus>,
     /// Drops, passes and answers by reason.
@@ -292,6 +343,9 @@ pub struct VersionStatus {
     pub flows_per_second: f64,
     /// Totals since the maps were made.
     pub totals: Totals,
+    /// Its signals.
+    #[serde(default)]
+    pub signals: SignalsStatus,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
 }
@@ -318,24 +372,8 @@ pub struct Totals {
     pub resets: u64,
 }
 
-/// One backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackendStatus {
-    /// `10.0.1.1:8080`.
-    pub address: SocketAddrV4,
-    /// Relative weight.
-    pub weight: u16,
-    /// Slots of 16,381.
-    pub slots: u16,
-    /// Whether its next hop is resolved.
-    pub resolved: bool,
-    /// Traffic.
-    pub totals: Totals,
-}
-
 /// The way of one packet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explained {
     /// `forwarded`, `passed`, `dropped`, `answered`.
@@ -367,44 +405,22 @@ pub struct Explained {
     /// Epoch of the tables that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
-}
-
-/// One rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RolloutStatus {
-    /// Its name.
-    pub name: Name,
-    /// The service.
-    pub service: Name,
-    /// The version that had the traffic before.
-    pub stable: Name,
-    /// The version to release.
-    pub candidate: Name,
-    /// Where it stands.
-    pub state: RolloutState,
-    /// Why it stands there: one sentence.
-    pub message: String,
-    /// Index of the current step, from 0.
-    pub step: usize,
-    /// All steps, as `setWeight 25, pause 30m`.
-    pub steps: Vec<String>,
-    /// The candidate's wanted share.
-    pub weight: Weight,
-    /// How much of the current pause has passed, in seconds.
-    pub dwell_seconds: f64,
-    /// How long the current pause is, in seconds; none until an operator resumes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pause_seconds: Option<f64>,
-    /// The newest finding of each metric.
-    pub findings: Vec<Finding>,
-    /// Looks so far, by metric and verdict.
-    pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
-    /// When it began.
-    pub started: jiff::Timestamp,
-    /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended: Option<jiff::Timestamp>,
-    /// Epoch of the service now, for `--if-epoch`.
-    pub epoch: u64,
+    /// The segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// Where a new flow goes: `v2/10.0.2.1:8080`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
+    /// Where flows in progress without an entry go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+    /// Where the flow's own entry says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// What decided, one sentence each, in the order in which it came about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<String>,
+    /// What happens to a packet of the flow in progress, where this is about its first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<Box<Explained>>,
 }

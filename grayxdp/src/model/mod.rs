@@ -7,6 +7,8 @@ pub mod event;
 pub mod kernel;
 pub mod name;
 pub mod plan;
+pub mod settling;
+pub mod signals;
 pub mod state;
 pub mod time;
 pub mod weight;

@@ -1,11 +1,17 @@
 //! The plan file, as types. `config` reads and checks it.
 
-use std::time::Duration;
+mod signal;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Name, Weight};
+use crate::model::{
+    Name, Weight,
+    config::{BackendAddress, Match, duration},
+    kernel::LeaseEnd,
+};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +69,12 @@ pub struct Spec {
     /// What a breach does.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What happens to flows in progress of the version that loses its new flows at the end.
+    #[serde(default)]
+    pub existing_flows: ExistingFlows,
+    /// For how long the candidate's weight holds without a daemon that observes it; for ever where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
 }
 
 /// How the candidate gets its traffic.
@@ -77,8 +89,51 @@ pub enum Strategy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Canary {
+    /// One of the candidate's backends that gets some of the clients before the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
     /// The steps, at least one.
     pub steps: Vec<Step>,
+}
+
+impl Canary {
+    /// The candidate's weight in the segments that have another than that of the step.
+    #[must_use]
+    pub fn segments_at(&self, step: usize) -> BTreeMap<Name, Weight> {
+        let mut fixed = BTreeMap::new();
+        for step in self.steps.iter().take(step + 1) {
+            if step.set_weight.is_some() {
+                fixed.clear();
+            }
+            fixed.extend(step.segments.iter().map(|(name, weight)| (name.clone(), *weight)));
+        }
+        fixed
+    }
+
+    /// The step at which a segment was given its last weight, where that is not 100 %.
+    #[must_use]
+    pub fn held_back(&self) -> Option<(usize, &Name)> {
+        let last = |segment: &Name| self.steps.iter().rposition(|step| step.segments.contains_key(segment));
+        let held = self.segments_at(self.steps.len()).into_iter().find(|(_, weight)| *weight != Weight::FULL)?;
+        let index = last(&held.0)?;
+        self.steps[index].segments.get_key_value(&held.0).map(|(name, _)| (index, name))
+    }
+}
+
+/// A canary instance: the candidate stands at 0 %, and one of its backends alone gets the matched new flows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Instance {
+    /// Address of the backend, one of the candidate's: `10.0.2.1:8080`, or `10.0.2.1` where its port is left out.
+    pub backend: BackendAddress,
+    /// Which clients.
+    pub r#match: Match,
+    /// How long; without `duration` until an operator resumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// Names of the metrics that judge it; all where it is left out, none for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Vec<Name>>,
 }
 
 /// One step: a target, then a pause. A step without `setWeight` keeps the weight.
@@ -94,6 +149,10 @@ pub struct Step {
     /// Names of the metrics that judge this step; all where it is left out, none for `[]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Vec<Name>>,
+    /// The candidate's weight in segments of the service that are to have another than the rest, until a later step with
+    /// `setWeight`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub segments: BTreeMap<Name, Weight>,
 }
 
 /// A stay at a step.
@@ -101,7 +160,7 @@ pub struct Step {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pause {
     /// How long; until `rollout resume` where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::optional")]
     #[schemars(with = "Option<String>")]
     pub duration: Option<Duration>,
 }
@@ -177,40 +236,14 @@ fn yes() -> bool {
 }
 
 /// Where a metric's values come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Provider {
     /// What the data path counts.
     Kernel(KernelSignal),
 }
 
-/// A signal of the data path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KernelSignal {
-    /// Which.
-    pub signal: Signal,
-}
-
-/// Signals of the data path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Signal {
-    /// Failed ÷ attempted connections of the candidate.
-    ConnectFailureRatio,
-}
-
-/// Plain limits, in the signal's unit; a bound that is left out does not bind. At least one is given.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ThresholdRange {
-    /// Least value that passes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min: Option<f64>,
-    /// Greatest value that passes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<f64>,
-}
+pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 
 /// What a breach does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -234,22 +267,64 @@ pub enum FailureAction {
     Freeze,
 }
 
-/// Durations that may be left out.
-mod optional_duration {
-    use std::time::Duration;
+/// What happens to flows in progress of the version that loses its new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExistingFlows {
+    /// Those of the stable version when the candidate was promoted.
+    #[serde(default)]
+    pub on_promote: FlowsEnd,
+    /// Those of the candidate at a rollback.
+    #[serde(default)]
+    pub on_rollback: FlowsEnd,
+    /// How long `drain` lets them go on, `1s..=30d`.
+    #[serde(default = "default_deadline", with = "duration")]
+    #[schemars(with = "String")]
+    pub deadline: Duration,
+}
 
-    use serde::{Deserialize, Deserializer, Serializer};
+const fn default_deadline() -> Duration {
+    Duration::from_secs(3_600)
+}
 
-    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => crate::model::config::duration::serialize(duration, serializer),
-            None => serializer.serialize_none(),
-        }
+impl Default for ExistingFlows {
+    fn default() -> Self {
+        Self { on_promote: FlowsEnd::Pin, on_rollback: FlowsEnd::Pin, deadline: default_deadline() }
     }
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        #[derive(Deserialize)]
-        struct Wrapped(#[serde(with = "crate::model::config::duration")] Duration);
-        Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|Wrapped(duration)| duration))
-    }
+/// What happens to flows in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum FlowsEnd {
+    /// They go on until they end by themselves.
+    #[default]
+    Pin,
+    /// They go on until the deadline; then TCP's next packet is answered with RST, and UDP moves.
+    Drain,
+    /// TCP: the next packet is answered with RST.
+    Reset,
+    /// UDP: they move at once.
+    Move,
+}
+
+/// For how long the candidate's weight holds without a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lease {
+    /// How long, `3s..=1d`; renewed every second.
+    #[serde(default = "default_lease", with = "duration")]
+    #[schemars(with = "String")]
+    pub duration: Duration,
+    /// What its end does.
+    #[serde(default = "default_end")]
+    pub on_expiry: LeaseEnd,
+}
+
+const fn default_lease() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn default_end() -> LeaseEnd {
+    LeaseEnd::Stable
 }

@@ -1,8 +1,10 @@
 //! What the engine is told, and what it asks for.
 
+use std::time::Duration;
+
 use crate::{
     analysis::History,
-    model::{Weight, api::RolloutAction},
+    model::{Weight, api::RolloutAction, kernel::Latch},
 };
 
 /// What the engine is told.
@@ -52,6 +54,17 @@ pub enum Input<'a> {
         /// Who, as a sentence's subject: `uid 0 (root)`, `somebody else`.
         by: String,
     },
+    /// The fuse in the data path turned the candidate off. Given for as long as the latch is set.
+    Tripped {
+        /// What it counted: `23 connections to v2 failed, more than 20 within 1s`.
+        what: String,
+        /// Connect failures that it counted.
+        failures: u64,
+    },
+    /// The lease ran out. Given for as long as the latch is set.
+    LeaseExpired,
+    /// Fuse or lease would have acted, but the stable version has no backend that is up.
+    NoStable,
 }
 
 /// What the kernel holds of the rollout's service.
@@ -74,7 +87,16 @@ pub enum Command {
     Publish {
         /// The candidate's weight; stable has the rest.
         weight: Weight,
+        /// The step whose canary instance and segments go with it; none: none of them.
+        step: Option<usize>,
     },
+    /// Let the candidate's weight hold for another while.
+    RenewLease {
+        /// From now on.
+        duration: Duration,
+    },
+    /// Clear a latch of the guard.
+    ClearLatch(Latch),
     /// Something happened that people should know.
     Event(Notice),
     /// The operator's command is refused, in one line; the state is as it was.

@@ -26,13 +26,16 @@
 //! Time counts towards a pause only between ticks that observed something. A restart keeps what has passed and drops
 //! a change that had not reached the kernel: the step's last look has to be passed again.
 
+mod guard;
 mod input;
 mod looks;
+mod needs;
 mod operator;
 mod restart;
 mod results;
 mod state;
 mod status;
+mod steps;
 mod tick;
 mod turn;
 
@@ -40,7 +43,9 @@ mod turn;
 mod tests;
 
 pub use input::{Command, InKernel, Input, Notice, Record};
+pub use needs::{GuardNeeds, InstanceNeeds, RolloutNeeds};
 pub use state::{Cause, Flight, MetricRecord, Stage, State};
+pub use steps::StepOf;
 
 use crate::model::time::Now;
 
@@ -57,6 +62,9 @@ pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
         Input::PublishFailed { weight, message } => turn.publish_failed(weight, &message),
         Input::Restarted { kernel } => turn.restarted(kernel),
         Input::ForeignWeights { kernel, by } => turn.foreign_weights(kernel, &by),
+        Input::Tripped { what, failures } => turn.tripped(what, failures),
+        Input::LeaseExpired => turn.lease_expired(),
+        Input::NoStable => turn.no_stable(),
     }
     turn.finish()
 }

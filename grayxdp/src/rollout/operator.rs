@@ -1,8 +1,12 @@
 //! An operator's commands: what each does in each state.
 
 use crate::{
-    model::{Weight, api::RolloutAction, state::RolloutState},
-    rollout::{state::Cause, turn::Turn},
+    model::{Weight, api::RolloutAction, kernel::Latch, state::RolloutState},
+    rollout::{
+        input::Command,
+        state::{Cause, State},
+        turn::Turn,
+    },
 };
 
 impl Turn {
@@ -13,6 +17,7 @@ impl Turn {
             RolloutAction::Promote { full: false } => self.end_pause(actor, reason),
             RolloutAction::Promote { full: true } => self.skip_to_the_end(actor, reason),
             RolloutAction::Abort => self.abort(actor, reason),
+            RolloutAction::Retry => self.retry(actor, reason),
         }
     }
 
@@ -42,8 +47,10 @@ impl Turn {
                     Some(Cause::Inconclusive) => {
                         self.state.dwell = self.state.required_dwell().unwrap_or_default();
                     }
-                    Some(Cause::Operator | Cause::Breach | Cause::Reboot | Cause::Doubt) | None => {}
+                    Some(Cause::Operator | Cause::Breach | Cause::Reboot | Cause::Doubt | Cause::Lease) | None => {}
                 }
+                // What the end of the lease took away is exposed again like any step: its intent is durable first.
+                self.state.reached &= !self.state.lease_expired;
                 self.forgive();
                 let untouched = self.state.step == 0 && !self.state.reached && self.state.weight == Weight::ZERO;
                 let phase = if untouched { RolloutState::Pending } else { RolloutState::Progressing };
@@ -63,6 +70,7 @@ impl Turn {
     /// `promote`: the current step is over, whatever its metrics say.
     fn end_pause(&mut self, actor: &str, reason: Option<String>) {
         match self.state.phase {
+            RolloutState::Progressing | RolloutState::Paused if self.state.lease_expired => self.refuse_expired(),
             RolloutState::Progressing | RolloutState::Paused if self.state.reached && self.state.flight.is_none() => {
                 let step = self.state.step + 1;
                 self.forgive();
@@ -87,6 +95,9 @@ impl Turn {
     /// `promote --full`: 100 %, then the candidate is stable.
     fn skip_to_the_end(&mut self, actor: &str, reason: Option<String>) {
         match self.state.phase {
+            RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused if self.state.lease_expired => {
+                self.refuse_expired();
+            }
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused => {
                 self.forgive();
                 self.state.backoff = None;
@@ -120,6 +131,35 @@ impl Turn {
                 self.refuse_in_state("has ended");
             }
         }
+    }
+
+    /// `retry`: from the first step on, under another attempt number, with nothing latched.
+    fn retry(&mut self, actor: &str, reason: Option<String>) {
+        match self.state.phase {
+            RolloutState::RolledBack | RolloutState::Failed => {
+                let old = &self.state;
+                let (attempt, started) = (old.attempt + 1, old.started);
+                let fresh = State::new(old.number, (*old.plan).clone(), old.stable.clone(), old.epoch, self.now);
+                self.state = State { attempt, started, ..fresh };
+                self.command(Command::ClearLatch(Latch::Tripped));
+                self.command(Command::ClearLatch(Latch::LeaseExpired));
+                self.save();
+                self.event_by("retried", format!("attempt {attempt} begins"), actor, reason);
+            }
+            RolloutState::Promoted | RolloutState::Completed => {
+                self.refuse_in_state("has ended well; there is nothing to try again");
+            }
+            RolloutState::Pending
+            | RolloutState::Progressing
+            | RolloutState::Paused
+            | RolloutState::Frozen
+            | RolloutState::Promoting
+            | RolloutState::RollingBack => self.refuse_in_state("has not ended; `rollout abort` first"),
+        }
+    }
+
+    fn refuse_expired(&mut self) {
+        self.refuse_in_state("lost its lease; `rollout resume` first, which begins the step anew");
     }
 
     /// Forgets the fails that an operator has seen and accepted.

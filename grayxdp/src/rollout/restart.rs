@@ -79,6 +79,7 @@ impl Turn {
 
     /// The kernel is ahead with less exposure: a rollback that the journal could not note.
     fn adopt_rollback(&mut self, kernel: InKernel) {
+        self.state.exposed = None;
         (self.state.weight, self.state.epoch) = (kernel.weight, kernel.epoch);
         if kernel.weight == Weight::ZERO {
             self.state.rollback_reason = Some("a rollback from before the restart was adopted".to_owned());

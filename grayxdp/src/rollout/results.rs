@@ -21,7 +21,11 @@ impl Turn {
                 RolloutState::Pending | RolloutState::Progressing | RolloutState::Promoting,
             ) => {
                 self.state.flight = Some(Flight { stage: Stage::Publishing, ..flight });
-                self.command(Command::Publish { weight: flight.weight });
+                if self.state.lease_expired {
+                    self.clear_expired();
+                }
+                let step = (self.state.phase != RolloutState::Promoting).then_some(flight.step);
+                self.command(Command::Publish { weight: flight.weight, step });
             }
             (
                 Record::Intent,
@@ -72,15 +76,18 @@ impl Turn {
         (self.state.weight, self.state.epoch) = (weight, epoch);
         let awaited = self.state.flight.filter(|flight| flight.stage == Stage::Publishing && flight.weight == weight);
         let Some(flight) = awaited else { return };
+        self.state.exposed = None;
         match self.state.phase {
             RolloutState::RollingBack => {
                 self.rolled_back();
             }
             RolloutState::Promoting => {
+                self.renew_lease();
                 self.state.since = self.now.monotonic;
                 self.promote();
             }
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen => {
+                self.state.exposed = Some(flight.step);
                 self.arrive(flight.step);
             }
             RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {}
@@ -124,6 +131,7 @@ impl Turn {
     pub(super) fn freeze(&mut self, kernel: InKernel, message: String) {
         (self.state.weight, self.state.epoch) = (kernel.weight, kernel.epoch);
         (self.state.reached, self.state.flight, self.state.backoff) = (false, None, None);
+        self.state.exposed = None;
         self.state.since = self.now.monotonic;
         self.enter(RolloutState::Frozen, Some(Cause::Doubt), message.clone());
         self.save();

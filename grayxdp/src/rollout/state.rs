@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Name, Weight,
-    plan::{Canary, Metric, Plan, Step, Strategy},
+    plan::Plan,
     state::{Finding, RolloutState, Verdict},
     time::Now,
 };
@@ -29,12 +29,18 @@ pub struct State {
     pub message: String,
     /// Why it is or was rolled back.
     pub rollback_reason: Option<String>,
-    /// Index of the current step.
+    /// Which try it is, from 1: `rollout retry` begins another.
+    #[serde(default = "first_attempt")]
+    pub attempt: u64,
+    /// Index of the current step; a canary instance counts as the first.
     pub step: usize,
     /// Whether the current step's weight is in the kernel.
     pub reached: bool,
     /// The candidate's weight in the kernel, as last read back.
     pub weight: Weight,
+    /// The step whose canary instance and segments are in the kernel with that weight; none: none of them.
+    #[serde(default)]
+    pub exposed: Option<usize>,
     /// The service's epoch with that weight.
     pub epoch: u64,
     /// A change on its way.
@@ -57,6 +63,18 @@ pub struct State {
     pub metrics: BTreeMap<Name, MetricRecord>,
     /// When to try again what failed.
     pub backoff: Option<Backoff>,
+    /// What tripped the fuse in this attempt.
+    #[serde(default)]
+    pub tripped: Option<String>,
+    /// Connect failures that it had counted then.
+    #[serde(default)]
+    pub failures: u64,
+    /// The lease ran out, and nobody resumed since.
+    #[serde(default)]
+    pub lease_expired: bool,
+    /// Fuse or lease would have acted, but the stable version has no backend that is up.
+    #[serde(default)]
+    pub no_stable: bool,
     /// Why the journal cannot be written, while it cannot.
     pub journal_problem: Option<String>,
     /// Time since the state was last sent to the journal.
@@ -85,6 +103,12 @@ pub enum Cause {
     Reboot,
     /// Somebody else changed the weights, or the kernel holds what the journal cannot explain.
     Doubt,
+    /// Nobody renewed the lease in time.
+    Lease,
+}
+
+const fn first_attempt() -> u64 {
+    1
 }
 
 /// A change on its way to the kernel and the journal.
@@ -153,9 +177,11 @@ impl State {
             cause: None,
             message: "accepted; nothing is exposed yet".to_owned(),
             rollback_reason: None,
+            attempt: first_attempt(),
             step: 0,
             reached: false,
             weight: Weight::ZERO,
+            exposed: None,
             epoch,
             flight: None,
             since: now.monotonic,
@@ -166,6 +192,10 @@ impl State {
             resumed: false,
             released: false,
             backoff: None,
+            tripped: None,
+            failures: 0,
+            lease_expired: false,
+            no_stable: false,
             journal_problem: None,
             since_saved: Duration::ZERO,
             last_tick: None,
@@ -192,20 +222,6 @@ impl State {
         &self.plan.spec.candidate
     }
 
-    /// The plan's steps.
-    #[must_use]
-    pub fn steps(&self) -> &[Step] {
-        let Strategy::Canary(Canary { steps }) = &self.plan.spec.strategy;
-        steps
-    }
-
-    /// The candidate's weight at a step: that of the step, or of the last one before it that sets one.
-    #[must_use]
-    pub fn target(&self, step: usize) -> Weight {
-        let set = self.steps().iter().take(step + 1).rev().find_map(|step| step.set_weight);
-        set.unwrap_or(Weight::ZERO)
-    }
-
     /// The weight that a kernel without tables is to be given: never more than was there.
     #[must_use]
     pub fn restored_weight(&self) -> Weight {
@@ -220,22 +236,5 @@ impl State {
             | RolloutState::Completed
             | RolloutState::Failed => self.weight,
         }
-    }
-
-    /// How long the current step pauses; none: until an operator resumes.
-    #[must_use]
-    pub fn required_dwell(&self) -> Option<Duration> {
-        if self.resumed {
-            return Some(Duration::ZERO);
-        }
-        self.steps().get(self.step).and_then(|step| step.pause.as_ref()).map_or(Some(Duration::ZERO), |p| p.duration)
-    }
-
-    /// The metrics that judge the current step.
-    #[must_use]
-    pub fn active_metrics(&self) -> Vec<Metric> {
-        let named = self.steps().get(self.step).and_then(|step| step.analysis.as_ref());
-        let active = |metric: &&Metric| named.is_none_or(|names| names.contains(&metric.name));
-        self.plan.spec.analysis.metrics.iter().filter(active).cloned().collect()
     }
 }

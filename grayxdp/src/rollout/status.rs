@@ -1,16 +1,12 @@
 //! A rollout as operators see it.
 
 use crate::{
-    model::{
-        api::RolloutStatus,
-        plan::{Pause, Step},
-        time,
-    },
-    rollout::state::State,
+    model::{api::RolloutStatus, time},
+    rollout::{state::State, steps::said},
 };
 
 impl State {
-    /// The rollout as operators see it; `epoch` is the service's now.
+    /// The rollout as operators see it, without fuse and lease; `epoch` is the service's now.
     #[must_use]
     pub fn status(&self, epoch: u64) -> RolloutStatus {
         let message = match &self.journal_problem {
@@ -24,9 +20,10 @@ impl State {
             stable: self.stable.clone(),
             candidate: self.candidate().clone(),
             state: self.phase,
+            attempt: self.attempt,
             message,
             step: self.step,
-            steps: self.steps().iter().map(said).collect(),
+            steps: self.steps().map(said).collect(),
             weight: self.weight,
             dwell_seconds: self.dwell.as_secs_f64(),
             pause_seconds: self.required_dwell().map(|pause| pause.as_secs_f64()),
@@ -35,16 +32,8 @@ impl State {
             started: time::timestamp(self.started),
             ended: self.ended.map(time::timestamp),
             epoch,
+            fuse: None,
+            lease: None,
         }
     }
-}
-
-/// A step in the words of the plan: `setWeight 25, pause 30m`.
-fn said(step: &Step) -> String {
-    let weight = step.set_weight.map(|weight| format!("setWeight {weight}"));
-    let pause = step.pause.as_ref().map(|Pause { duration }| match duration {
-        Some(duration) => format!("pause {}", humantime::format_duration(*duration)),
-        None => "pause until resumed".to_owned(),
-    });
-    [weight, pause].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -51,6 +51,9 @@ impl Turn {
             | RolloutState::Failed => {}
         }
         self.save_if_due();
+        if observed.is_some() {
+            self.renew_lease();
+        }
     }
 
     /// The next try of what failed, and the last entry of an ended rollout, are the only things an ended one waits for.
@@ -109,7 +112,8 @@ impl Turn {
 
     fn go_to(&mut self, step: usize) {
         let target = self.state.target(step);
-        if target == self.state.weight { self.arrive(step) } else { self.intend(step, target) }
+        let same = target == self.state.weight && self.state.expose_the_same(self.state.exposed, Some(step));
+        if same && !self.state.lease_expired { self.arrive(step) } else { self.intend(step, target) }
     }
 
     /// Goes on where the step's weight is not there yet, or where the step is over.
@@ -143,7 +147,7 @@ impl Turn {
 
     pub(super) fn next_step(&mut self) {
         let next = self.state.step + 1;
-        if next < self.state.steps().len() {
+        if next < self.state.step_count() {
             self.go_to(next);
         } else {
             let candidate = self.state.candidate().clone();

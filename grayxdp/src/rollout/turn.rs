@@ -85,13 +85,13 @@ impl Turn {
     pub(super) fn publish_stable(&mut self) {
         let step = self.state.step;
         self.state.flight = Some(Flight { step, weight: Weight::ZERO, stage: Stage::Publishing });
-        self.command(Command::Publish { weight: Weight::ZERO });
+        self.command(Command::Publish { weight: Weight::ZERO, step: None });
     }
 
     /// Goes towards promotion: 100 % first, then the durable swap of roles.
     pub(super) fn promote(&mut self) {
-        let last = self.state.steps().len().saturating_sub(1);
-        if self.state.weight < Weight::FULL {
+        let last = self.state.step_count().saturating_sub(1);
+        if self.state.weight < Weight::FULL || !self.state.expose_the_same(self.state.exposed, None) {
             self.intend(last, Weight::FULL);
         } else {
             self.state.step = last;
@@ -109,9 +109,12 @@ impl Turn {
         (state.end_looked, state.resumed, state.released) = (false, false, false);
         state.metrics.values_mut().for_each(|record| record.looked = false);
 
-        let (weight, of) = (state.weight, state.steps().len());
+        let (weight, of) = (state.weight, state.step_count());
         let (candidate, pause) = (state.candidate().clone(), state.required_dwell());
-        let reached = format!("step {} of {of}: {candidate} has {weight} % of new flows", step + 1);
+        let reached = match state.instance_at(step) {
+            Some(instance) => format!("step 1 of {of}: {} of {candidate} has the matched clients", instance.backend),
+            None => format!("step {} of {of}: {candidate} has {weight} % of new flows", step + 1),
+        };
         match state.phase {
             RolloutState::Pending | RolloutState::Progressing if pause.is_none() => {
                 self.enter(RolloutState::Paused, Some(Cause::Plan), format!("{reached}; the plan waits for `resume`"));
@@ -130,6 +133,7 @@ impl Turn {
         }
         self.save();
         self.event("stepReached", reached);
+        self.renew_lease();
     }
 
     /// Stable holds everything again: the end.

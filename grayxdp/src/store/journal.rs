@@ -1,6 +1,7 @@
 //! The journal as the daemon holds it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -15,7 +16,7 @@ use crate::{
         error::StoreError,
         lock::Lock,
         open,
-        records::{JournaledRollout, JournaledService, ServiceRecord},
+        records::{JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
         transaction::Transaction,
     },
 };
@@ -198,6 +199,30 @@ impl Journal {
     /// What could not be read.
     pub fn ids(&self) -> Result<IdTable, StoreError> {
         self.read().ids()
+    }
+
+    /// See [`Transaction::exceptions`].
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn exceptions(&self) -> Result<BTreeMap<Name, u64>, StoreError> {
+        self.read().exceptions()
+    }
+
+    /// See [`Transaction::save_backends`].
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn save_backends(&mut self, backends: &[JournaledBackend]) -> Result<(), StoreError> {
+        self.transaction(|journal| journal.save_backends(backends))
+    }
+
+    /// See [`Transaction::backends`].
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn backends(&self) -> Result<Vec<JournaledBackend>, StoreError> {
+        self.read().backends()
     }
 
     #[cfg(test)]

@@ -8,6 +8,7 @@ mod error;
 mod journal;
 mod key;
 mod lock;
+mod migrate;
 mod open;
 mod records;
 mod transaction;
@@ -15,7 +16,7 @@ mod transaction;
 pub use error::StoreError;
 pub use journal::Journal;
 pub use key::hash_key;
-pub use records::{JournaledRollout, JournaledService, ServiceRecord};
+pub use records::{JournaledBackend, JournaledRollout, JournaledService, SegmentRecord, ServiceRecord, Wish};
 pub use transaction::Transaction;
 
 #[cfg(test)]

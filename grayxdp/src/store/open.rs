@@ -10,12 +10,14 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::store::error::StoreError;
+use crate::store::{error::StoreError, migrate};
 
 /// Marks the file as ours (`application_id` in SQLite's header): "gxdp".
 const APPLICATION: i64 = 0x6778_6470;
-/// Version of the tables (`user_version` in SQLite's header).
-const VERSION: i64 = 1;
+/// Version of the tables and of what is in them (`user_version` in SQLite's header).
+pub(super) const VERSION: i64 = 2;
+/// Oldest version that is brought to the present one.
+const OLDEST: i64 = 1;
 /// How long a write waits for somebody who reads the journal by hand.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -53,7 +55,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     }
     verify(path)?;
     let sqlite = |error| StoreError::sqlite(path, &error);
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
+    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
     connection.busy_timeout(PATIENCE).map_err(sqlite)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(sqlite)?;
@@ -62,6 +64,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         return Err(StoreError::NotWritable { path: path.to_owned(), detail });
     }
     connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
+    migrate::migrate(&mut connection, path)?;
     Ok(connection)
 }
 
@@ -112,7 +115,7 @@ fn verify(path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
     match number("user_version")? {
-        VERSION => {}
+        OLDEST..=VERSION => {}
         found => return Err(StoreError::OtherVersion { path: path.to_owned(), found, ours: VERSION }),
     }
     let detail: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(sqlite)?;

@@ -1,36 +1,55 @@
 //! What the journal keeps, as types.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Name, Weight, kernel::Split};
+use crate::{
+    balance::{Home, Ownership, ids::BackendKey},
+    model::{Name, Weight},
+};
 
-/// A service's weights and roles.
+/// A service's weights and roles, and who has which of its buckets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRecord {
-    /// Its versions in the order of the file: the split's threshold counts the second's buckets.
+    /// Its versions in the order of the file.
     pub versions: Vec<Name>,
-    /// Weight of each version.
+    /// Where each version stands in the data path, those that leave included. A place is kept for as long as anything
+    /// refers to it.
+    pub places: BTreeMap<Name, u8>,
+    /// Weight of each version of the file.
     pub weights: BTreeMap<Name, Weight>,
     /// The stable version.
     pub stable: Name,
-    /// Who owns which bucket.
-    #[serde(with = "SplitFields")]
-    pub split: Split,
+    /// Who owns which bucket for new flows.
+    pub buckets: Ownership,
+    /// Segments beside the default one, those that leave included.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub segments: BTreeMap<Name, SegmentRecord>,
+    /// Number of the segment of a canary instance, for as long as anything refers to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<u8>,
     /// Rises with every applied change of weights.
     pub epoch: u64,
     /// Number of the rollout that set this; 0: none.
     pub rollout: u64,
+    /// Where flows without an exception entry go.
+    #[serde(default)]
+    pub home: Home,
 }
 
-/// The form of a [`Split`] in the journal.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Split")]
-struct SplitFields {
-    offset: u16,
-    threshold: u16,
+/// A segment's weights and buckets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentRecord {
+    /// Its number in the data path, from 1.
+    pub number: u8,
+    /// Weights of its own; none: it goes with the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<BTreeMap<Name, Weight>>,
+    /// Who owns which bucket for new flows.
+    pub buckets: Ownership,
 }
 
 /// What the journal knows of a service; at least one of the two is there.
@@ -59,4 +78,35 @@ pub struct JournaledRollout {
     pub started: jiff::Timestamp,
     /// When it ended.
     pub ended: Option<jiff::Timestamp>,
+}
+
+/// What is to be known of a backend after a restart, beyond the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournaledBackend {
+    /// The backend.
+    pub key: BackendKey,
+    /// What an operator wants of it.
+    pub wish: Wish,
+    /// Who wanted that.
+    pub actor: Option<String>,
+    /// Why, as given.
+    pub reason: Option<String>,
+    /// Whether it answered its health checks.
+    pub is_healthy: bool,
+    /// Since when it is so, on the wall clock.
+    pub since: Duration,
+}
+
+/// What an operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Wish {
+    /// Nothing special.
+    #[default]
+    Enabled,
+    /// No new flows.
+    Drained,
+    /// No flows.
+    Disabled,
 }

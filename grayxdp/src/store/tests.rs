@@ -1,14 +1,15 @@
 //! What the journal keeps, and what it refuses.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use super::*;
 use crate::{
-    balance::IdTable,
-    model::{Name, Weight, event::Event, kernel::Split},
+    balance::{Home, IdTable},
+    model::{Name, Weight, event::Event},
 };
 
 pub(super) fn name(text: &str) -> Name {
@@ -21,7 +22,11 @@ pub(super) fn record(epoch: u64) -> ServiceRecord {
         versions: vec![name("v1"), name("v2")],
         weights: [(name("v1"), second.complement()), (name("v2"), second)].into(),
         stable: name("v1"),
-        split: Split { offset: 16_000, threshold: 1_720 },
+        places: [(name("v1"), 0), (name("v2"), 1)].into(),
+        buckets: "0/1@16000+1720".parse().expect("an ownership"),
+        segments: BTreeMap::new(),
+        instance: None,
+        home: Home::default(),
         epoch,
         rollout: 3,
     }
@@ -273,8 +278,8 @@ fn a_foreign_an_empty_and_a_newer_file_are_refused_and_left_alone() {
     fs::write(&path, []).expect("written");
     assert!(refused(&path).contains("not a journal of grayxdp"));
     fs::remove_file(&path).expect("removed");
-    open(&path).connection().pragma_update(None, "user_version", 2).expect("set");
-    assert!(refused(&path).contains("the journal has version 2, this release writes 1"));
+    open(&path).connection().pragma_update(None, "user_version", 3).expect("set");
+    assert!(refused(&path).contains("the journal has version 3, this release writes 2"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! All that is read from and written to the journal's tables.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,12 +10,16 @@ use crate::{
     model::{Name, event::Event},
     store::{
         error::StoreError,
-        records::{JournaledRollout, JournaledService, ServiceRecord},
+        records::{JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
     },
 };
 
+/// Name of the document that holds how many exceptions each service had.
+const EXCEPTIONS: &str = "exceptions";
 /// Name of the document that holds the [`IdTable`].
 const IDS: &str = "ids";
+/// Name of the document that holds the [`JournaledBackend`]s.
+const BACKENDS: &str = "backends";
 
 /// Reads and writes that belong together: all of them last, or none.
 #[derive(Debug)]
@@ -177,9 +181,23 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// What could not be written.
     pub fn save_ids(&self, ids: &IdTable) -> Stored<()> {
-        let sql = "INSERT INTO documents (name, body) VALUES (?1, ?2)
-                   ON CONFLICT (name) DO UPDATE SET body = excluded.body";
-        self.execute(sql, params![IDS, to_json(ids)]).map(drop)
+        self.save_document(IDS, ids)
+    }
+
+    /// Writes how many exceptions each service has.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn save_exceptions(&self, counts: &BTreeMap<Name, u64>) -> Stored<()> {
+        self.save_document(EXCEPTIONS, counts)
+    }
+
+    /// How many exceptions each service had when that was last written.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn exceptions(&self) -> Stored<BTreeMap<Name, u64>> {
+        self.document(EXCEPTIONS)
     }
 
     /// The numbers of services, versions and backends; an empty table where none was written.
@@ -187,8 +205,34 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// What could not be read.
     pub fn ids(&self) -> Stored<IdTable> {
-        let bodies = self.rows("SELECT body FROM documents WHERE name = ?1", [IDS], |row| row.get::<_, String>(0))?;
-        bodies.first().map_or_else(|| Ok(IdTable::default()), |body| self.parsed(body))
+        self.document(IDS)
+    }
+
+    /// Writes what is special about backends; all others are as configured.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn save_backends(&self, backends: &[JournaledBackend]) -> Stored<()> {
+        self.save_document(BACKENDS, &backends)
+    }
+
+    /// What is special about backends.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn backends(&self) -> Stored<Vec<JournaledBackend>> {
+        self.document(BACKENDS)
+    }
+
+    fn save_document<T: Serialize>(&self, name: &str, document: &T) -> Stored<()> {
+        let sql = "INSERT INTO documents (name, body) VALUES (?1, ?2)
+                   ON CONFLICT (name) DO UPDATE SET body = excluded.body";
+        self.execute(sql, params![name, to_json(document)]).map(drop)
+    }
+
+    fn document<T: DeserializeOwned + Default>(&self, name: &str) -> Stored<T> {
+        let bodies = self.rows("SELECT body FROM documents WHERE name = ?1", [name], |row| row.get::<_, String>(0))?;
+        bodies.first().map_or_else(|| Ok(T::default()), |body| self.parsed(body))
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Stored<usize> {

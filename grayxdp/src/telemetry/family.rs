@@ -1,6 +1,8 @@
 //! Building metric families out of values instead of registered counters.
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::analysis::Distribution;
 
 /// One metric name with its samples.
 pub(super) struct Family {
@@ -14,9 +16,48 @@ pub(super) struct Family {
 enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
+/// Bounds of a histogram's buckets: powers of two of nanoseconds, which are bounds of the data path's cells, from 16 µs to
+/// 34 s.
+const BOUNDS: std::ops::RangeInclusive<u32> = 14..=35;
+
 impl Family {
+    /// A distribution of times.
+    pub(super) fn times(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Histogram, labels, metrics: Vec::new() }
+    }
+
+    /// Adds a distribution of nanoseconds, shown in seconds.
+    pub(super) fn distribution<const N: usize>(&mut self, values: [&str; N], of: &Distribution) {
+        let mut histogram = Histogram::default();
+        let bucket = |power: u32| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound((1_u64 << power) as f64 / 1e9);
+            bucket.set_cumulative_count(of.below(1 << power));
+            bucket
+        };
+        histogram.set_bucket(BOUNDS.map(bucket).collect());
+        histogram.set_sample_count(of.count());
+        histogram.set_sample_sum(of.sum() / 1e9);
+        let mut metric = self.labelled(values);
+        metric.set_histogram(histogram);
+        self.metrics.push(metric);
+    }
+
+    /// A sample without a value. `values` belong to the labels, in their order.
+    fn labelled<const N: usize>(&self, values: [&str; N]) -> Metric {
+        debug_assert_eq!(values.len(), self.labels.len(), "{}: a value for each label", self.name);
+        let pair = |(name, value): (&&str, &str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value(value.to_owned());
+            pair
+        };
+        Metric::from_label(self.labels.iter().zip(values).map(pair).collect())
+    }
+
     /// A metric that only rises; its name ends in `_total`.
     pub(super) fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
         Self { name, help, kind: Kind::Counter, labels, metrics: Vec::new() }
@@ -34,20 +75,14 @@ impl Family {
 
     /// Adds a number. `values` belong to the labels, in their order.
     pub(super) fn ratio<const N: usize>(&mut self, values: [&str; N], value: f64) {
-        debug_assert_eq!(values.len(), self.labels.len(), "{}: a value for each label", self.name);
-        let pair = |(name, value): (&&str, &str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value(value.to_owned());
-            pair
-        };
-        let mut metric = Metric::from_label(self.labels.iter().zip(values).map(pair).collect());
+        let mut metric = self.labelled(values);
         match self.kind {
             Kind::Counter => {
                 let mut counter = Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
             }
+            Kind::Histogram => unreachable!("{} is a distribution", self.name),
             Kind::Gauge => {
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
@@ -68,6 +103,7 @@ impl Family {
         family.set_field_type(match self.kind {
             Kind::Counter => MetricType::COUNTER,
             Kind::Gauge => MetricType::GAUGE,
+            Kind::Histogram => MetricType::HISTOGRAM,
         });
         family.set_metric(self.metrics);
         Some(family)

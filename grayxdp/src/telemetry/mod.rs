@@ -1,11 +1,14 @@
 //! Prometheus metrics and logging.
 //!
 //! Nothing is counted here. Whoever is scraped reads the kernel, fills a [`MetricsView`] and has it [`render`]ed: a value
-//! is as old as the scrape, and a daemon that restarts loses no count.
+//! is as old as the scrape, and a daemon that restarts loses no count, but for signals: see `docs/metrics.md`.
 
+mod exceptions;
 mod family;
+mod guards;
 mod logging;
 mod render;
+mod signals;
 mod view;
 
 pub use logging::{LoggingError, start_logging};

@@ -8,7 +8,7 @@ use crate::{
         kernel::{BackendCounters, Reason},
         state::{RolloutState, Verdict},
     },
-    telemetry::{MetricsView, family::Family},
+    telemetry::{MetricsView, exceptions, family::Family, guards, signals},
 };
 
 /// The encoder refused the metrics: a fault of grayxdp.
@@ -24,9 +24,14 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     let mut families = Vec::new();
     families.extend(traffic(view));
     families.extend(connections(view));
+    families.extend(signals::times(view));
+    families.extend(signals::counts(view));
     families.extend(reasons(view));
     families.extend(weights(view));
+    families.extend(exceptions::families(view));
     families.extend(rollouts(view));
+    families.push(guards::backends(view));
+    families.extend(guards::rollouts(view));
     families.push(build_info());
     let families: Vec<MetricFamily> = families.into_iter().filter_map(Family::finish).collect();
     Ok(TextEncoder::new().encode_to_string(&families)?)
@@ -84,19 +89,26 @@ fn connections(view: &MetricsView) -> [Family; 4] {
     let mut failures = Family::counter(
         "grayxdp_connect_failures_total",
         &["service", "version", "kind"],
-        "TCP connections that failed to open; kind refused: answered by an RST with sequence number 0.",
+        "TCP connections that failed to open; kind refused: answered by an RST with sequence number 0, kind timeout: measured handshakes without any answer.",
     );
     let mut resets = Family::counter(
         "grayxdp_resets_total",
-        &["service", "version", "side"],
-        "TCP RSTs that are no refusals, by the side that sent them: client or backend.",
+        &["service", "version", "side", "phase"],
+        "TCP RSTs by the side that sent them, client or backend; phase connect: RSTs of backends that refuse a connection.",
     );
     for (service, version, totals) in versions(view) {
         attempts.count([service, version], totals.syns);
         opened.count([service, version], totals.syn_acks);
         failures.count([service, version, "refused"], totals.refusals);
-        resets.count([service, version, "client"], totals.resets_forward);
-        resets.count([service, version, "backend"], totals.resets_reverse);
+        resets.count([service, version, "client", "established"], totals.resets_forward);
+        resets.count([service, version, "backend", "connect"], totals.refusals);
+        resets.count([service, version, "backend", "established"], totals.resets_reverse);
+    }
+    for service in &view.services {
+        for version in &service.versions {
+            let labels = [service.name.as_str(), version.name.as_str(), "timeout"];
+            failures.count(labels, version.measured.timeouts);
+        }
     }
     [attempts, opened, failures, resets]
 }
@@ -126,7 +138,7 @@ fn weights(view: &MetricsView) -> [Family; 2] {
     let mut weights = Family::gauge(
         "grayxdp_weight_ratio",
         &["service", "segment", "version"],
-        "Share of new flows that the kernel gives the version, 0 to 1; an empty segment is the whole service.",
+        "Share of new flows that the kernel gives the version, 0 to 1; an empty segment is the default one.",
     );
     let mut moves = Family::counter(
         "grayxdp_bucket_moves_total",
@@ -137,6 +149,12 @@ fn weights(view: &MetricsView) -> [Family; 2] {
         for version in &service.versions {
             let ratio = f64::from(version.buckets) / f64::from(grayxdp_common::BUCKETS);
             weights.ratio([service.name.as_str(), "", version.name.as_str()], ratio);
+        }
+        for segment in &service.segments {
+            for (version, buckets) in &segment.buckets {
+                let ratio = f64::from(*buckets) / f64::from(grayxdp_common::BUCKETS);
+                weights.ratio([service.name.as_str(), segment.name.as_str(), version.as_str()], ratio);
+            }
         }
         moves.count([service.name.as_str()], service.bucket_moves);
     }
@@ -181,7 +199,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::Name,
+        analysis::Measured,
+        model::{
+            Name,
+            settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+        },
         telemetry::{BackendMetrics, RolloutMetrics, ServiceMetrics, VersionMetrics},
     };
 
@@ -202,17 +224,43 @@ mod tests {
             resets_forward: 3,
             ..BackendCounters::default()
         };
-        let backends = vec![BackendMetrics { address: "10.0.1.1:8080".parse().expect("an address"), counters }];
+        let address = "10.0.1.1:8080".parse().expect("an address");
+        let backends = vec![BackendMetrics { address, is_up: true, counters }];
         let totals = BackendCounters { packets_forward: 20, ..counters };
-        let versions = vec![VersionMetrics { name: name("v1"), buckets: 4_096, totals, backends }];
+        let totals = BackendCounters { zero_windows_forward: 8, ..totals };
+        let mut measured = Measured { attempts: 9, timeouts: 2, retransmits: 3, lost: 4, ..Measured::default() };
+        for nanoseconds in [10_000, 20_000, 1_000_000] {
+            measured.connect.record(nanoseconds);
+        }
+        let versions = vec![VersionMetrics { name: name("v1"), buckets: 4_096, totals, measured, backends }];
         let reasons = BTreeMap::from([(Reason::Fragment, 6), (Reason::Echo, 7)]);
         MetricsView {
-            services: vec![ServiceMetrics { name: name("web"), versions, reasons, bucket_moves: 819 }],
+            services: vec![ServiceMetrics {
+                name: name("web"),
+                versions,
+                reasons,
+                segments: vec![SegmentStatus {
+                    name: name("asia"),
+                    weights: None,
+                    buckets: [(name("v1"), 8_192)].into(),
+                }],
+                settling: SettlingStatus {
+                    unsettled_buckets: 77,
+                    established: 31,
+                    settled_pinned: 12,
+                    choice_deferred: 5,
+                    ..SettlingStatus::default()
+                },
+                bucket_moves: 819,
+            }],
+            exceptions: ExceptionTableStatus { entries: 31, places: 65_536, expired: 3, needless: 2 },
             unassigned_reasons: BTreeMap::from([(Reason::NoService, 9)]),
             rollouts: vec![RolloutMetrics {
                 name: name("web-v2"),
                 service: name("web"),
                 state: RolloutState::Paused,
+                fuse_tripped: true,
+                lease_remaining: Some(29.5),
                 verdicts: BTreeMap::from([(name("errors"), BTreeMap::from([(Verdict::NoData, 3)]))]),
             }],
         }
@@ -229,18 +277,40 @@ mod tests {
             r#"grayxdp_connect_attempts_total{service="web",version="v1"} 5"#,
             r#"grayxdp_flows_opened_total{service="web",version="v1"} 4"#,
             r#"grayxdp_connect_failures_total{service="web",version="v1",kind="refused"} 1"#,
-            r#"grayxdp_resets_total{service="web",version="v1",side="client"} 3"#,
-            r#"grayxdp_resets_total{service="web",version="v1",side="backend"} 2"#,
+            r#"grayxdp_connect_failures_total{service="web",version="v1",kind="timeout"} 2"#,
+            r#"grayxdp_resets_total{service="web",version="v1",side="client",phase="established"} 3"#,
+            r#"grayxdp_resets_total{service="web",version="v1",side="backend",phase="connect"} 1"#,
+            r#"grayxdp_resets_total{service="web",version="v1",side="backend",phase="established"} 2"#,
+            r#"grayxdp_connect_seconds_bucket{service="web",version="v1",le="0.000016384"} 1"#,
+            r#"grayxdp_connect_seconds_bucket{service="web",version="v1",le="0.000032768"} 2"#,
+            r#"grayxdp_connect_seconds_bucket{service="web",version="v1",le="0.001048576"} 3"#,
+            r#"grayxdp_connect_seconds_bucket{service="web",version="v1",le="+Inf"} 3"#,
+            r#"grayxdp_connect_seconds_count{service="web",version="v1"} 3"#,
+            r#"grayxdp_first_byte_seconds_count{service="web",version="v1"} 0"#,
+            r#"grayxdp_measured_handshakes_total{service="web",version="v1",event="begun"} 9"#,
+            r#"grayxdp_followed_flows_total{service="web",version="v1",event="lost"} 4"#,
+            r#"grayxdp_retransmits_total{service="web",version="v1"} 3"#,
+            r#"grayxdp_zero_windows_total{service="web",version="v1",side="client"} 8"#,
             r#"grayxdp_drops_total{service="web",reason="fragment"} 6"#,
             r#"grayxdp_drops_total{service="web",reason="malformed"} 0"#,
             r#"grayxdp_drops_total{service="",reason="no_service"} 9"#,
             r#"grayxdp_passed_total{service="web",reason="direct_access"} 0"#,
             r#"grayxdp_answered_total{service="web",reason="echo"} 7"#,
             r#"grayxdp_weight_ratio{service="web",segment="",version="v1"} 0.25"#,
+            r#"grayxdp_weight_ratio{service="web",segment="asia",version="v1"} 0.5"#,
+            r#"grayxdp_unsettled_cells{service="web",kind="bucket"} 77"#,
+            r#"grayxdp_settled_total{service="web",kind="pinned"} 12"#,
+            r#"grayxdp_exception_entries{service="web",state="established"} 31"#,
+            r#"grayxdp_choice_deferred_total{service="web"} 5"#,
+            r#"grayxdp_exception_places 65536"#,
+            r#"grayxdp_exception_expired_total{kind="needless"} 2"#,
             r#"grayxdp_bucket_moves_total{service="web"} 819"#,
             r#"grayxdp_rollout_state{rollout="web-v2",service="web",state="paused"} 1"#,
             r#"grayxdp_rollout_state{rollout="web-v2",service="web",state="progressing"} 0"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="noData"} 3"#,
+            r#"grayxdp_backend_up{service="web",version="v1",backend="10.0.1.1:8080"} 1"#,
+            r#"grayxdp_fuse_tripped{rollout="web-v2",service="web"} 1"#,
+            r#"grayxdp_lease_remaining_seconds{rollout="web-v2",service="web"} 29.5"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="pass"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -251,7 +321,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 15);
+        assert_eq!(heads.len(), 33);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");

@@ -1,11 +1,16 @@
 //! What is shown as metrics: plain values, read for one scrape.
 
-use std::{collections::BTreeMap, net::SocketAddrV4};
+use std::collections::BTreeMap;
 
-use crate::model::{
-    Name,
-    kernel::{BackendCounters, Reason},
-    state::{RolloutState, Verdict},
+use crate::{
+    analysis::Measured,
+    model::{
+        Name,
+        config::BackendAddress,
+        kernel::{BackendCounters, Reason},
+        settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+        state::{RolloutState, Verdict},
+    },
 };
 
 /// Everything that one scrape shows.
@@ -15,6 +20,8 @@ pub struct MetricsView {
     pub services: Vec<ServiceMetrics>,
     /// Drops, passes and answers that belong to no service.
     pub unassigned_reasons: BTreeMap<Reason, u64>,
+    /// The exception table.
+    pub exceptions: ExceptionTableStatus,
     /// The newest rollout of each service, and all that have not ended.
     pub rollouts: Vec<RolloutMetrics>,
 }
@@ -28,6 +35,10 @@ pub struct ServiceMetrics {
     pub versions: Vec<VersionMetrics>,
     /// Drops, passes and answers; reasons left out stand at zero.
     pub reasons: BTreeMap<Reason, u64>,
+    /// Segments beside the default one, with the buckets of each version.
+    pub segments: Vec<SegmentStatus>,
+    /// How far it is from being settled.
+    pub settling: SettlingStatus,
     /// Buckets that changed their version by changes of weights, since the journal began.
     pub bucket_moves: u64,
 }
@@ -41,6 +52,8 @@ pub struct VersionMetrics {
     pub buckets: u16,
     /// Sums over its backends, those included that the configuration no longer has: they never fall.
     pub totals: BackendCounters,
+    /// Its signals, since the daemon began to read them.
+    pub measured: Measured,
     /// Its backends.
     pub backends: Vec<BackendMetrics>,
 }
@@ -48,8 +61,10 @@ pub struct VersionMetrics {
 /// One backend.
 #[derive(Clone, Copy, Debug)]
 pub struct BackendMetrics {
-    /// `10.0.1.1:8080`.
-    pub address: SocketAddrV4,
+    /// `10.0.1.1:8080`; without a port where the client's is kept.
+    pub address: BackendAddress,
+    /// Whether it takes new flows.
+    pub is_up: bool,
     /// What the data path counted for it.
     pub counters: BackendCounters,
 }
@@ -63,6 +78,10 @@ pub struct RolloutMetrics {
     pub service: Name,
     /// Where it stands.
     pub state: RolloutState,
+    /// Whether its fuse tripped.
+    pub fuse_tripped: bool,
+    /// What is left of its lease, in seconds; none where none is armed.
+    pub lease_remaining: Option<f64>,
     /// Looks so far, by metric and verdict; verdicts left out stand at zero.
     pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
 }

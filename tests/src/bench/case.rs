@@ -63,6 +63,10 @@ pub struct Case {
     pub verdict: u32,
     /// What must have become of the last packet.
     pub expected: Expected,
+    /// Timed packets in a round, where tables have no room for more.
+    pub runs: Option<u32>,
+    /// Puts tables into the state that each round begins with.
+    pub prepare: Option<Box<dyn Fn() -> Result<()> + Sync>>,
     /// Counts packets that took the intended path; none where the program counts nothing.
     pub counter: Option<PathCounter>,
 }

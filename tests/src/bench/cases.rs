@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// First client.
-const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 0), 32_768);
+pub(super) const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 0), 32_768);
 /// First client of those in a hundred networks.
 const CLIENT_OF_HUNDRED: SocketAddrV4 = SocketAddrV4::new(worlds::FIRST_OF_HUNDRED, 32_768);
 /// Where nobody here listens.
@@ -54,10 +54,11 @@ pub fn all(harness: &mut Harness) -> Result<Vec<Case>> {
     let kernel = World::routes_of_the_kernel(harness)?;
     cases.push(back(&kernel, "to the client, bpf_fib_lookup", Flows::THOUSAND, CLIENT, 4.5));
     cases.push(not_ours(&one));
+    cases.extend(super::unsettled::cases(harness)?);
     Ok(cases)
 }
 
-fn baselines(host: &Namespace) -> Vec<Case> {
+pub(super) fn baselines(host: &Namespace) -> Vec<Case> {
     let service = worlds::virtual_endpoint(0);
     let tcp = Packet::tcp(CLIENT, service, Flags::ACK);
     let udp = Packet::udp(CLIENT, service);
@@ -70,6 +71,8 @@ fn baselines(host: &Namespace) -> Vec<Case> {
         mark: None,
         verdict: verdict::TX,
         expected: Expected::To(vec![(worlds::backend(1), worlds::hop(1))]),
+        runs: None,
+        prepare: None,
         counter: Some(Box::new(Harness::yardstick_packets)),
     };
     vec![
@@ -85,6 +88,8 @@ fn baselines(host: &Namespace) -> Vec<Case> {
             mark: None,
             verdict: verdict::TX,
             expected: Expected::Swapped,
+            runs: None,
+            prepare: None,
             counter: None,
         },
     ]
@@ -101,6 +106,8 @@ fn to_backends(world: &World) -> Vec<Case> {
         mark: Some(mark),
         verdict: verdict::TX,
         expected: world.to_any_backend(),
+        runs: None,
+        prepare: None,
         counter: Some(world.counter(Direction::Forward)),
     };
     let established = || Packet::tcp(CLIENT, service, Flags::ACK);
@@ -125,6 +132,8 @@ fn over_many_services(world: &World, path: &'static str) -> Case {
         mark: Some(1.9),
         verdict: verdict::TX,
         expected: world.to_any_backend(),
+        runs: None,
+        prepare: None,
         counter: Some(world.counter(Direction::Forward)),
     }
 }
@@ -140,6 +149,8 @@ fn back(world: &World, path: &'static str, flows: Flows, client: SocketAddrV4, m
         mark: Some(mark),
         verdict: verdict::TX,
         expected: Expected::From(worlds::virtual_endpoint(0), host::hop(host::NEAR, world.gateway)),
+        runs: None,
+        prepare: None,
         counter: Some(world.counter(Direction::Reverse)),
     }
 }
@@ -154,6 +165,8 @@ fn not_ours(world: &World) -> Case {
         mark: Some(0.45),
         verdict: verdict::PASS,
         expected: Expected::Untouched,
+        runs: None,
+        prepare: None,
         counter: None,
     }
 }

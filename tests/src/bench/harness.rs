@@ -61,6 +61,9 @@ pub struct Feed {
     pub targets: Vec<Target>,
 }
 
+/// Puts tables into the state that a measurement begins with, after the warm-up.
+pub type Prepare<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+
 /// What came out of one measurement.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -133,13 +136,14 @@ impl Harness {
     ///
     /// # Errors
     /// If the kernel refuses, or a call fell through.
-    pub fn run(&mut self, host: &Namespace, slot: Slot, feed: &Feed, runs: u32) -> Result<Run> {
-        host.run(|| self.run_here(slot, feed, runs))
+    pub fn run(&mut self, host: &Namespace, slot: Slot, feed: &Feed, runs: u32, prepare: Prepare<'_>) -> Result<Run> {
+        host.run(|| self.run_here(slot, feed, runs, prepare))
     }
 
-    fn run_here(&mut self, slot: Slot, feed: &Feed, runs: u32) -> Result<Run> {
+    fn run_here(&mut self, slot: Slot, feed: &Feed, runs: u32, prepare: Prepare<'_>) -> Result<Run> {
         self.write(feed)?;
         self.call(slot, feed, WARM_UP_RUNS)?;
+        prepare()?;
         let start_ns = thread_cpu_time_ns();
         let (verdict, output) = self.call(slot, feed, runs)?;
         let gross_ns = (thread_cpu_time_ns() - start_ns) as f64 / f64::from(runs);

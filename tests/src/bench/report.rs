@@ -38,6 +38,12 @@ impl Row {
         let met = mark.map(|mark| ratio <= mark);
         Self { path: path.to_owned(), flows, net_ns, ratio, mark, met, noise_ns: (most - least) / 2.0 }
     }
+
+    /// The noise in the unit of the ratio.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        self.noise_ns * self.ratio / self.net_ns
+    }
 }
 
 /// The middle value; the mean of both where their number is even.

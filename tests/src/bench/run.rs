@@ -44,10 +44,12 @@ pub fn measure(harness: &mut Harness, cases: &[Case], effort: Effort) -> Result<
 
 /// Cost of one packet of a case in one round: with the program, less with `XDP_PASS`.
 fn net_ns(harness: &mut Harness, case: &Case, runs: u32) -> Result<f64> {
-    let floor = harness.run(&case.host, Slot::PASS, &case.feed, runs)?;
+    let runs = case.runs.unwrap_or(runs);
+    let nothing = || Ok(());
+    let floor = harness.run(&case.host, Slot::PASS, &case.feed, runs, &nothing)?;
     let count = |harness: &Harness| case.counter.as_ref().map_or(Ok(0), |counter| counter(harness));
     let before = count(harness)?;
-    let run = harness.run(&case.host, case.slot, &case.feed, runs)?;
+    let run = harness.run(&case.host, case.slot, &case.feed, runs, case.prepare.as_deref().unwrap_or(&nothing))?;
     case.check(&run, count(harness)? - before)?;
     Ok(run.gross_ns - floor.gross_ns)
 }

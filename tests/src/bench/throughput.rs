@@ -4,36 +4,27 @@
 //! The generator is `BPF_PROG_TEST_RUN` with live frames: a program writes each packet's headers anew and sends it out
 //! of the client's interface.
 
-use std::{
-    ffi::CString,
-    net::SocketAddrV4,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddrV4, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::{
-    Ebpf, TestRun, TestRunAttrs, TestRunOptions,
-    maps::{Array, PerCpuArray},
-    programs::{Xdp, XdpMode},
-};
 use grayxdp::{
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     lab::Lab,
     model::{
         config::{Affinity, AttachMode, Interface, Protocol},
-        kernel::{BackendId, Kernel as _, ServiceId, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+        kernel::{
+            BackendId, Kernel as _, ServiceId, VersionId, Wanted, WantedBackend, WantedBuckets, WantedService,
+            WantedVersion,
+        },
     },
 };
 use grayxdp_common::SLOTS;
 
 use crate::{
     bench::{
+        ends::Ends,
         figure::{Figure, Mark},
-        frames::{Client, FRAME_LEN, Flows, feed},
-        harness::{self, Feed},
-        layout::{self, Setup, Target},
+        frames::{Client, Flows, feed},
         worlds,
     },
     packet::{Flags, Packet},
@@ -50,8 +41,6 @@ const PORT: u16 = 8_080;
 const BACKENDS: u16 = 2;
 /// Packets sent before the timed ones.
 const WARM_UP: u32 = 100_000;
-/// Frames that the generator makes at a time.
-const BATCH: u32 = 64;
 /// Time in which packets still under way arrive.
 const ARRIVAL: Duration = Duration::from_millis(50);
 
@@ -145,7 +134,7 @@ fn measure(case: &Case) -> Result<(f64, f64)> {
     let mut ends = Ends::load()?;
     match case.sink {
         Sink::SocketBuffer => sink_socket_buffers(&lab)?,
-        Sink::Xdp => ends.attach_sinks(&lab)?,
+        Sink::Xdp => ends.attach_sinks(&lab, BACKENDS.into())?,
     }
     let _datapath = match case.way {
         Way::Grayxdp => Some(attached(&lab)?),
@@ -172,80 +161,15 @@ fn measure(case: &Case) -> Result<(f64, f64)> {
         Sink::SocketBuffer => socket_buffers(&lab),
         Sink::Xdp => ends.sunk(),
     };
-    ends.feed(&feed(&packet, Client::Source, FLOWS, &[target]))?;
-    ends.send(&lab, &packet, WARM_UP)?;
+    let feed = feed(&packet, Client::Source, FLOWS, &[target]);
+    ends.feed(&feed)?;
+    ends.send(&lab, &feed, WARM_UP)?;
     thread::sleep(ARRIVAL);
     let before = count(&ends)?;
-    let time = ends.send(&lab, &packet, case.packets)?;
+    let time = ends.send(&lab, &feed, case.packets)?;
     thread::sleep(ARRIVAL);
     let arrived = (count(&ends)? - before) as f64;
     Ok((arrived / time.as_secs_f64() / 1e6, arrived / f64::from(case.packets)))
-}
-
-/// The benchmark's own programs: generator, redirect, sink.
-struct Ends {
-    ebpf: Ebpf,
-}
-
-impl Ends {
-    fn load() -> Result<Self> {
-        let mut ebpf = Ebpf::load(harness::OBJECT).context("the benchmark's object could not be loaded")?;
-        for name in ["send", "redirect", "sink"] {
-            let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
-            program.load().context(name)?;
-        }
-        Ok(Self { ebpf })
-    }
-
-    fn attach_sinks(&mut self, lab: &Lab) -> Result<()> {
-        let program: &mut Xdp = self.ebpf.program_mut("sink").context("sink")?.try_into()?;
-        for backend in 0..usize::from(BACKENDS) {
-            lab.backend(backend).run(|| program.attach(lab.far_interface(), XdpMode::Driver).map(drop))?;
-        }
-        Ok(())
-    }
-
-    /// Sends all that comes from the client to the first backend.
-    fn attach_redirect(&mut self, lab: &Lab) -> Result<()> {
-        let interfaces = lab.interfaces();
-        let mut egress: Array<_, u32> = self.ebpf.map_mut(layout::EGRESS).context(layout::EGRESS)?.try_into()?;
-        egress.set(0, lab.balancer().run(|| index_of(&interfaces[1]))?, 0)?;
-        let program: &mut Xdp = self.ebpf.program_mut("redirect").context("redirect")?.try_into()?;
-        lab.balancer().run(|| program.attach(&interfaces[0], XdpMode::Driver).map(drop))?;
-        Ok(())
-    }
-
-    fn feed(&mut self, feed: &Feed) -> Result<()> {
-        let mut targets: Array<_, Target> = self.ebpf.map_mut(layout::TARGETS).context(layout::TARGETS)?.try_into()?;
-        targets.set(0, feed.targets[0], 0)?;
-        let mut setup: Array<_, Setup> = self.ebpf.map_mut(layout::SETUP).context(layout::SETUP)?.try_into()?;
-        Ok(setup.set(0, feed.setup, 0)?)
-    }
-
-    /// Sends packets from the client, and how long that took.
-    fn send(&self, lab: &Lab, packet: &Packet, packets: u32) -> Result<Duration> {
-        let program: &Xdp = self.ebpf.program("send").context("send")?.try_into()?;
-        lab.client().run(|| {
-            let mut frame = packet.bytes();
-            frame.resize(FRAME_LEN, 0);
-            let context = harness::context(u32::try_from(frame.len())?, index_of(lab.far_interface())?);
-            let options = TestRunOptions {
-                data_in: Some(&frame),
-                ctx_in: Some(&context),
-                repeat: packets,
-                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
-                ..TestRunOptions::default()
-            };
-            let start = Instant::now();
-            program.test_run(options).context("the kernel refused to send live frames")?;
-            Ok(start.elapsed())
-        })
-    }
-
-    fn sunk(&self) -> Result<u64> {
-        let counter: PerCpuArray<_, u64> = self.ebpf.map(layout::SUNK).context(layout::SUNK)?.try_into()?;
-        Ok(counter.get(&0, 0)?.iter().sum())
-    }
 }
 
 /// Counts and drops what reaches a backend's kernel with the address and port that a rewrite gives it.
@@ -275,21 +199,19 @@ fn socket_buffers(lab: &Lab) -> Result<u64> {
 fn attached(lab: &Lab) -> Result<Datapath> {
     let version = |number: u16| {
         let address = lab.backend_address(usize::from(number) - 1);
-        let backend = WantedBackend { id: BackendId(number), address, port: PORT };
+        let backend = WantedBackend::up(BackendId(number), address, PORT);
         let slots = Arc::from(vec![backend.id; SLOTS]);
-        WantedVersion { id: VersionId(number), backends: vec![backend], slots }
+        WantedVersion::settled(VersionId(number), number as u8 - 1, vec![backend], slots)
     };
     let service = WantedService {
         id: ServiceId(1),
         vip: lab.vip(),
-        port: VIP_PORT,
+        ports: vec![VIP_PORT],
         protocol: Protocol::Tcp,
         affinity: Affinity::Flow,
-        announce: false,
         versions: (1..=BACKENDS).map(version).collect(),
-        split: worlds::TENTH,
-        epoch: 1,
-        rollout: 0,
+        buckets: WantedBuckets::Split(worlds::TENTH),
+        ..WantedService::default()
     };
     let wanted = Wanted { services: vec![service], direct_access: Vec::new() };
     let interface = |name: String| Interface { name, mode: AttachMode::Native };
@@ -298,6 +220,7 @@ fn attached(lab: &Lab) -> Result<Datapath> {
         interfaces: lab.interfaces().into_iter().map(interface).collect(),
         hash_key: KEY,
         capacity: Capacity::of(&wanted).with_room(),
+        clock: ClockSource::Monotonic,
     };
     lab.balancer().run(|| {
         let mut datapath = Datapath::open(settings)?;
@@ -308,7 +231,10 @@ fn attached(lab: &Lab) -> Result<Datapath> {
 }
 
 /// The same split by nftables. Its connection tracking is told not to mind that no connection was ever opened.
-fn nftables(lab: &Lab) -> Result<()> {
+///
+/// # Errors
+/// There is no `nft`, or it refuses the rules.
+pub fn nftables(lab: &Lab) -> Result<()> {
     let ends = (0..10).map(|part| format!("{part} : {} . {PORT}", lab.backend_address(usize::from(part == 9))));
     let rules = format!(
         "table ip nat {{ chain pre {{ type nat hook prerouting priority dstnat; ip daddr {} meta l4proto tcp \
@@ -325,12 +251,4 @@ fn nftables(lab: &Lab) -> Result<()> {
 fn receive_frames(lab: &Lab) -> Result<()> {
     lab.balancer().output("ethtool", ["-K", &lab.interfaces()[0], "gro", "on"])?;
     Ok(())
-}
-
-fn index_of(interface: &str) -> Result<u32> {
-    let name = CString::new(interface)?;
-    // SAFETY: the name is a C string that lives through the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    ensure!(index != 0, "there is no interface {interface}");
-    Ok(index)
 }

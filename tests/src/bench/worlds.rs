@@ -2,15 +2,19 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
     sync::Arc,
 };
 
 use anyhow::Result;
 use grayxdp::{
+    datapath::Capacity,
     lab::Namespace,
     model::{
         config::{Affinity, Protocol},
-        kernel::{BackendId, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+        kernel::{
+            BackendId, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedBuckets, WantedService, WantedVersion,
+        },
     },
 };
 use grayxdp_common::{BUCKETS, SLOTS, records::NextHop};
@@ -36,8 +40,13 @@ pub const TENTH: Split = Split { offset: 4_000, threshold: BUCKETS / 10 };
 /// All buckets for the first version.
 pub const AT_REST: Split = Split { offset: 0, threshold: 0 };
 
+/// One flow in 64 is followed, as the daemon has it.
+const SAMPLE_RATE: u16 = 512;
+
 /// Backends of a version.
 const BACKENDS: u16 = 3;
+/// Id of the first backend of the second version of the first service.
+pub(super) const SECOND_VERSION_BACKEND: u16 = BACKENDS + 1;
 
 /// A host with the program under test and the services that it knows.
 pub struct World {
@@ -74,9 +83,16 @@ impl World {
     /// # Errors
     /// As above.
     pub fn many_services(harness: &mut Harness, split: Split) -> Result<Self> {
-        let like = |n| WantedService { split, ..service(n, n, Protocol::Tcp) };
-        let services = (0..MANY).map(like).collect();
-        Self::new(harness, services, &[], host::GATEWAY)
+        Self::services(harness, MANY, split)
+    }
+
+    /// So many services of two versions.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn services(harness: &mut Harness, count: u16, split: Split) -> Result<Self> {
+        let like = |n| WantedService { buckets: WantedBuckets::Split(split), ..service(n, n, Protocol::Tcp) };
+        Self::new(harness, (0..count).map(like).collect(), &[], host::GATEWAY)
     }
 
     /// One service; clients in a hundred networks that have routes of their own.
@@ -104,14 +120,43 @@ impl World {
     }
 
     fn new(harness: &mut Harness, services: Vec<WantedService>, more: &[String], gateway: Ipv4Addr) -> Result<Self> {
+        Self::sized(harness, services, more, gateway, |capacity| capacity)
+    }
+
+    /// Services in tables of another size than usual.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_size(
+        harness: &mut Harness,
+        services: Vec<WantedService>,
+        resize: impl Fn(Capacity) -> Capacity,
+    ) -> Result<Self> {
+        Self::sized(harness, services, &[], host::GATEWAY, resize)
+    }
+
+    /// The folder of the program's maps, inside the host.
+    #[must_use]
+    pub fn map_folder(&self) -> PathBuf {
+        self.subject.datapath.map_folder().to_owned()
+    }
+
+    fn sized(
+        harness: &mut Harness,
+        services: Vec<WantedService>,
+        more: &[String],
+        gateway: Ipv4Addr,
+        resize: impl Fn(Capacity) -> Capacity,
+    ) -> Result<Self> {
         let versions = services.iter().flat_map(|service| &service.versions);
         let backends: Vec<u16> = versions.flat_map(|version| &version.backends).map(|backend| backend.id.0).collect();
         let neighbours = backends.iter().map(|&id| host::neighbour(host::NEAR, *backend(id).ip()));
         let lines: Vec<_> = neighbours.chain(more.iter().cloned()).collect();
         let host = host::host(&lines)?;
         let wanted = Wanted { services, direct_access: Vec::new() };
+        let capacity = resize(Capacity::of(&wanted).with_room());
         let (subject, program) = host.run(|| -> Result<_> {
-            let mut subject = Subject::open(&wanted)?;
+            let mut subject = Subject::open_with(&wanted, capacity)?;
             let program = subject.program()?;
             Ok((subject, program))
         })?;
@@ -142,7 +187,7 @@ impl World {
 /// A service's virtual endpoint.
 #[must_use]
 pub fn virtual_endpoint(number: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10 + number as u8), 80)
+    SocketAddrV4::new((u32::from(Ipv4Addr::new(192, 0, 2, 10)) + u32::from(number)).into(), 80)
 }
 
 /// A backend's endpoint.
@@ -163,26 +208,31 @@ fn one_service() -> Vec<WantedService> {
 }
 
 /// A service with two versions, the second at 10 %; `number` tells it apart, `address` is where it is.
-fn service(number: u16, address: u16, protocol: Protocol) -> WantedService {
+pub(super) fn service(number: u16, address: u16, protocol: Protocol) -> WantedService {
+    service_of(number, address, protocol, BACKENDS)
+}
+
+/// The same with another number of backends a version.
+pub(super) fn service_of(number: u16, address: u16, protocol: Protocol, backends: u16) -> WantedService {
+    let count = backends;
     let version = |index: u16| {
-        let first = (number * 2 + index) * BACKENDS + 1;
-        let backends = (first..first + BACKENDS)
-            .map(|id| WantedBackend { id: BackendId(id), address: *backend(id).ip(), port: backend(id).port() })
+        let first = (number * 2 + index) * count + 1;
+        let backends = (first..first + count)
+            .map(|id| WantedBackend::up(BackendId(id), *backend(id).ip(), backend(id).port()))
             .collect();
-        let slots = (0..SLOTS).map(|slot| BackendId(first + (slot % usize::from(BACKENDS)) as u16)).collect();
-        WantedVersion { id: VersionId(number * 2 + index + 1), backends, slots }
+        let slots = (0..SLOTS).map(|slot| BackendId(first + (slot % usize::from(count)) as u16)).collect();
+        WantedVersion::settled(VersionId(number * 2 + index + 1), index as u8, backends, slots)
     };
     let endpoint = virtual_endpoint(address);
     WantedService {
         id: ServiceId(number + 1),
         vip: *endpoint.ip(),
-        port: endpoint.port(),
+        ports: vec![endpoint.port()],
         protocol,
         affinity: Affinity::Flow,
-        announce: false,
         versions: vec![version(0), version(1)],
-        split: TENTH,
-        epoch: 1,
-        rollout: 0,
+        buckets: WantedBuckets::Split(TENTH),
+        sample_rate: SAMPLE_RATE,
+        ..WantedService::default()
     }
 }

@@ -1,12 +1,13 @@
 //! Measures what grayxdp costs: packets, the lab, user space.
 
-use std::thread;
+use std::{path::PathBuf, thread};
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use grayxdp_tests::bench::{
-    cases, figure,
+    cases, curves, figure,
     harness::{self, Harness},
+    picture,
     report::{self, Row},
     run::{self, Effort},
     throughput, user_space,
@@ -21,6 +22,9 @@ struct Options {
     /// Measure only this.
     #[arg(long, value_enum)]
     only: Option<Section>,
+    /// Of the packet path measure only cases whose path holds this, and the baselines.
+    #[arg(long)]
+    path: Option<String>,
     /// Print an array of objects.
     #[arg(long)]
     json: bool,
@@ -33,6 +37,9 @@ struct Options {
     /// Rounds of the lab; the median is shown.
     #[arg(long, default_value_t = 5)]
     lab_rounds: usize,
+    /// Draw the curves into this folder.
+    #[arg(long)]
+    pictures: Option<PathBuf>,
     /// The CPU that packets are sent and forwarded on.
     #[arg(long, default_value_t = 1)]
     cpu: usize,
@@ -43,6 +50,8 @@ struct Options {
 enum Section {
     /// Nanoseconds of each path of the program.
     Packets,
+    /// Nanoseconds against numbers of services, backends, source prefixes and flows.
+    Curves,
     /// Packets a second between namespaces, against nftables and a plain redirect.
     Lab,
     /// The daemon: at rest, changes, reloads, memory.
@@ -70,6 +79,13 @@ fn measure(section: Section, options: &Options) -> Result<Vec<Value>> {
             let rows = on_own_cpu(options.cpu, || packets(options))?;
             (report::table(&rows), serde_json::to_value(&rows)?)
         }
+        Section::Curves => {
+            let curves = on_own_cpu(options.cpu, || curves::all(effort(options)))?;
+            for curve in options.pictures.iter().flat_map(|folder| curves.iter().map(move |curve| (folder, curve))) {
+                picture::draw(curve.1, curve.0)?;
+            }
+            (curves::table(&curves), serde_json::to_value(&curves)?)
+        }
         Section::Lab => {
             let figures = on_own_cpu(options.cpu, || throughput::figures(options.lab_rounds))?;
             (figure::table(&figures), serde_json::to_value(&figures)?)
@@ -87,8 +103,15 @@ fn measure(section: Section, options: &Options) -> Result<Vec<Value>> {
 
 fn packets(options: &Options) -> Result<Vec<Row>> {
     let mut harness = Harness::new(&cases::nat())?;
-    let cases = cases::all(&mut harness)?;
-    run::measure(&mut harness, &cases, Effort { rounds: options.rounds, runs: options.runs })
+    let mut cases = cases::all(&mut harness)?;
+    if let Some(path) = &options.path {
+        cases.retain(|case| case.mark.is_none() || case.path.contains(path.as_str()));
+    }
+    run::measure(&mut harness, &cases, effort(options))
+}
+
+fn effort(options: &Options) -> Effort {
+    Effort { rounds: options.rounds, runs: options.runs }
 }
 
 /// Runs a closure on a thread that is kept on one CPU; the threads and programs that it starts are kept there too.

@@ -4,6 +4,9 @@
 //! BPF file system and its pins.
 
 mod ask;
+mod capture;
+mod install;
+mod metrics;
 mod setup;
 mod snapshot;
 
@@ -19,7 +22,7 @@ use std::{
 };
 
 use grayxdp::{
-    lab::{HttpServer, Lab, Process, Tally, Traffic, UdpEcho},
+    lab::{HttpServer, Lab, Namespace, Process, Tally, Traffic, UdpEcho},
     model::api::{RolloutStatus, ServiceStatus, Status},
 };
 use serde::de::DeserializeOwned;
@@ -27,6 +30,8 @@ use tempfile::TempDir;
 
 pub use self::{
     ask::{ask_flows, ask_udp, get, try_flow},
+    capture::{Capture, Seen},
+    metrics::Metrics,
     setup::{HTTP, PIN_DIR, SERVER_PORT, SERVICE, Setup, VIP_PORT, plan},
     snapshot::Snapshot,
 };
@@ -38,8 +43,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A lab, its servers, its files, its daemon. Fields are dropped in order: the daemon goes first.
 pub struct Stand {
     daemon: Option<Process>,
-    servers: Vec<Server>,
+    servers: Vec<(usize, Server)>,
     folder: TempDir,
+    /// Where the binary lies, if the stand has one of its own.
+    installed: Option<TempDir>,
     lab: Lab,
     setup: Setup,
 }
@@ -57,7 +64,7 @@ impl Stand {
         let versions = setup.versions();
         let lab = Lab::builder().arms(setup.arms).backends(versions.len()).build().expect("a lab needs root");
         let folder = tempfile::Builder::new().prefix("grayxdp-stand-").tempdir().expect("a folder can be made");
-        let mut stand = Self { daemon: None, servers: Vec::new(), folder, lab, setup };
+        let mut stand = Self { daemon: None, servers: Vec::new(), folder, installed: None, lab, setup };
         for (index, version) in versions.into_iter().enumerate() {
             if stand.setup.serves[usize::from(version == "v2")] {
                 stand.serve(index, version);
@@ -84,13 +91,29 @@ impl Stand {
         } else {
             Server::Http { _server: HttpServer::start(namespace, version, address).expect("a port is free") }
         };
-        self.servers.push(server);
+        self.servers.push((backend, server));
+    }
+
+    /// Ends the servers on a backend: it refuses from now on, and its connections end.
+    pub fn unserve(&mut self, backend: usize) {
+        self.servers.retain(|(of, _)| *of != backend);
+    }
+
+    /// Captures TCP packets on the interface of a client or backend.
+    #[must_use]
+    pub fn capture(&self, namespace: &Namespace, name: &str) -> Capture {
+        Capture::start(namespace, self.lab.far_interface(), self.file(&format!("{name}.pcap")))
     }
 
     /// The namespaces.
     #[must_use]
     pub fn lab(&self) -> &Lab {
         &self.lab
+    }
+
+    /// The namespaces, to put programs on their interfaces.
+    pub fn lab_mut(&mut self) -> &mut Lab {
+        &mut self.lab
     }
 
     /// A file in the stand's folder.
@@ -144,7 +167,7 @@ impl Stand {
     /// The command that runs a daemon on the load balancer.
     #[must_use]
     pub fn daemon_command(&self, config: &Path) -> Command {
-        let mut command = self.lab.balancer().command(grayxdp());
+        let mut command = self.lab.balancer().command(self.binary());
         command.arg("daemon").arg("--config").arg(config).stdin(Stdio::null());
         command.env_remove("GRAYXDP_LOG").env_remove("JOURNAL_STREAM");
         command
@@ -239,6 +262,12 @@ impl Stand {
         services.into_iter().find(|service| service.name.as_str() == SERVICE).expect("the stand's service is there")
     }
 
+    /// What is scraped now.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::scrape(self.lab.balancer())
+    }
+
     /// Sets the weight of `v2`, in percent; `v1` gets the rest.
     pub fn set_v2(&self, percent: u8) {
         let shares = [format!("v1={}", 100 - percent), format!("v2={percent}")];
@@ -308,14 +337,24 @@ pub fn v2_of(service: &ServiceStatus) -> f64 {
 }
 
 /// Waits until something holds; panics with what it last found when it never does.
-pub fn eventually<T: std::fmt::Debug>(what: &str, mut look: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn eventually<T: std::fmt::Debug>(what: &str, look: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
+    within(PATIENCE, what, look, holds)
+}
+
+/// The same for what takes its time: at most `patience`.
+pub fn within<T: std::fmt::Debug>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> T,
+    holds: impl Fn(&T) -> bool,
+) -> T {
+    let end = Instant::now() + patience;
     loop {
         let found = look();
         if holds(&found) {
             return found;
         }
-        assert!(Instant::now() < end, "{what} does not come about; last: {found:?}");
+        assert!(Instant::now() < end, "{what} does not come about in {patience:?}; last: {found:?}");
         thread::sleep(Duration::from_millis(50));
     }
 }

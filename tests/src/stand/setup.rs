@@ -36,6 +36,8 @@ pub struct Setup {
     pub v2_weight: u8,
     /// Prefixes to which backends also talk past the virtual address.
     pub direct_access: Vec<String>,
+    /// Further fields of the service, as `idleTimeout: 75s`.
+    pub fields: Vec<String>,
 }
 
 impl Default for Setup {
@@ -51,6 +53,7 @@ impl Default for Setup {
             announce: false,
             v2_weight: 0,
             direct_access: Vec::new(),
+            fields: Vec::new(),
         }
     }
 }
@@ -91,6 +94,9 @@ impl Setup {
             }
             writeln!(text, "  - {{name: {version}, backends: [{}]}}", backends.join(", "))
                 .expect("text takes what is written");
+        }
+        for field in &self.fields {
+            writeln!(text, "  {field}").expect("text takes what is written");
         }
         text + &format!("  weights: {{v1: {}, v2: {}}}\n", 100 - self.v2_weight, self.v2_weight)
     }

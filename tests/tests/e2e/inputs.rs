@@ -19,9 +19,9 @@ const CASES: [Case; 9] = [
         &["grayxdp.yaml", "10.0.1.1:8080", SERVICE, "other"],
     ),
     (
-        "three versions",
-        |text| text.replace("  weights:", "  - {name: v3, backends: [{address: 10.0.9.9}]}\n  weights:"),
-        &["grayxdp.yaml", "version"],
+        "nine versions",
+        |text| text.replace("  weights:", &(versions(7) + "  weights:")),
+        &["grayxdp.yaml", SERVICE, "9 versions", "8"],
     ),
     (
         "no backends",
@@ -32,6 +32,12 @@ const CASES: [Case; 9] = [
     ("a port of no kind", |text| text.replace("port: 80\n", "port: 80000\n"), &["grayxdp.yaml", "65535"]),
     ("a mode of no kind", |text| text.replace("mode: native", "mode: fast"), &["grayxdp.yaml", "fast", "native"]),
 ];
+
+/// So many versions more.
+fn versions(count: u8) -> String {
+    let version = |n: u8| format!("  - {{name: more{n}, backends: [{{address: 10.0.9.{n}}}]}}\n");
+    (1..=count).map(version).collect()
+}
 
 /// The same service under another name.
 fn second(text: &str, vip: &str) -> String {

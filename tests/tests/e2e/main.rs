@@ -4,7 +4,10 @@
 
 mod changes;
 mod conflicts;
+mod consistency;
 mod elsewhere;
+mod fuse;
+mod health;
 mod inputs;
 mod intruders;
 mod metrics;
@@ -12,6 +15,7 @@ mod neighbours;
 mod old_kernel;
 mod rollouts;
 mod rollouts_restarted;
+mod segments;
 mod servers;
 mod split;
 mod survive;

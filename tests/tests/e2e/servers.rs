@@ -5,17 +5,20 @@ use std::{collections::BTreeMap, fs, net::SocketAddrV4};
 use grayxdp::lab::{Arms, Lab, Process, download};
 use grayxdp_tests::stand::{PATIENCE, SERVER_PORT, Setup, Stand, ask_udp, eventually, get, within_five_deviations};
 
-/// Starts nginx on a backend; it answers with its name, and `/big` with ten million bytes.
-fn nginx(stand: &Stand, backend: usize, name: &str) -> Process {
+/// Starts nginx on a backend; it answers with these words, `/big` with ten million bytes, and `/healthz` with 200 while the
+/// file `well` is in the folder of that name, else with 503.
+pub(crate) fn nginx(stand: &Stand, backend: usize, name: &str, answer: &str) -> Process {
     let folder = stand.file(name);
     fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("well"), "well").unwrap();
     fs::write(folder.join("big"), vec![b'x'; 10_000_000]).unwrap();
     let configuration = format!(
         "daemon off; master_process off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n\
          events {{}}\n\
          http {{ access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
          fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-         server {{ listen {1}:{SERVER_PORT}; root {0}; location = / {{ return 200 '{name}'; }} }} }}\n",
+         server {{ listen {1}:{SERVER_PORT}; root {0}; location = / {{ return 200 '{answer}'; }}\n\
+         location = /healthz {{ try_files /well =503; }} }} }}\n",
         folder.display(),
         stand.lab().backend_address(backend),
     );
@@ -38,7 +41,7 @@ fn curl(lab: &Lab, source: u64, url: &str) -> String {
 /// Both versions by nginx, asked by curl.
 fn nginx_answers_curl(arms: Arms) {
     let mut stand = Stand::new(Setup { arms, v2_weight: 50, serves: [false, false], ..Setup::default() });
-    let _servers = [(0, "first"), (1, "second")].map(|(backend, name)| nginx(&stand, backend, name));
+    let _servers = [(0, "first"), (1, "second")].map(|(backend, name)| nginx(&stand, backend, name, name));
     stand.start();
     let url = format!("http://{}", stand.target());
     let mut answers = BTreeMap::new();

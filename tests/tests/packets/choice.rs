@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddrV4};
 
 use grayxdp::model::{
     config::{Affinity, Protocol},
-    kernel::{BackendId, Kernel as _, Split, VersionId, Wanted, WantedBackend, WantedService, WantedVersion},
+    kernel::{
+        BackendId, Kernel as _, Question, Split, VersionId, Wanted, WantedBackend, WantedBuckets, WantedService,
+        WantedVersion,
+    },
 };
 use grayxdp_common::{
     BUCKETS, SLOTS,
@@ -35,16 +38,16 @@ fn backend(id: BackendId) -> SocketAddrV4 {
 /// A version of three backends whose slots are drawn at random.
 fn version(id: u16, random: &mut Random) -> WantedVersion {
     let ids: Vec<BackendId> = (0..BACKENDS).map(|n| BackendId(id * 10 + n)).collect();
-    let wanted = |id: &BackendId| WantedBackend { id: *id, address: *backend(*id).ip(), port: backend(*id).port() };
+    let wanted = |id: &BackendId| WantedBackend::up(*id, *backend(*id).ip(), backend(*id).port());
     let slots = (0..SLOTS).map(|_| random.pick(&ids)).collect();
-    WantedVersion { id: VersionId(id), backends: ids.iter().map(wanted).collect(), slots }
+    WantedVersion::settled(VersionId(id), (id as u8 + 1) % 2, ids.iter().map(wanted).collect(), slots)
 }
 
 /// A service over TCP by flow and one over UDP by client, each with two versions.
 fn wanted(random: &mut Random) -> Wanted {
     let mut two = |versions: [u16; 2], like: WantedService, affinity| WantedService {
         versions: versions.map(|id| version(id, random)).into(),
-        split: SPLIT,
+        buckets: WantedBuckets::Split(SPLIT),
         affinity,
         ..like
     };
@@ -62,7 +65,7 @@ fn neighbours(wanted: &Wanted) -> Vec<String> {
 fn reference(service: &WantedService, client: SocketAddrV4) -> (usize, u16, u16, BackendId) {
     let raw = |address: &std::net::Ipv4Addr| u32::from_ne_bytes(address.octets());
     let ports = match service.affinity {
-        Affinity::Flow => (client.port().to_be(), service.port.to_be()),
+        Affinity::Flow => (client.port().to_be(), service.ports[0].to_be()),
         Affinity::Client => (0, 0),
     };
     let flow = Flow {
@@ -74,11 +77,11 @@ fn reference(service: &WantedService, client: SocketAddrV4) -> (usize, u16, u16,
     };
     let hash = FlowHash::of(&flow, &KEY);
     let index = SPLIT.version_of(hash.bucket());
-    (index, hash.bucket(), hash.slot(), service.versions[index].slots[usize::from(hash.slot())])
+    (index, hash.bucket(), hash.slot(), service.versions[index].slots.current[usize::from(hash.slot())])
 }
 
 fn packet(service: &WantedService, client: SocketAddrV4) -> Packet {
-    let to = SocketAddrV4::new(service.vip, service.port);
+    let to = SocketAddrV4::new(service.vip, service.ports[0]);
     match service.protocol {
         Protocol::Tcp => Packet::tcp(client, to, Flags::ACK),
         Protocol::Udp => Packet::udp(client, to),
@@ -146,18 +149,22 @@ fn explain_says_the_whole_way_and_counts_nothing() {
             for service in &wanted.services {
                 let client = client(&mut random);
                 let (index, bucket, slot, id) = reference(service, client);
-                let to = SocketAddrV4::new(service.vip, service.port);
-                let way = subject.datapath.explain(client, to, service.protocol).expect("the program explains");
+                let to = SocketAddrV4::new(service.vip, service.ports[0]);
+                let way = subject
+                    .datapath
+                    .explain(client, to, service.protocol, Question::First { dscp: 0 })
+                    .expect("the program explains");
                 let told = way.explanation;
                 assert_eq!(way.reason, None, "{client}");
-                assert_eq!((told.bucket, told.slot, told.version_index), (bucket, slot, index as u32), "{client}");
+                assert_eq!((told.bucket, told.slot, told.current_place), (bucket, slot, index as u8), "{client}");
                 assert_eq!((told.service, told.version), (service.id.0, service.versions[index].id.0), "{client}");
                 assert_eq!(told.backend, id.0, "{client}");
                 assert_eq!(told.next_hop, host::hop(host::NEAR, *backend(id).ip()), "{client}");
             }
         }
         let elsewhere = SocketAddrV4::new(*vip(WEB).ip(), 81);
-        let refused = subject.datapath.explain(client(&mut random), elsewhere, Protocol::Tcp);
+        let refused =
+            subject.datapath.explain(client(&mut random), elsewhere, Protocol::Tcp, Question::First { dscp: 0 });
         assert_eq!(refused.expect("the program explains").reason, Some(grayxdp::model::kernel::Reason::NoService));
         assert_eq!(subject.counters().expect("counters can be read"), before);
     });

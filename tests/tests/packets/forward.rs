@@ -32,7 +32,7 @@ fn tcp_goes_to_the_backend_with_valid_checksums() {
     let syn = BackendCounters { syns: 1, ..PLAIN };
     let options = vec![2, 4, 5, 0xb4, 1, 3, 3, 7, 4, 2, 1, 1];
     let with_options = |flags: Flags, sequence| {
-        let transport = Transport::Tcp { flags, sequence, options: options.clone() };
+        let transport = Transport::Tcp { flags, sequence, acknowledged: 0x0a0b_0c0d, options: options.clone() };
         Packet::new(client(), vip(WEB), transport)
     };
     let record_route = vec![7, 7, 4, 0, 0, 0, 0, 0];

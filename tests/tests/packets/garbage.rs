@@ -22,7 +22,12 @@ fn packet(random: &mut Random) -> Packet {
     let flags = [Flags::SYN, Flags::SYN_ACK, Flags::ACK, Flags::FIN_ACK, Flags::RST, Flags::RST_ACK];
     let options = |random: &mut Random| vec![1; 4 * random.pick(&[0, 0, 0, 1, 10])];
     let transport = match random.below(8) {
-        0..4 => Transport::Tcp { flags: random.pick(&flags), sequence: random.next() as u32, options: options(random) },
+        0..4 => Transport::Tcp {
+            flags: random.pick(&flags),
+            sequence: random.next() as u32,
+            acknowledged: random.next() as u32,
+            options: options(random),
+        },
         4 => Transport::Udp(UdpChecksum::Absent),
         5 => Transport::Other(random.next() as u8),
         _ => Transport::Udp(UdpChecksum::Computed),

@@ -5,6 +5,7 @@
 mod address;
 mod broken;
 mod choice;
+mod exceptions;
 mod forward;
 mod garbage;
 mod random;

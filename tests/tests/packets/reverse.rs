@@ -15,8 +15,7 @@ use crate::world::{
 };
 
 fn tcp(flags: Flags, sequence: u32) -> Packet {
-    let transport = Transport::Tcp { flags, sequence, options: Vec::new() };
-    Packet::new(backend(WEB), client(), transport)
+    Packet::tcp_with(backend(WEB), client(), flags, sequence, 0x0a0b_0c0d)
 }
 
 /// A case of the web service: sent by the gateway.

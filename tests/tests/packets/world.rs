@@ -6,7 +6,7 @@ use grayxdp::model::{
     config::{Affinity, Protocol},
     kernel::{
         BackendCounters, BackendId, Counters, Reason, ServiceId, Split, VersionId, Wanted, WantedBackend,
-        WantedService, WantedVersion,
+        WantedBuckets, WantedService, WantedVersion,
     },
 };
 use grayxdp_common::{SLOTS, records::NextHop};
@@ -66,20 +66,19 @@ pub(crate) fn gateway() -> NextHop {
 
 /// A service with one version that has one backend, or none.
 pub(crate) fn service(id: ServiceId, protocol: Protocol, has_backend: bool) -> WantedService {
-    let backend = WantedBackend { id: backend_id(id), address: *backend(id).ip(), port: backend(id).port() };
+    let backend = WantedBackend::up(backend_id(id), *backend(id).ip(), backend(id).port());
     let slot = if has_backend { backend.id } else { BackendId::NONE };
     let backends = if has_backend { vec![backend] } else { Vec::new() };
     WantedService {
         id,
         vip: *vip(id).ip(),
-        port: vip(id).port(),
+        ports: vec![vip(id).port()],
         protocol,
         affinity: Affinity::Flow,
         announce: id == WEB || id == NAMES,
-        versions: vec![WantedVersion { id: VersionId(id.0), backends, slots: Arc::from(vec![slot; SLOTS]) }],
-        split: Split::default(),
-        epoch: 1,
-        rollout: 0,
+        versions: vec![WantedVersion::settled(VersionId(id.0), 0, backends, Arc::from(vec![slot; SLOTS]))],
+        buckets: WantedBuckets::Split(Split::default()),
+        ..WantedService::default()
     }
 }
 
@@ -151,7 +150,10 @@ pub(crate) const PLAIN: BackendCounters = BackendCounters {
     resets_forward: 0,
     fins_forward: 0,
     fins_reverse: 0,
-    reserved: [0; 5],
+    zero_windows_forward: 0,
+    zero_windows_reverse: 0,
+    unmarked: 0,
+    reserved: [0; 2],
 };
 
 /// One packet and what must become of it.
@@ -225,6 +227,7 @@ pub(crate) fn difference(before: &Counters, after: &Counters) -> Counters {
     Counters {
         backends: backends.filter(|(_, change)| *change != PLAIN).collect(),
         reasons: reasons.filter(|(_, change)| *change != 0).collect(),
+        ..Counters::default()
     }
 }
 
@@ -241,6 +244,9 @@ fn subtract(new: &BackendCounters, old: &BackendCounters) -> BackendCounters {
         resets_forward: new.resets_forward - old.resets_forward,
         fins_forward: new.fins_forward - old.fins_forward,
         fins_reverse: new.fins_reverse - old.fins_reverse,
-        reserved: [0; 5],
+        zero_windows_forward: new.zero_windows_forward - old.zero_windows_forward,
+        zero_windows_reverse: new.zero_windows_reverse - old.zero_windows_reverse,
+        unmarked: new.unmarked - old.unmarked,
+        reserved: [0; 2],
     }
 }

@@ -5,16 +5,31 @@ use crate::{
     model::api::Explained,
 };
 
-/// The way of one packet.
+/// The way of a flow's first packet and of a later one, or of one alone.
 pub(crate) fn explained(way: &Explained, paint: Paint) -> String {
-    let Explained { fate, reason, service, hash, bucket, version, slot, backend, next_hop, epoch } = way;
+    match &way.later {
+        None => one(way, paint),
+        Some(later) => {
+            let title = |text: &str| paint.text(Tone::Title, text);
+            let first = one(way, paint);
+            format!("{}\n{first}\n{}\n{}", title("first packet"), title("later packet"), one(later, paint))
+        }
+    }
+}
+
+fn one(way: &Explained, paint: Paint) -> String {
+    let Explained { fate, reason, service, hash, bucket, version, slot, backend, next_hop, epoch, .. } = way;
     let stations = [
         ("service", service.as_ref().map(ToString::to_string)),
+        ("segment", way.segment.clone()),
         ("epoch", epoch.map(|epoch| epoch.to_string())),
         ("hash", hash.clone()),
         ("bucket", bucket.map(|bucket| format!("{bucket} of {}", grayxdp_common::BUCKETS))),
-        ("version", version.as_ref().map(ToString::to_string)),
         ("slot", slot.map(|slot| format!("{slot} of {}", grayxdp_common::SLOTS))),
+        ("choice", way.choice.clone()),
+        ("home", way.home.clone()),
+        ("entry", way.entry.clone()),
+        ("version", version.as_ref().map(ToString::to_string)),
         ("backend", backend.map(|backend| backend.to_string())),
         ("next hop", next_hop.clone()),
     ];
@@ -29,6 +44,9 @@ pub(crate) fn explained(way: &Explained, paint: Paint) -> String {
             text.push_str(&format!("{station:<8}  {value}\n"));
         }
     }
+    for (index, turn) in way.turns.iter().enumerate() {
+        text.push_str(&format!("{:<8}  {turn}\n", if index == 0 { "because" } else { "" }));
+    }
     let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     text.push_str(&format!("{:<8}  {}{reason}\n", "fate", paint.text(tone, fate)));
     text
@@ -40,18 +58,7 @@ mod tests {
     use crate::cli::show::samples::name;
 
     fn nothing(fate: &str) -> Explained {
-        Explained {
-            fate: fate.to_owned(),
-            reason: None,
-            service: None,
-            hash: None,
-            bucket: None,
-            version: None,
-            slot: None,
-            backend: None,
-            next_hop: None,
-            epoch: None,
-        }
+        Explained { fate: fate.to_owned(), ..Explained::default() }
     }
 
     #[test]
@@ -72,10 +79,40 @@ service   web
 epoch     3
 hash      8f3a
 bucket    4711 of 16384
-version   v2
 slot      12 of 16381
+version   v2
 backend   10.0.2.1:8080
 next hop  eth1 via 02:00:00:00:00:01
+fate      forwarded
+";
+        assert_eq!(explained(&way, Paint::Bare), expected);
+    }
+
+    #[test]
+    fn the_first_and_a_later_packet_are_shown_with_what_decided() {
+        let later = Explained {
+            home: Some("v1/10.0.1.1:8080".to_owned()),
+            turns: vec!["flows in progress without an entry go by home".to_owned()],
+            ..nothing("forwarded")
+        };
+        let way = Explained {
+            segment: Some("asia".to_owned()),
+            choice: Some("v2/10.0.2.1:8080".to_owned()),
+            turns: vec!["the segment decides".to_owned(), "a new flow goes by current".to_owned()],
+            later: Some(Box::new(later)),
+            ..nothing("forwarded")
+        };
+        let expected = "\
+first packet
+segment   asia
+choice    v2/10.0.2.1:8080
+because   the segment decides
+          a new flow goes by current
+fate      forwarded
+
+later packet
+home      v1/10.0.1.1:8080
+because   flows in progress without an entry go by home
 fate      forwarded
 ";
         assert_eq!(explained(&way, Paint::Bare), expected);

@@ -1,15 +1,18 @@
 //! What people read: from answers to text. Pure.
 
+mod backends;
 mod change;
 mod event;
 mod explained;
 mod rollout;
+mod signals;
 mod status;
 mod weights;
 
 #[cfg(test)]
 mod samples;
 
+pub(super) use backends::backends;
 pub(super) use change::done;
 pub(super) use event::event;
 pub(super) use explained::explained;

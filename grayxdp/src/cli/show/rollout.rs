@@ -9,6 +9,7 @@ use crate::{
     },
     model::{
         api::RolloutStatus,
+        kernel::LeaseEnd,
         state::{RolloutState, Verdict},
     },
 };
@@ -84,6 +85,10 @@ pub(crate) fn tree(rollout: &RolloutStatus, paint: Paint) -> String {
     if let Some(ended) = ended {
         let _infallible = write!(text, ", ended {}", instant(*ended));
     }
+    if rollout.attempt > 1 {
+        let _infallible = write!(text, ", attempt {}", rollout.attempt);
+    }
+    text.push_str(&guard(rollout, paint));
     let _infallible = write!(text, "\n\n{} {weight} %\n", paint.text(tone, &format!("{mark} {candidate}")));
     for (index, step) in rollout.steps.iter().enumerate() {
         let branch = if index + 1 == rollout.steps.len() { "└─" } else { "├─" };
@@ -94,6 +99,35 @@ pub(crate) fn tree(rollout: &RolloutStatus, paint: Paint) -> String {
     if !rollout.findings.is_empty() {
         text.push('\n');
         text.push_str(&findings(rollout).render(paint));
+    }
+    text
+}
+
+/// Fuse and lease, a line each.
+fn guard(rollout: &RolloutStatus, paint: Paint) -> String {
+    let mut text = String::new();
+    if let Some(fuse) = &rollout.fuse {
+        let window = humantime::format_duration(Duration::from_secs_f64(fuse.window_seconds));
+        let (ratio, failures) = (fuse.ratio * 100.0, fuse.failures);
+        let _infallible = match &fuse.tripped {
+            Some(what) => write!(text, "\n  fuse {}: {what}", paint.text(Tone::Bad, "tripped")),
+            None => write!(
+                text,
+                "\n  fuse armed: {failures} failures so far; trips above {} within {window}, at least {ratio} %",
+                fuse.limit
+            ),
+        };
+    }
+    if let Some(lease) = &rollout.lease {
+        let end = match lease.on_expiry {
+            LeaseEnd::Stable => "new flows go to stable",
+            LeaseEnd::Hold => "the weight stays",
+        };
+        let _infallible = match lease.remaining_seconds {
+            _ if lease.expired => write!(text, "\n  lease {}: {end}", paint.text(Tone::Bad, "expired")),
+            Some(left) => write!(text, "\n  lease {left:.0} s of {:.0} s left, then {end}", lease.duration_seconds),
+            None => write!(text, "\n  lease of {:.0} s, then {end}", lease.duration_seconds),
+        };
     }
     text
 }
@@ -157,7 +191,10 @@ fn findings(rollout: &RolloutStatus) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::show::samples;
+    use crate::{
+        cli::show::samples,
+        model::api::{FuseStatus, LeaseStatus},
+    };
 
     #[test]
     fn a_rollout_is_a_tree_of_its_steps() {
@@ -176,6 +213,24 @@ METRIC  VERDICT  SAMPLES  LOOKS
 errors  pass        1200  pass 71, noData 1  v2 refuses 0.4 % of 1,200 connections; limit 1 %
 ";
         assert_eq!(tree(&samples::rollout(RolloutState::Progressing), Paint::Bare), expected);
+    }
+
+    #[test]
+    fn fuse_and_lease_are_shown_while_armed_and_when_they_acted() {
+        let fuse = FuseStatus { limit: 20, ratio: 0.5, window_seconds: 1.0, failures: 3, tripped: None };
+        let (duration_seconds, on_expiry) = (30.0, LeaseEnd::Stable);
+        let lease = LeaseStatus { duration_seconds, on_expiry, remaining_seconds: Some(29.4), expired: false };
+        let mut rollout = samples::rollout(RolloutState::Progressing);
+        (rollout.fuse, rollout.lease) = (Some(fuse.clone()), Some(lease.clone()));
+        let text = tree(&rollout, Paint::Bare);
+        assert!(text.contains("  fuse armed: 3 failures so far; trips above 20 within 1s, at least 50 %\n"), "{text}");
+        assert!(text.contains("  lease 29 s of 30 s left, then new flows go to stable\n"), "{text}");
+        rollout.attempt = 2;
+        rollout.fuse = Some(FuseStatus { tripped: Some("23 connections to v2 failed".to_owned()), ..fuse });
+        rollout.lease = Some(LeaseStatus { expired: true, ..lease });
+        let text = tree(&rollout, Paint::Bare);
+        assert!(text.contains(", attempt 2\n  fuse tripped: 23 connections to v2 failed\n"), "{text}");
+        assert!(text.contains("  lease expired: new flows go to stable\n"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Name, Weight,
-    api::{BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
+    api::{Availability, BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
+    settling::{ExceptionTableStatus, SettlingStatus},
+    signals::{Quantiles, SignalsStatus},
     state::{Finding, RolloutState, Verdict},
 };
 
@@ -23,6 +25,11 @@ fn version(number: &str, percent: &str, buckets: u16, traffic: Option<(f64, f64)
         weight: 1,
         slots: 16_381,
         resolved: number == "1",
+        state: Availability::Up,
+        why: None,
+        since: None,
+        check_error: None,
+        drained: None,
         totals,
     };
     VersionStatus {
@@ -33,7 +40,22 @@ fn version(number: &str, percent: &str, buckets: u16, traffic: Option<(f64, f64)
         live: traffic.map(|(_, live)| live),
         flows_per_second: traffic.map_or(0.0, |(observed, _)| observed * 200.0),
         totals,
+        signals: if number == "1" { signals() } else { SignalsStatus::default() },
         backends: vec![backend],
+    }
+}
+
+fn signals() -> SignalsStatus {
+    SignalsStatus {
+        attempts: 10,
+        refused: 1,
+        connect: Quantiles { samples: 9, median: Some(0.000_212), p99: Some(0.003_4) },
+        first_byte: Quantiles { samples: 9, median: Some(0.02), p99: Some(1.2) },
+        reset_by_client: 1,
+        reset_by_backend: 2,
+        segments: 1_000,
+        retransmits: 5,
+        ..SignalsStatus::default()
     }
 }
 
@@ -44,12 +66,20 @@ pub(crate) fn status() -> Status {
         started: "2026-03-01T09:00:00.25Z".parse().expect("a time"),
         warnings: vec!["no next hop for 10.0.2.1".to_owned()],
         interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), mode: "native".to_owned() }],
+        exceptions: ExceptionTableStatus { entries: 12, places: 65_536, expired: 0, needless: 0 },
         services: vec![ServiceStatus {
             name: name("web"),
             endpoint: "192.0.2.10:80/tcp".to_owned(),
             epoch: 3,
             stable: name("v1"),
             rollout: Some(name("web-v2")),
+            segments: Vec::new(),
+            settling: SettlingStatus {
+                unsettled_buckets: 819,
+                established: 12,
+                settled_idle: 3,
+                ..SettlingStatus::default()
+            },
             drift: Some("the file says v1 100, v2 0".to_owned()),
             versions: vec![version("1", "95", 15_565, Some((0.948, 0.9512))), version("2", "5", 819, None)],
             reasons: BTreeMap::from([("fragment".to_owned(), 6), ("malformed".to_owned(), 0)]),
@@ -64,6 +94,9 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         stable: name("v1"),
         candidate: name("v2"),
         state,
+        attempt: 1,
+        fuse: None,
+        lease: None,
         message: "25 % for 30m".to_owned(),
         step: 1,
         steps: ["setWeight 5, pause 30m", "setWeight 25, pause 30m", "setWeight 100"].map(str::to_owned).to_vec(),

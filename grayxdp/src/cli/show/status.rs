@@ -4,15 +4,21 @@ use std::fmt::Write;
 
 use crate::{
     cli::{
-        show::{instant, percent},
+        show::{
+            backends::{state, why},
+            instant, percent, signals,
+        },
         table::{Cell, Paint, Side, Table, Tone},
     },
-    model::api::{ServiceStatus, Status, VersionStatus},
+    model::{
+        api::{ServiceStatus, Status, VersionStatus},
+        settling::SegmentStatus,
+    },
 };
 
 /// How everything stands.
 pub(crate) fn status(status: &Status, paint: Paint) -> String {
-    let Status { version, pid, started, warnings, interfaces, services } = status;
+    let Status { version, pid, started, warnings, interfaces, exceptions: _, services } = status;
     let mut text = format!("grayxdp {version}, process {pid}, since {}\n", instant(*started));
     for warning in warnings {
         text.push_str(&paint.text(Tone::Bad, &format!("! {warning}")));
@@ -49,11 +55,44 @@ fn one_service(service: &ServiceStatus, paint: Paint) -> String {
         text.push('\n');
     }
     text.push_str(&versions(service).render(paint));
+    if let Some(signals) = signals::table(service) {
+        text.push_str(&signals.render(paint));
+    }
     text.push_str(&backends(service).render(paint));
+    text.push_str(&settling(service));
     let counted = service.reasons.iter().filter(|(_, count)| **count > 0);
     let counted: Vec<String> = counted.map(|(reason, count)| format!("{reason} {count}")).collect();
     if !counted.is_empty() {
         let _infallible = writeln!(text, "  not forwarded: {}", counted.join(", "));
+    }
+    text
+}
+
+/// Segments with weights of their own, and what is not settled yet.
+fn settling(service: &ServiceStatus) -> String {
+    let mut text = String::new();
+    for SegmentStatus { name, weights, buckets: _ } in &service.segments {
+        let said = weights.as_ref().map(|weights| {
+            let said: Vec<String> = weights.iter().map(|(version, weight)| format!("{version}={weight}")).collect();
+            said.join(" ")
+        });
+        let _infallible = writeln!(text, "  segment {name}: {}", said.as_deref().unwrap_or("goes with the service"));
+    }
+    let of = &service.settling;
+    if !of.is_settled() {
+        let cells = [
+            (of.unsettled_buckets, "buckets"),
+            (of.unsettled_slots, "slots"),
+            (of.unsettled_sources, "source prefixes"),
+        ];
+        let cells: Vec<String> =
+            cells.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let cells = if cells.is_empty() { "no cells".to_owned() } else { cells.join(", ") };
+        let entries = of.entries();
+        let _infallible = writeln!(text, "  not settled: {cells}; {entries} flows have an exception entry");
+    }
+    if of.choice_deferred > 0 {
+        let _infallible = writeln!(text, "  new flows that no entry was left for: {}", of.choice_deferred);
     }
     text
 }
@@ -89,9 +128,11 @@ fn backends(service: &ServiceStatus) -> Table {
             ("VERSION", Side::Left),
             ("WEIGHT", Side::Right),
             ("SLOTS", Side::Right),
+            ("STATE", Side::Left),
             ("NEXT HOP", Side::Left),
             ("PACKETS TO", Side::Right),
             ("FROM", Side::Right),
+            ("", Side::Left),
         ],
     );
     for version in &service.versions {
@@ -103,9 +144,11 @@ fn backends(service: &ServiceStatus) -> Table {
                 Cell::plain(&version.name),
                 Cell::plain(backend.weight),
                 Cell::plain(backend.slots),
+                state(backend),
                 next_hop,
                 Cell::plain(backend.totals.packets_forward),
                 Cell::plain(backend.totals.packets_reverse),
+                Cell::plain(why(backend)),
             ]);
         }
     }
@@ -131,9 +174,13 @@ web  192.0.2.10:80/tcp  stable v1  epoch 3  rollout web-v2
   VERSION  WANTED  OBSERVED    LIVE  NEW FLOWS/S  SYN  SYN-ACK  REFUSED  RESET
   v1         95 %    94.8 %  95.1 %        189.6   10        9        0      0
   v2          5 %         -       -          0.0   10        9        0      0
-  BACKEND        VERSION  WEIGHT  SLOTS  NEXT HOP    PACKETS TO  FROM
-  10.0.1.1:8080  v1            1  16381  resolved           100    90
-  10.0.2.1:8080  v2            1  16381  unresolved         100    90
+  MEASURED  HANDSHAKES  REFUSED  TIMEOUTS  CONNECT P50     P99  FIRST BYTE P50     P99  RESETS  RETRANSMITS
+  v1                10        1         0       212 µs  3.4 ms         20.0 ms  1.20 s       3       0.50 %
+  v2                 0        0         0            -       -               -       -       0            -
+  BACKEND        VERSION  WEIGHT  SLOTS  STATE  NEXT HOP    PACKETS TO  FROM
+  10.0.1.1:8080  v1            1  16381  up     resolved           100    90
+  10.0.2.1:8080  v2            1  16381  up     unresolved         100    90
+  not settled: 819 buckets; 12 flows have an exception entry
   not forwarded: fragment 6
 ";
         assert_eq!(status(&samples::status(), Paint::Bare), expected);

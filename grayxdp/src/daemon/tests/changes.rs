@@ -82,12 +82,12 @@ fn a_reload_applies_the_file_and_keeps_the_applied_weights() {
     let host = Host::new();
     let mut owner = host.start();
     done(ask(&mut owner, set_weights(&[("v1", 75), ("v2", 25)], ChangeOptions::default())));
-    let split = host.kernel.memory().published[0].split;
+    let buckets = host.kernel.memory().published[0].buckets.clone();
     host.configure(&CONFIG.replace("[{address: 10.0.2.1}]", "[{address: 10.0.2.1}, {address: 10.0.2.2}]"));
     let changes = done(ask(&mut owner, reload(ChangeOptions::default()))).changes;
     assert_eq!(changes, ["service recsys: backend 10.0.2.2:80 of v2 added, weight 1"]);
     let memory = host.kernel.memory();
-    assert_eq!((memory.published[0].split, memory.wanted.services[0].versions[1].backends.len()), (split, 2));
+    assert_eq!((&memory.published[0].buckets, memory.wanted.services[0].versions[1].backends.len()), (&buckets, 2));
 }
 
 #[test]
@@ -141,10 +141,16 @@ fn explain_names_what_the_program_saw() {
         source: source.expect("an address"),
         destination: destination.expect("an address"),
         protocol: Protocol::Tcp,
+        dscp: 0,
+        later: false,
     };
     let Ok(Response::Explained(way)) = ask(&mut owner, request) else { panic!("not explained") };
     assert_eq!((way.fate.as_str(), way.service, way.version), ("forwarded", Some(name("recsys")), Some(name("v2"))));
     assert_eq!((way.bucket, way.slot, way.backend), (Some(77), Some(5), "10.0.2.1:80".parse().ok()));
+    let later = way.later.expect("a later packet");
+    assert_eq!((later.home, later.choice), (Some("v2/10.0.2.1:80".to_owned()), None));
+    assert_eq!(later.turns, ["flows in progress without an entry go by home"]);
+    assert_eq!((way.choice, way.home), (Some("v2/10.0.2.1:80".to_owned()), None));
 }
 
 #[test]

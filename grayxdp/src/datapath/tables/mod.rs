@@ -2,39 +2,61 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    mem::offset_of,
     net::Ipv4Addr,
     sync::Arc,
+    time::Duration,
 };
 
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::{Array, LpmTrie, MapData, MapError};
 use grayxdp_common::{
-    SLOTS,
-    directory::{DirectorySet, Entry, Place, WAYS},
-    records::{AddressFilter, BackendRecord, Control, NextHop, ServiceRecord, SlotTable, TableRef},
+    cells::{BucketTable, DetailRecord, PrefixKey, PrefixValue, SegmentClass, SlotStates, Stamps},
+    directory::{DirectorySet, Entry, Place},
+    guard::Guard,
+    records::{BackendRecord, Control, NextHop, ServiceRecord, SlotTable},
+    signals::Signals,
 };
 
+mod backends;
+mod check;
 mod entries;
+mod guards;
+mod live;
+mod measures;
+mod places;
+mod segments;
+mod staging;
+mod stamps;
+mod switch;
 
-pub(super) use self::entries::raw;
-use self::entries::{
-    Entries, address_filter, read_backends, read_directory, read_services, record_of, table_of, used_tables,
-    virtual_address, wanted_entries,
+use self::{
+    backends::EpochChange,
+    entries::{Entries, read_backends, read_directory, virtual_address},
+    live::read_live,
+    places::{Kind, Places, Pools},
+    segments::LeavingSet,
+    staging::Stage,
 };
-use super::{
-    directory,
-    grace::{Grace, Pool},
-    mapped::Mapped,
-};
-use crate::model::kernel::{BackendId, Published, ServiceId, VersionId, Wanted, WantedService, WantedVersion};
+pub(super) use self::{check::check, entries::raw, live::Live, measures::Measured};
+use super::mapped::{Mappable, Mapped};
+use crate::model::kernel::{BackendId, CellStamps, HeldSlots, Published, ServiceId, Wanted, WantedService};
 
-/// The maps of one set of tables. Slot tables are written while no packet can meet them and are too large to be kept mapped.
+/// The maps of one set of tables. What is large and written only while no packet can meet it is not kept mapped.
 pub(super) struct Memory {
     pub(super) control: Mapped<Control>,
     pub(super) directory: Mapped<DirectorySet>,
     pub(super) services: Mapped<ServiceRecord>,
-    pub(super) slots: Array<MapData, SlotTable>,
+    pub(super) details: Mapped<DetailRecord>,
     pub(super) backends: Mapped<BackendRecord>,
+    pub(super) slots: Array<MapData, SlotTable>,
+    pub(super) buckets: Array<MapData, BucketTable>,
+    pub(super) states: Array<MapData, SlotStates>,
+    pub(super) classes: Array<MapData, SegmentClass>,
+    pub(super) prefixes: LpmTrie<MapData, PrefixKey, PrefixValue>,
+    pub(super) stamps: Mappable<Stamps>,
+    pub(super) guards: Mappable<Guard>,
+    pub(super) signals: Mappable<Signals>,
+    /// CPUs that the signals have room for.
+    pub(super) cpus: u32,
 }
 
 /// The tables, and which of their places are in use.
@@ -42,19 +64,26 @@ pub(super) struct Tables {
     memory: Memory,
     region_log2: u8,
     entries: Entries,
-    /// Record index and record of each service.
-    live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
+    /// Records of each service.
+    live: BTreeMap<ServiceId, Live>,
+    /// What the smaller maps held that these replace, until everything was published here: stamps, guards and signals are
+    /// still where it says.
+    inherited: BTreeMap<ServiceId, Live>,
     /// Live backends.
     backends: BTreeMap<BackendId, Ipv4Addr>,
     /// Backends that went, and the grace period that lets their ids come again.
     leaving: BTreeMap<BackendId, u64>,
-    /// What the slot tables of the live versions were made of, as far as this process made them.
-    sources: HashMap<VersionId, Arc<[BackendId]>>,
-    regions: Pool,
-    records: Pool,
-    slot_tables: Pool,
+    /// What the live records were made of, as far as this process made them.
+    sources: BTreeMap<ServiceId, Arc<WantedService>>,
+    /// Sets of prefixes that are to be emptied.
+    leaving_sets: Vec<LeavingSet>,
+    /// Stamps of prefixes that were taken from such sets.
+    prefix_stamps: BTreeMap<ServiceId, CellStamps<u32>>,
+    /// Whether a service could make exceptions since that was last asked.
+    had_details: bool,
+    pools: Pools,
+    regions: super::grace::Pool,
     region: Option<u32>,
-    grace: Grace,
     hops: HashMap<Ipv4Addr, NextHop>,
     local: BTreeSet<Ipv4Addr>,
 }
@@ -65,314 +94,170 @@ pub(super) enum TablesError {
     /// More than the maps have room for.
     #[error("the kernel's tables have no room for {0}")]
     Full(&'static str),
-    /// A slot table could not be read or written.
-    #[error("the kernel refuses access to a slot table: {0}")]
+    /// What no maps could hold.
+    #[error("the data path cannot hold what it was given: {0}; this is a fault of the daemon")]
+    Wrong(String),
+    /// A table could not be read or written.
+    #[error("the kernel refuses access to a table: {0}")]
     Refused(#[from] MapError),
-}
-
-/// A slot table in its place.
-#[derive(Clone, Copy)]
-struct Placed {
-    table: TableRef,
-    first_backend: u16,
+    /// Counters could not be cleared.
+    #[error("{0}")]
+    Counters(String),
+    /// A part of a map could not be mapped, or a thread not be started.
+    #[error("the kernel refuses memory: {0}")]
+    Memory(#[from] std::io::Error),
 }
 
 /// What one switch changes.
 #[derive(Default)]
 struct Staged {
-    live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
-    fresh_records: Vec<u32>,
-    fresh_tables: Vec<u32>,
+    live: BTreeMap<ServiceId, Live>,
+    fresh: Places,
 }
 
 impl Tables {
-    /// Takes over what the maps hold; all empty for new maps.
-    pub(super) fn adopt(memory: Memory, region_log2: u8) -> std::io::Result<Self> {
+    /// Takes over what the maps hold; all empty for new maps. `inherited`: what the maps held that these replace.
+    pub(super) fn adopt(
+        mut memory: Memory,
+        region_log2: u8,
+        inherited: BTreeMap<ServiceId, Live>,
+    ) -> Result<Self, TablesError> {
         let place = memory.control.read(0).directory;
         let entries = read_directory(&memory.directory, place);
-        let live = read_services(&memory.services, &entries);
+        let live = read_live(&memory, &entries);
         let backends = read_backends(&memory.backends, &entries);
         let hop = |id: &BackendId| memory.backends.read(u32::from(id.0)).next_hop;
         let hops = backends.iter().map(|(id, address)| (*address, hop(id))).collect();
         let regions = memory.directory.len() >> region_log2;
         let region = (place != Place::default()).then(|| place.base() >> region_log2);
-        let tables: BTreeSet<u32> = live.values().flat_map(|(_, record)| used_tables(record)).collect();
-        let records: BTreeSet<u32> = live.values().map(|(index, _)| *index).collect();
-        let mut grace = Grace::new()?;
-        grace.begin();
+        let mut in_use: Places = live.values().flat_map(Live::places).collect();
+        memory.sweep_sets(&in_use)?;
+        in_use.extend(inherited.values().flat_map(Live::lasting_places));
         Ok(Self {
-            regions: Pool::new(regions, |index| Some(index) == region),
-            records: Pool::new(memory.services.len(), |index| records.contains(&index)),
-            slot_tables: Pool::new(memory.slots.len(), |index| tables.contains(&index)),
+            regions: super::grace::Pool::new(regions, |index| Some(index) == region),
+            pools: Pools::new(|kind| memory.len_of(kind), &in_use)?,
             region_log2,
             entries,
+            had_details: true,
             live,
+            inherited,
             backends,
             leaving: BTreeMap::new(),
-            sources: HashMap::new(),
+            sources: BTreeMap::new(),
+            leaving_sets: Vec::new(),
+            prefix_stamps: BTreeMap::new(),
             region,
-            grace,
             memory,
             hops,
             local: BTreeSet::new(),
         })
     }
 
-    /// Makes the tables hold what is wanted.
+    /// Makes the tables hold what is wanted. Where it says that they are too small some services may have been switched.
     pub(super) fn publish(&mut self, wanted: &Wanted) -> Result<(), TablesError> {
+        check(wanted)?;
         self.check_room(wanted)?;
         let mut staged = Staged::default();
         let all = self.stage_all(wanted, &mut staged);
         match all {
-            Ok(()) => self.switch(staged, wanted),
-            Err(_) => self.give_back(&staged),
+            Ok(()) => self.switch(staged, wanted)?,
+            Err(_) => self.give_back(&staged.fresh)?,
         }
+        self.end_inheritance();
         all
     }
 
     fn stage_all(&mut self, wanted: &Wanted, staged: &mut Staged) -> Result<(), TablesError> {
         for service in &wanted.services {
-            if !self.stage(service, staged)? {
-                // All spare places are taken: switch to what stands so far, and go on when readers have left the old.
-                self.switch_partly(staged, wanted);
-                self.grace.wait();
-                if !self.stage(service, staged)? {
-                    return Err(TablesError::Full("another slot table"));
+            match self.stage(service, staged) {
+                Ok(()) => {}
+                Err(TablesError::Full(_)) => {
+                    // All spare places are taken: switch to what stands so far, and go on when readers have left the old.
+                    self.switch_partly(staged, wanted)?;
+                    self.pools.grace().wait();
+                    self.empty_sets()?;
+                    self.stage(service, staged)?;
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Frees what was built for a switch that does not come.
-    fn give_back(&mut self, staged: &Staged) {
-        staged.fresh_records.iter().for_each(|record| self.records.give_back(*record));
-        staged.fresh_tables.iter().for_each(|table| self.slot_tables.give_back(*table));
-    }
-
-    /// Whether the maps have room for what is wanted.
-    pub(super) fn has_room_for(&self, wanted: &Wanted) -> bool {
-        self.check_room(wanted).is_ok()
-    }
-
-    fn check_room(&self, wanted: &Wanted) -> Result<(), TablesError> {
-        let need = super::Capacity::of(wanted);
-        if need.services * 2 >= self.memory.services.len() {
-            return Err(TablesError::Full("so many services"));
-        }
-        if need.backends >= self.memory.backends.len() {
-            return Err(TablesError::Full("so many backends"));
-        }
-        if need.versions >= self.memory.slots.len() {
-            return Err(TablesError::Full("so many versions"));
-        }
-        let keys = wanted_entries(wanted, &self.local, |_| 0);
-        let keys: Vec<_> = keys.into_iter().collect();
-        directory::build(&keys, 0, self.region_log2).map(drop).ok_or(TablesError::Full("so many endpoints"))
-    }
-
-    /// Builds a service's tables aside; false where a pool is empty.
-    fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> Result<bool, TablesError> {
+    /// Builds a service's tables aside.
+    fn stage(&mut self, service: &WantedService, staged: &mut Staged) -> Result<(), TablesError> {
         let before = self.live.get(&service.id).copied();
-        let mut tables = [Placed { table: TableRef(0), first_backend: 0 }; 2];
-        for (index, version) in service.versions.iter().enumerate() {
-            let old = before.as_ref().and_then(|(_, record)| table_of(record, version.id));
-            match self.stage_slots(version, old, staged)? {
-                Some(table) => tables[index] = table,
-                None => return Ok(false),
-            }
+        if let Some(before) = before.filter(|_| self.is_held(service)) {
+            staged.live.insert(service.id, before);
+            return Ok(());
         }
-        if service.versions.len() < 2 {
-            tables[1] = tables[0];
-        }
-        let record = record_of(service, tables);
-        for version in &service.versions {
-            self.write_backends(service, version);
-        }
-        if let Some((index, old)) = before
-            && old == record
-        {
-            staged.live.insert(service.id, (index, old));
-            return Ok(true);
-        }
-        let Some(index) = self.records.take(&self.grace) else { return Ok(false) };
-        self.memory.services.write(index, &record);
-        staged.fresh_records.push(index);
-        staged.live.insert(service.id, (index, record));
-        Ok(true)
-    }
-
-    /// Builds a version's slot table aside, or takes the live one if it is the same; none where the pool is empty.
-    fn stage_slots(
-        &mut self,
-        version: &WantedVersion,
-        old: Option<Placed>,
-        staged: &mut Staged,
-    ) -> Result<Option<Placed>, TablesError> {
-        if old.is_some() && self.sources.get(&version.id).is_some_and(|source| Arc::ptr_eq(source, &version.slots)) {
-            return Ok(old);
-        }
-        let ids: Vec<u16> = version.slots.iter().take(SLOTS).map(|id| id.0).collect();
-        let (table, is_narrow) = SlotTable::new(&ids);
-        if let Some(old) = old
-            && old.table.is_narrow() == is_narrow
-            && self.memory.slots.get(&old.table.index(), 0)? == table
-        {
-            return Ok(Some(old));
-        }
-        let Some(index) = self.slot_tables.take(&self.grace) else { return Ok(None) };
-        staged.fresh_tables.push(index);
-        self.memory.slots.set(index, table, 0)?;
-        let first_backend = table.first_backend();
-        let placed = |index| Placed { table: TableRef::new(index, is_narrow), first_backend };
-        Ok(u16::try_from(index).ok().map(placed))
-    }
-
-    /// Writes the records of backends; a live one's identity never changes under its id, and the record of one that went
-    /// is not written over while packets may still meet it.
-    fn write_backends(&mut self, service: &WantedService, version: &WantedVersion) {
-        if version.backends.iter().any(|backend| self.leaving.contains_key(&backend.id)) {
-            self.grace.wait();
-            self.leaving.clear();
-        }
-        let virtual_end = (raw(service.vip), service.port.to_be());
-        for backend in &version.backends {
-            let end = (raw(backend.address), backend.port.to_be());
-            let next_hop = self.hops.get(&backend.address).copied().unwrap_or(NextHop::UNKNOWN);
-            let record = BackendRecord { next_hop, ..BackendRecord::new(service.id, version.id, virtual_end, end) };
-            self.memory.backends.write(u32::from(backend.id.0), &record);
-        }
-    }
-
-    /// Switches to the staged services and leaves the others as they are.
-    fn switch_partly(&mut self, staged: &mut Staged, wanted: &Wanted) {
-        self.sources.clear();
-        let done = std::mem::take(staged);
-        // A service that got a table for one version and none for the other begins again.
-        let named: BTreeSet<u32> = done.live.values().flat_map(|(_, record)| used_tables(record)).collect();
-        done.fresh_tables
-            .iter()
-            .filter(|table| !named.contains(table))
-            .for_each(|&table| self.slot_tables.give_back(table));
-        let mut live = self.live.clone();
-        live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
-        staged.live = done.live;
-        let kept: Vec<_> = wanted.services.iter().filter(|service| live.contains_key(&service.id)).cloned().collect();
-        let mut entries =
-            wanted_entries(&Wanted { services: kept, ..Wanted::default() }, &self.local, |id| live[&id].0);
-        // Endpoints of services that are not staged yet stay as they were.
-        for (key, value) in &self.entries {
-            entries.entry(*key).or_insert(*value);
-        }
-        let backends = self.backends.clone();
-        self.exchange(entries, live, backends);
-    }
-
-    fn switch(&mut self, staged: Staged, wanted: &Wanted) {
-        let entries = wanted_entries(wanted, &self.local, |id| staged.live[&id].0);
-        let versions = wanted.services.iter().flat_map(|service| &service.versions);
-        let backends =
-            versions.flat_map(|version| &version.backends).map(|backend| (backend.id, backend.address)).collect();
-        self.exchange(entries, staged.live, backends);
-        let versions = wanted.services.iter().flat_map(|service| &service.versions);
-        self.sources = versions.map(|version| (version.id, Arc::clone(&version.slots))).collect();
-    }
-
-    /// Makes these entries the live ones, then retires what only the old ones named.
-    fn exchange(
-        &mut self,
-        entries: Entries,
-        live: BTreeMap<ServiceId, (u32, ServiceRecord)>,
-        backends: BTreeMap<BackendId, Ipv4Addr>,
-    ) {
-        let old_backends = std::mem::replace(&mut self.backends, backends);
-        if entries == self.entries && self.region.is_some() {
-            self.live = live;
-            return;
-        }
-        let old_region = if self.exchange_one(&entries) { None } else { self.exchange_directory(&entries) };
-        let old = std::mem::replace(&mut self.live, live);
-        self.entries = entries;
-        let ticket = self.retire(old_region, &old);
-        let ended = self.grace.ended();
-        self.leaving.retain(|_, ticket| *ticket > ended);
-        let gone = old_backends.into_keys().filter(|id| !self.backends.contains_key(id));
-        self.leaving.extend(gone.map(|id| (id, ticket)));
-    }
-
-    /// Writes a new directory, makes it the live one, and says where the old one lies.
-    fn exchange_directory(&mut self, entries: &Entries) -> Option<u32> {
-        let region = loop {
-            match self.regions.take(&self.grace) {
-                Some(region) => break region,
-                None => self.grace.wait(),
-            }
+        let stage = Stage {
+            memory: &mut self.memory,
+            pools: &mut self.pools,
+            fresh: &mut staged.fresh,
+            before,
+            stable: before.or_else(|| self.inherited.get(&service.id).copied()),
+            sources: self.sources.get(&service.id).cloned(),
         };
-        let list: Vec<_> = entries.iter().map(|(key, value)| (*key, *value)).collect();
-        let (place, sets) = directory::build(&list, region << self.region_log2, self.region_log2)
-            .expect("`check_room` seated these keys; seats depend on keys alone");
-        for (index, set) in sets.iter().enumerate() {
-            self.memory.directory.write(place.base() + index as u32, set);
-        }
-        self.go_live(place, address_filter(entries));
-        self.region.replace(region)
+        let live = stage.service(service)?;
+        staged.live.insert(service.id, live);
+        Ok(())
     }
 
-    /// Where a single value differs, as after a change of one service's weights, writes it into the live directory.
-    fn exchange_one(&self, entries: &Entries) -> bool {
-        if self.region.is_none() || !entries.keys().eq(self.entries.keys()) {
-            return false;
-        }
-        let mut changed = entries.iter().zip(self.entries.values()).filter(|((_, value), old)| value != old);
-        let (Some(((key, value), _)), None) = (changed.next(), changed.next()) else { return false };
-        let index = self.memory.control.read(0).directory.set_of(*key);
-        let set = self.memory.directory.read(index);
-        let Some(way) = (0..WAYS).find(|&way| set.keys[way] == key.0) else { return false };
-        self.memory.directory.store(index, offset_of!(DirectorySet, values) + way * size_of::<u64>(), *value);
-        true
+    /// Whether the live tables were made of the very same.
+    fn is_held(&self, service: &WantedService) -> bool {
+        self.sources.get(&service.id).is_some_and(|source| **source == *service)
     }
 
-    /// The one write that switches. The filter holds old and new addresses while packets may meet either directory.
-    fn go_live(&self, place: Place, addresses: AddressFilter) {
-        let filter = offset_of!(Control, addresses);
-        let both = self.memory.control.read(0).addresses.0 | addresses.0;
-        self.memory.control.store(0, filter, both);
-        self.memory.control.store(0, offset_of!(Control, directory), place.0);
-        self.memory.control.store(0, filter, addresses.0);
-    }
-
-    fn retire(&mut self, region: Option<u32>, old: &BTreeMap<ServiceId, (u32, ServiceRecord)>) -> u64 {
-        let ticket = self.grace.begin();
-        if let Some(region) = region {
-            self.regions.retire(ticket, region);
+    /// Frees what was built for a switch that does not come.
+    fn give_back(&mut self, fresh: &Places) -> Result<(), TablesError> {
+        for &(_, set) in fresh.iter().filter(|(kind, _)| *kind == Kind::PrefixSets) {
+            self.memory.empty_set(&LeavingSet { ticket: 0, service: ServiceId::NONE, set, prefixes: None })?;
         }
-        let records: BTreeSet<u32> = self.live.values().map(|(index, _)| *index).collect();
-        let tables: BTreeSet<u32> = self.live.values().flat_map(|(_, record)| used_tables(record)).collect();
-        let gone = old.values().filter(|(index, _)| !records.contains(index));
-        let mut gone_tables = BTreeSet::new();
-        for (index, record) in gone {
-            self.records.retire(ticket, *index);
-            gone_tables.extend(used_tables(record).into_iter().filter(|table| !tables.contains(table)));
-        }
-        for table in gone_tables {
-            self.slot_tables.retire(ticket, table);
-        }
-        ticket
+        self.pools.give_back(fresh);
+        Ok(())
     }
 
     /// What the live directory leads to.
-    pub(super) fn published(&self) -> Vec<Published> {
-        let entries = read_directory(&self.memory.directory, self.memory.control.read(0).directory);
-        let live = read_services(&self.memory.services, &entries);
-        live.into_values()
-            .map(|(_, record)| Published {
-                id: record.service,
-                versions: record.versions,
-                split: record.split,
-                epoch: record.epoch,
-                rollout: record.rollout,
-            })
-            .collect()
+    pub(super) fn published(&self) -> Result<Vec<Published>, TablesError> {
+        self.live.values().map(|live| live::published(&self.memory, live)).collect()
+    }
+
+    /// The slots of all versions that are not settled.
+    pub(super) fn held_slots(&self) -> Result<Vec<HeldSlots>, TablesError> {
+        let held: Result<Vec<_>, _> = self.live.values().map(|live| live::held_slots(&self.memory, live)).collect();
+        Ok(held?.into_iter().flatten().collect())
+    }
+
+    /// Lets a monotonic time be.
+    pub(super) fn pass_time(&mut self, now: Duration) {
+        self.pools.pass_time(now);
+    }
+
+    /// Waits until no packet can read what these tables named before.
+    pub(super) fn wait_for_readers(&mut self) {
+        self.pools.begin_grace();
+        self.pools.grace().wait();
+    }
+
+    fn has_details(&self) -> bool {
+        self.live.values().any(|live| live.detail.is_some())
+    }
+
+    /// Whether a service can make exceptions, or could since this was last asked.
+    pub(super) fn take_had_details(&mut self) -> bool {
+        let has_details = self.has_details();
+        std::mem::replace(&mut self.had_details, has_details) || has_details
+    }
+
+    /// Records of the live services.
+    pub(super) const fn live(&self) -> &BTreeMap<ServiceId, Live> {
+        &self.live
+    }
+
+    /// What the live services were made of, as far as this process made them.
+    pub(super) const fn sources(&self) -> &BTreeMap<ServiceId, Arc<WantedService>> {
+        &self.sources
     }
 
     /// Addresses of the live backends.
@@ -395,23 +280,6 @@ impl Tables {
         self.backends.get(&backend).is_some_and(|address| self.hops.get(address).is_some_and(NextHop::is_known))
     }
 
-    /// Tells the tables where backends are reached now.
-    pub(super) fn set_next_hops(&mut self, hops: HashMap<Ipv4Addr, NextHop>) {
-        self.hops = hops;
-        for (id, address) in &self.backends {
-            let hop = self.hops.get(address).copied().unwrap_or(NextHop::UNKNOWN);
-            self.write_next_hop(*id, &hop);
-        }
-    }
-
-    fn write_next_hop(&self, id: BackendId, hop: &NextHop) {
-        let (offset, words) = (offset_of!(BackendRecord, next_hop), hop.words());
-        if self.memory.backends.read(u32::from(id.0)).next_hop != *hop {
-            self.memory.backends.store(u32::from(id.0), offset, words[0]);
-            self.memory.backends.store(u32::from(id.0), offset + 8, words[1]);
-        }
-    }
-
     /// Tells the tables which addresses this host has; virtual ones among them are left to it but for their services.
     pub(super) fn set_local_addresses(&mut self, local: BTreeSet<Ipv4Addr>) {
         self.local = local;
@@ -423,7 +291,9 @@ impl Tables {
             }
         }
         let (live, backends) = (self.live.clone(), self.backends.clone());
-        self.exchange(entries, live, backends);
+        if let Err(error) = self.exchange(entries, live, backends, &[]) {
+            tracing::warn!(%error, "tables that nothing uses are not emptied");
+        }
     }
 
     /// Virtual addresses whose ARP requests are answered.
@@ -435,5 +305,23 @@ impl Tables {
     /// The control block, for those parts of it that have nothing to do with services.
     pub(super) const fn control(&self) -> &Mapped<Control> {
         &self.memory.control
+    }
+}
+
+impl Memory {
+    /// Places of a kind.
+    fn len_of(&self, kind: Kind) -> u32 {
+        match kind {
+            Kind::Records => self.services.len(),
+            Kind::Details => self.details.len(),
+            Kind::Slots => self.slots.len(),
+            Kind::Buckets => self.buckets.len(),
+            Kind::States => self.states.len(),
+            Kind::Stamps => self.stamps.len(),
+            Kind::Classes => self.classes.len(),
+            Kind::PrefixSets => places::PREFIX_SETS,
+            Kind::Guards => self.guards.len(),
+            Kind::Signals => self.signal_places(),
+        }
     }
 }

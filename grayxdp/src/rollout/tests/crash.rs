@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{kernel::LeaseEnd, plan::Lease};
 
 /// What happens to the daemon from outside, by second.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ struct Story {
     candidate: Candidate,
     turns_at: u32,
     operator: Option<(u32, RolloutAction)>,
+    /// When the fuse trips.
+    trips_at: Option<u32>,
 }
 
 fn live(world: &mut World, story: &Story, second: u32) {
@@ -23,6 +26,7 @@ fn live(world: &mut World, story: &Story, second: u32) {
     {
         world.operator(action);
     }
+    world.guard.tripped |= story.trips_at == Some(second);
     world.second();
 }
 
@@ -32,9 +36,11 @@ fn places_without_crash(story: &Story) -> BTreeSet<Place> {
     let delays = (0..4).map(|step| step * 11 + 2);
     let delayed =
         delays.map(|at| Story { turns_at: at, operator: story.operator.map(|(_, action)| (at, action)), ..*story });
+    let trips = (0..SECONDS).filter(|_| story.trips_at.is_some()).map(|at| Story { trips_at: Some(at), ..*story });
+    let delayed = delayed.chain(trips);
     let mut places = BTreeSet::new();
     for story in delayed.chain([story.clone()]) {
-        let mut world = World::new(plan());
+        let mut world = World::new(leased());
         (0..SECONDS).for_each(|second| live(&mut world, &story, second));
         places.append(&mut world.places);
     }
@@ -42,6 +48,13 @@ fn places_without_crash(story: &Story) -> BTreeSet<Place> {
 }
 
 const SECONDS: u32 = 60;
+
+/// With a canary instance first, and a lease that no restart is long enough for.
+fn leased() -> Plan {
+    let mut plan = super::guard::with_instance(plan());
+    plan.spec.lease = Some(Lease { duration: Duration::from_secs(30), on_expiry: LeaseEnd::Stable });
+    plan
+}
 
 fn stories() -> impl Strategy<Value = Story> {
     let candidate = prop_oneof![Just(Candidate::Sound), Just(Candidate::Refusing), Just(Candidate::Silent)];
@@ -51,13 +64,13 @@ fn stories() -> impl Strategy<Value = Story> {
         Just(RolloutAction::Promote { full: false }),
         Just(RolloutAction::Promote { full: true }),
     ];
-    (candidate, 0..SECONDS, proptest::option::of((0..SECONDS, action)))
-        .prop_map(|(candidate, turns_at, operator)| Story { candidate, turns_at, operator })
+    (candidate, 0..SECONDS, proptest::option::of((0..SECONDS, action)), proptest::option::of(0..SECONDS))
+        .prop_map(|(candidate, turns_at, operator, trips_at)| Story { candidate, turns_at, operator, trips_at })
 }
 
 /// Runs a story until it has used `commands` commands, then restarts. None if the story ends before.
 fn crashed(story: &Story, commands: usize) -> Option<(World, Weight, u32)> {
-    let mut world = World::new(plan());
+    let mut world = World::new(leased());
     world.commands_left = commands;
     for second in 0..SECONDS {
         live(&mut world, story, second);
@@ -75,6 +88,7 @@ fn check(story: &Story) {
     for commands in 0.. {
         let Some((mut world, before, second)) = crashed(story, commands) else { break };
         let after = world.place();
+        assert!(!world.guard.tripped || world.state.weight == Weight::ZERO || world.state.phase.is_final());
         assert!(world.kernel.weight <= before, "{story:?}: exposes more after command {commands}");
         assert!(allowed.contains(&after), "{story:?}: {after:?} after command {commands}");
         assert_ne!(world.state.phase, RolloutState::Frozen, "{story:?}: in doubt after command {commands}");
@@ -82,6 +96,7 @@ fn check(story: &Story) {
             if second == story.turns_at {
                 world.candidate = story.candidate;
             }
+            world.guard.tripped |= story.trips_at == Some(second);
             world.second();
         }
         assert!(world.state.phase.is_final() || world.state.phase == RolloutState::Paused, "{story:?}: {after:?}");
@@ -92,7 +107,10 @@ fn check(story: &Story) {
 #[test]
 fn a_crash_at_any_command_leaves_a_place_of_a_run_without_crash_and_exposes_no_more() {
     for candidate in [Candidate::Sound, Candidate::Refusing] {
-        check(&Story { candidate, turns_at: 25, operator: None });
+        check(&Story { candidate, turns_at: 25, operator: None, trips_at: None });
+        check(&Story { candidate, turns_at: 25, operator: None, trips_at: Some(14) });
+        let operator = Some((14, RolloutAction::Promote { full: false }));
+        check(&Story { candidate, turns_at: 0, operator, trips_at: Some(14) });
     }
 }
 

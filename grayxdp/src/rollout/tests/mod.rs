@@ -3,13 +3,14 @@
 mod canary;
 mod crash;
 mod durability;
+mod guard;
 mod table;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     analysis::{History, Reading, Sample},
-    model::{Name, Weight, api::RolloutAction, plan::Plan, state::RolloutState, time::Now},
+    model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan, state::RolloutState, time::Now},
     rollout::{Command, InKernel, Input, Record, State, step},
 };
 
@@ -71,8 +72,19 @@ pub(super) struct World {
     pub(super) commands_left: usize,
     /// Where it has been, after every command.
     pub(super) places: BTreeSet<Place>,
+    /// The kernel's guard.
+    pub(super) guard: Guard,
     history: History,
     counted: Reading,
+}
+
+/// Fuse and lease as the kernel has them.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub(super) struct Guard {
+    pub(super) tripped: bool,
+    pub(super) expired: bool,
+    /// When the lease runs out, monotonic.
+    pub(super) lease_until: Option<Duration>,
 }
 
 /// State, step and weight in the kernel.
@@ -95,6 +107,7 @@ impl World {
             refused: Vec::new(),
             commands_left: usize::MAX,
             places: BTreeSet::new(),
+            guard: Guard::default(),
             history: History::new(Duration::from_secs(10)),
             counted: Reading::default(),
         }
@@ -123,9 +136,25 @@ impl World {
             Candidate::Silent => self.counted.syns += syns,
             Candidate::Idle => {}
         }
+        self.latches();
         self.history.push(Sample { at: self.now.monotonic, versions: [(name("v2"), self.counted)].into() });
         let history = self.history.clone();
         self.input(Input::Tick { observed: Some(&history) });
+    }
+
+    /// The kernel finds the lease run out; the daemon tells of what is latched.
+    fn latches(&mut self) {
+        self.guard.expired |= self.guard.lease_until.is_some_and(|until| until < self.now.monotonic);
+        if self.guard.tripped {
+            self.input(Input::Tripped { what: "23 connections to v2 failed".to_owned(), failures: 23 });
+        } else if self.guard.expired {
+            self.input(Input::LeaseExpired);
+        }
+    }
+
+    /// The share of new flows that the candidate really has.
+    pub(super) fn effective(&self) -> Weight {
+        if self.guard.tripped || self.guard.expired { Weight::ZERO } else { self.kernel.weight }
     }
 
     pub(super) fn operator(&mut self, action: RolloutAction) {
@@ -172,13 +201,28 @@ impl World {
                 Some(Input::Journaled(record))
             }
             Command::Journal(record) => Some(Input::JournalFailed(record, "disk full".to_owned())),
-            Command::Publish { weight } if self.kernel_works => {
-                self.trace.push(format!("publish {weight}"));
+            Command::Publish { weight, step } if self.kernel_works => {
+                let instance = step.and_then(|step| self.state.instance_at(step)).map(|_| " and the instance");
+                self.trace.push(format!("publish {weight}{}", instance.unwrap_or_default()));
                 let epoch = self.kernel.epoch + 1;
                 self.kernel = InKernel { weight, epoch, rollout: self.state.number };
                 Some(Input::Published { weight, epoch })
             }
-            Command::Publish { weight } => Some(Input::PublishFailed { weight, message: "no memory".to_owned() }),
+            Command::Publish { weight, step: _ } => {
+                Some(Input::PublishFailed { weight, message: "no memory".to_owned() })
+            }
+            Command::RenewLease { duration } => {
+                self.guard.lease_until = Some(self.now.monotonic + duration);
+                None
+            }
+            Command::ClearLatch(latch) => {
+                self.trace.push(format!("clear {latch:?}"));
+                match latch {
+                    Latch::Tripped => self.guard.tripped = false,
+                    Latch::LeaseExpired => self.guard.expired = false,
+                }
+                None
+            }
             Command::Event(notice) => {
                 self.trace.push(format!("event {}", notice.kind));
                 None
@@ -190,7 +234,7 @@ impl World {
         }
     }
 
-    /// The daemon is started anew on what is in the journal and the kernel.
+    /// The daemon is started anew on what is in the journal and the kernel, and looks at the guard.
     pub(super) fn restart(&mut self) {
         self.commands_left = usize::MAX;
         let journal = self.journal.as_ref().expect("a journal");
@@ -198,6 +242,7 @@ impl World {
         self.history.clear();
         let kernel = Some(self.kernel);
         self.input(Input::Restarted { kernel });
+        self.latches();
     }
 
     pub(super) fn until(&mut self, phase: RolloutState, at_most: u32) {

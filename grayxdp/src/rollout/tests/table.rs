@@ -1,7 +1,10 @@
 //! Every state with every kind of input.
 
 use super::*;
-use crate::rollout::{Cause, Flight, Stage};
+use crate::{
+    model::{kernel::LeaseEnd, plan::Lease},
+    rollout::{Cause, Flight, Stage},
+};
 
 /// Next states, of a rollout at 25 % (pending: at nothing; rolling back and promoting: on their way) before its commands
 /// are carried out. `-` is no change; `!` is a refusal in one line, with no change.
@@ -25,6 +28,10 @@ const TABLE: &str = "
  restarted, more   | frozen      frozen       frozen       frozen       frozen       -            -        -          -         -
  rebooted          | paused      paused       -            -            paused       -            -        -          -         -
  foreign weights   | frozen      frozen       frozen       -            frozen       -            -        -          -         -
+ tripped           | rollingBack rollingBack  rollingBack  rollingBack  rollingBack  -            -        -          -         -
+ lease expired     | paused      paused       -            paused       paused       -            -        -          -         -
+ no stable         | -           -            -            -            -            -            -        -          -         -
+ retry             | !           !            !            !            !            !            !        pending    !         pending
 ";
 
 /// State, input, expected: every cell of the table.
@@ -54,6 +61,7 @@ fn state_in(phase: RolloutState) -> State {
     }
     let mut state = world.state;
     state.phase = phase;
+    state.plan.spec.lease = Some(Lease { duration: Duration::from_secs(30), on_expiry: LeaseEnd::Stable });
     let weight = if phase == RolloutState::RollingBack { Weight::ZERO } else { percent(5) };
     state.flight = match phase {
         RolloutState::RollingBack | RolloutState::Pending => Some(Flight { step: 0, weight, stage: Stage::Publishing }),
@@ -121,6 +129,10 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
             let kernel = InKernel { weight: more, epoch: state.epoch + 1, rollout: 0 };
             Input::ForeignWeights { kernel, by: "uid 0 (root)".to_owned() }
         }
+        "tripped" => Input::Tripped { what: "23 connections to v2 failed".to_owned(), failures: 23 },
+        "lease expired" => Input::LeaseExpired,
+        "no stable" => Input::NoStable,
+        "retry" => operator(RolloutAction::Retry),
         other => panic!("no such input: {other}"),
     };
     let mut state = state;
@@ -133,7 +145,7 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
 #[test]
 fn every_state_has_its_answer_to_every_input() {
     let cells = cells();
-    assert_eq!(cells.len(), 10 * 18, "ten states, eighteen kinds of input");
+    assert_eq!(cells.len(), 10 * 22, "ten states, twenty-two kinds of input");
     for (phase, input, expected) in cells {
         let mut before = state_in(phase);
         if input == "tick, step over" {

@@ -44,7 +44,7 @@ fn change_ms(daemon: &Daemon, number: u16) -> Result<f64> {
         weights.insert(name.parse().context(name)?, weight);
     }
     let service = service_name((number % SERVICES) as u8).parse().context("a name")?;
-    let request = Request::WeightsSet { service, weights, options: ChangeOptions::default() };
+    let request = Request::WeightsSet { service, weights, segment: None, options: ChangeOptions::default() };
     let start = Instant::now();
     let answer = daemon.request(&request)?;
     let time_ms = start.elapsed().as_secs_f64() * 1e3;

@@ -11,7 +11,7 @@ use aya::maps::MapData;
 use grayxdp::{
     balance::{AppliedSplit, IdTable, wanted},
     config,
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     model::kernel::Kernel as _,
 };
 use grayxdp_common::maps;
@@ -42,6 +42,7 @@ fn figures_here(shape: Shape) -> Result<Vec<Figure>> {
         interfaces: Vec::new(),
         hash_key: KEY,
         capacity: capacity.with_room(),
+        clock: ClockSource::Monotonic,
     };
     let mut datapath = Datapath::open(settings)?;
     datapath.publish(&wanted)?;

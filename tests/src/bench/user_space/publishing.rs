@@ -9,7 +9,7 @@ use anyhow::Result;
 use grayxdp::{
     balance::{AppliedSplit, IdTable, Pools},
     config,
-    datapath::{Capacity, Datapath, Settings},
+    datapath::{Capacity, ClockSource, Datapath, Settings},
     model::kernel::{Kernel as _, Split},
 };
 
@@ -43,6 +43,7 @@ fn figures_here(shape: Shape) -> Result<Vec<Figure>> {
                 interfaces: Vec::new(),
                 hash_key: KEY,
                 capacity: Capacity::of(&wanted).with_room(),
+                clock: ClockSource::Monotonic,
             })?),
         };
         let start = Instant::now();

@@ -1,0 +1,280 @@
+//! Signals: marks of handshakes, samples of flows, and what they count. See `grayxdp_common::signals`.
+//!
+//! A packet that is neither SYN, SYN-ACK nor RST, of a flow that is not sampled, costs one comparison.
+
+mod flows;
+mod marks;
+mod sample;
+
+use core::mem::offset_of;
+
+use grayxdp_common::{
+    counters::BackendCounters,
+    directory::EndpointKey,
+    explanation::Turn,
+    hash::{Flow, FlowHash},
+    records::{BackendRecord, Control},
+    signals::{Histogram, MeasureKey, Signals, client_cell},
+};
+use grayxdp_ebpf::{
+    follow::Segment,
+    packet::{ETHERNET_LEN, Ip, Packet, UDP, flags},
+    rewrite::Checksum,
+};
+
+use network_types::ip::Ipv4Hdr;
+
+pub(crate) use marks::{Answer, touch as touch_mark};
+
+use crate::{Arrival, tables};
+
+/// A client's packet on its way to a backend, as far as measuring needs it.
+#[derive(Clone, Copy)]
+pub(crate) struct Forward {
+    /// Hash of the whole 5-tuple, also with `affinity: client`.
+    pub(crate) hash: FlowHash,
+    /// The service's epoch.
+    pub(crate) epoch: u64,
+    /// As [`grayxdp_common::records::ServiceRecord::sample_rate`].
+    pub(crate) sample_rate: u16,
+    /// Ticks for which a flow is followed.
+    pub(crate) horizon_ticks: u32,
+    /// Every SYN leaves a mark.
+    pub(crate) measures: bool,
+    /// No place for its half-open entry: the packet does not go where its version's split says, and is not judged.
+    pub(crate) deferred: bool,
+    /// Where it goes.
+    pub(crate) backend: u16,
+}
+
+/// Bits of the word at byte 12 of a TCP header, as the kernel's machine loads it: length, flags, window.
+const FLAG_BITS: u32 = ((flags::SYN | flags::RST | flags::FIN) as u32) << 8;
+
+/// The word at byte 12 of a TCP header if it is rare: SYN, RST or FIN, or a window of zero; else 0.
+#[inline(always)]
+pub(crate) fn rare_word(checksum: Checksum) -> u32 {
+    let Checksum::Tcp(header) = checksum else { return 0 };
+    let word: u32 = header.read(12);
+    if word & FLAG_BITS == 0 && word > 0xffff { 0 } else { word }
+}
+
+/// The TCP flags in a word of [`rare_word`].
+#[inline(always)]
+pub(crate) const fn flags_of(word: u32) -> u8 {
+    (word >> 8) as u8
+}
+
+/// Whether a word of [`rare_word`] that is not 0 has a zero window that counts: Linux sends one with each RST.
+#[inline(always)]
+pub(crate) const fn window_is_zero(word: u32) -> bool {
+    word <= 0xffff && flags_of(word) & (flags::SYN | flags::RST) == 0
+}
+
+/// Measures a client's packet that goes to a backend. `place` says where the signals are: base of the service + version
+/// place × segments + segment; it is asked only for a packet that is measured. True for a SYN that was repeated before any answer, once a
+/// handshake: a connect failure.
+#[inline(always)]
+pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place: impl FnOnce() -> u16) -> bool {
+    let is_sampled = flow.hash.sample() < flow.sample_rate;
+    let is_tcp = matches!(checksum, Checksum::Tcp(_));
+    let is_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::ACK | flags::RST) == flags::SYN;
+    let is_marked = is_syn && (is_sampled || flow.measures);
+    if !is_sampled && !is_marked {
+        return false;
+    }
+    tables::note(|explanation| {
+        explanation.turns |= if is_sampled { Turn::Sampled.bit() } else { 0 };
+        explanation.turns |= if is_marked { Turn::Measured.bit() } else { 0 };
+    });
+    if tables::explains() {
+        return false;
+    }
+    let place = place();
+    if is_marked && flow.deferred {
+        unmarked(place, flow.epoch, flow.backend);
+        return false;
+    }
+    begin(flow.hash, is_marked, is_sampled);
+    let whence = u64::from(place) | (u64::from(flow.backend) << 16) | (u64::from(flow.horizon_ticks) << 32);
+    let (hash, segment) = (flow.hash.0, words_of(packet, checksum, packet.ip.source));
+    let repeated = is_marked && marks::measure_attempt(hash, flow.epoch, whence, segment.0, segment.1) != 0;
+    if is_sampled {
+        if is_tcp {
+            flows::measure_client_segment(hash, flow.epoch, whence, segment.0, segment.1);
+        } else {
+            flows::measure_client_datagram(hash, flow.epoch, whence, segment.0, segment.1);
+        }
+    }
+    repeated
+}
+
+/// Measures a backend's packet; says what it meant to a handshake that is measured.
+#[inline(always)]
+pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendRecord, hash: FlowHash) -> Answer {
+    let is_sampled = hash.sample() < backend.sample_rate;
+    let answers_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::RST) != 0;
+    let is_marked = answers_syn && (is_sampled || backend.flags & BackendRecord::FLAG_MEASURES != 0);
+    if (!is_sampled && !is_marked) || tables::explains() {
+        return Answer::Nothing;
+    }
+    begin(hash, is_marked, is_sampled);
+    let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination));
+    let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };
+    if is_sampled {
+        if matches!(checksum, Checksum::Tcp(_)) {
+            flows::measure_backend_segment(hash, segment.0, segment.1);
+        } else {
+            flows::measure_backend_datagram(hash, segment.0, segment.1);
+        }
+    }
+    answer
+}
+
+/// Measures an ICMP error: a backend that cannot be reached does not answer the datagram that the error repeats.
+#[inline(always)]
+pub(crate) fn icmp(arrival: Arrival, control: &Control, ip: Ip) {
+    const DESTINATION_UNREACHABLE: u8 = 3;
+    let Some(header_len) = ip.header_len() else { return };
+    let offset = ETHERNET_LEN + header_len;
+    let Some(header) = arrival.frame.at::<[u8; 8]>(offset) else { return };
+    if header.read::<u8>(0) != DESTINATION_UNREACHABLE || tables::explains() {
+        return;
+    }
+    let Some(inner) = arrival.frame.at::<Ipv4Hdr>(offset + 8) else { return };
+    // With options in the inner header the ports are elsewhere; nobody sends such datagrams.
+    if inner.read::<u8>(0) != 0x45 || inner.read::<u8>(offset_of!(Ipv4Hdr, proto)) != UDP {
+        return;
+    }
+    let Some(ports) = arrival.frame.at::<[u8; 4]>(offset + 28) else { return };
+    let (address, port): (u32, u16) = (inner.read(offset_of!(Ipv4Hdr, dst_addr)), ports.read(2));
+    let Some(id) = tables::look_up(control.directory, EndpointKey::backend(address, port, UDP)) else { return };
+    let Some(backend) = tables::backend(id as u16) else { return };
+    let flow = Flow {
+        source: inner.read(offset_of!(Ipv4Hdr, src_addr)),
+        destination: backend.virtual_address,
+        source_port: ports.read(0),
+        destination_port: if backend.virtual_port == 0 { port } else { backend.virtual_port },
+        protocol: UDP,
+    };
+    let hash = FlowHash::of(&flow, &tables::hash_key());
+    if hash.sample() < backend.sample_rate {
+        begin(hash, false, true);
+        flows::measure_unreachable(hash.0);
+    }
+}
+
+/// Before the rare parts: reads early what they will ask of large tables, so that the cache misses pass together, and the
+/// time once for all of them.
+#[inline(always)]
+fn begin(hash: FlowHash, is_marked: bool, is_sampled: bool) {
+    if is_marked {
+        marks::touch(hash);
+    }
+    if is_sampled {
+        flows::touch(hash);
+    }
+    if let Some(scratch) = tables::scratch() {
+        // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+        unsafe { (*scratch).now_ns = tables::precise_ns() };
+    }
+}
+
+/// Hash of the whole 5-tuple of a backend's packet, as its client's packets have it.
+#[inline(always)]
+pub(crate) fn reverse_hash(packet: &Packet, backend: &BackendRecord) -> FlowHash {
+    let flow = Flow {
+        source: packet.ip.destination,
+        destination: backend.virtual_address,
+        source_port: packet.destination_port,
+        destination_port: if backend.virtual_port == 0 { packet.source_port } else { backend.virtual_port },
+        protocol: packet.ip.protocol,
+    };
+    FlowHash::of(&flow, &tables::hash_key())
+}
+
+/// What the rare parts need of a packet, in two words: sequence number and length of the payload; flags, cell of the
+/// client, zero window.
+///
+/// The rare parts are global functions, which the verifier follows once and not on every way that leads to them; so they
+/// take numbers.
+#[inline(always)]
+fn words_of(packet: &Packet, checksum: Checksum, client: u32) -> (u64, u64) {
+    let before = packet.offset - ETHERNET_LEN;
+    let behind_ip = packet.ip.total_len().wrapping_sub(before as u64);
+    let (mut sequence, mut bits, mut header_len) = (0, 0, 8);
+    if let Checksum::Tcp(header) = checksum {
+        let word: u32 = header.read(12);
+        sequence = u32::from_be(header.read(4));
+        bits = u64::from(flags_of(word)) | (u64::from(window_is_zero(word)) << 16);
+        header_len = u64::from(word & 0xf0) >> 2;
+    }
+    let payload = behind_ip.saturating_sub(header_len);
+    (u64::from(sequence) | (payload << 32), bits | (u64::from(client_cell(client)) << 8))
+}
+
+/// A packet as the rare parts see it.
+struct Seen {
+    hash: FlowHash,
+    now_ns: u64,
+    place: u16,
+    epoch: u64,
+    backend: u16,
+    horizon_ticks: u32,
+    cell: u8,
+    segment: Segment,
+}
+
+impl Seen {
+    /// From what [`words_of`] made.
+    #[inline(always)]
+    fn of(hash: u64, epoch: u64, whence: u64, sequence_and_payload: u64, bits: u64) -> Self {
+        let segment = Segment {
+            sequence: sequence_and_payload as u32,
+            payload: (sequence_and_payload >> 32) as u32,
+            flags: bits as u8,
+            window_is_zero: bits >> 16 & 1 != 0,
+        };
+        let (place, backend, horizon_ticks) = (whence as u16, (whence >> 16) as u16, (whence >> 32) as u32);
+        let cell = (bits >> 8) as u8;
+        // SAFETY: as in `begin`, which wrote it.
+        let now_ns = tables::scratch().map_or(0, |scratch| unsafe { (*scratch).now_ns });
+        Self { hash: FlowHash(hash), now_ns, place, epoch, backend, horizon_ticks, cell, segment }
+    }
+
+    /// The flow's identity in the sample table.
+    #[inline(always)]
+    fn identity(&self) -> u64 {
+        MeasureKey::of(self.hash).sample
+    }
+}
+
+/// Changes the counts of a place, if they are of the given epoch (its low twelve bits are compared).
+#[inline(always)]
+fn count(place: u16, epoch: u64, change: impl FnOnce(&mut Signals)) {
+    let Some(signals) = tables::signals(place, epoch & 1) else { return };
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU; the daemon clears it
+    // while no count belongs to it.
+    let signals = unsafe { &mut *signals };
+    if (signals.epoch ^ epoch) & 0xfff == 0 {
+        change(signals);
+    }
+}
+
+/// Counts a value in its cell.
+#[inline(always)]
+fn record(histogram: &mut Histogram, value: u64) {
+    let mut cell = Histogram::cell(value);
+    // SAFETY: a register is given its own value. The compiler must not know the bound of the cell already: then it leaves out the check that
+    // the verifier wants to see.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) cell, options(pure, nomem, nostack, preserves_flags)) };
+    if let Some(count) = histogram.0.get_mut(cell) {
+        *count += 1;
+    }
+}
+
+/// Counts a SYN that was to be measured and could not be.
+#[inline(always)]
+fn unmarked(place: u16, epoch: u64, backend: u16) {
+    count(place, epoch, |signals| signals.unmarked += 1);
+    tables::count(backend, |counters: &mut BackendCounters| counters.unmarked += 1);
+}

@@ -1,0 +1,177 @@
+//! Records of backends. Who a backend is stays the same under its id; what becomes of its packets is one word, and the epoch
+//! another, both written in place. Next hops belong to the thread that follows the neighbours.
+
+use std::{collections::HashMap, mem::offset_of, net::Ipv4Addr};
+
+use grayxdp_common::records::{BackendRecord, NextHop};
+
+use super::{Memory, Tables, entries::raw, live::Live};
+use crate::model::{
+    config::Affinity,
+    kernel::{BackendId, BackendState, ExistingFlows, WantedBackend, WantedService, WantedVersion},
+};
+
+/// The word of flags, sample rate and guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Manner {
+    flags: u16,
+    sample_rate: u16,
+    guard: u32,
+}
+
+impl Manner {
+    const fn of(record: &BackendRecord) -> Self {
+        Self { flags: record.flags, sample_rate: record.sample_rate, guard: record.guard }
+    }
+
+    const fn word(self) -> u64 {
+        let ([a, b], [c, d], [e, f, g, h]) =
+            (self.flags.to_ne_bytes(), self.sample_rate.to_ne_bytes(), self.guard.to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    const fn with(self, flags: u16) -> Self {
+        Self { flags: self.flags | flags, ..self }
+    }
+
+    const fn without(self, flags: u16) -> Self {
+        Self { flags: self.flags & !flags, ..self }
+    }
+}
+
+/// How a backend is to be dealt with once its service is live; but for marks of the epoch before.
+fn manner(service: &WantedService, version: &WantedVersion, backend: &WantedBackend, live: &Live) -> Manner {
+    let guard = service.guard.filter(|guard| [guard.candidate, guard.stable].contains(&version.place));
+    let is = |place: Option<u8>| place == Some(version.place);
+    let state = match backend.state {
+        BackendState::Up | BackendState::Draining => 0,
+        BackendState::Down { resets: false } => BackendRecord::FLAG_DOWN,
+        BackendState::Down { resets: true } => BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS,
+    };
+    let flags = [
+        (live.detail.is_some(), BackendRecord::FLAG_WATCHED),
+        (service.affinity == Affinity::Client, BackendRecord::FLAG_CLIENT_AFFINITY),
+        (is(guard.map(|guard| guard.candidate)), BackendRecord::FLAG_CANDIDATE),
+        (is(guard.map(|guard| guard.stable)), BackendRecord::FLAG_STABLE),
+        (guard.is_some_and(|guard| guard.no_stable), BackendRecord::FLAG_NO_STABLE),
+        (service.measures, BackendRecord::FLAG_MEASURES),
+        (version.existing == ExistingFlows::Reset, BackendRecord::FLAG_ENDS),
+        (version.existing == ExistingFlows::Move, BackendRecord::FLAG_MOVES),
+        (service.quic, BackendRecord::FLAG_QUIC),
+    ];
+    let index = live.detail.map_or(0, |detail| detail.guard);
+    Manner { flags: state, sample_rate: service.sample_rate, guard: guard.map_or(0, |_| index) }
+        .with(flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag))
+}
+
+impl Tables {
+    /// Before the switch: who new backends are; all are watched from now on if they are to be, and marks of the epoch before
+    /// count no more where the epoch is about to change.
+    pub(super) fn prepare_backends(&mut self, service: &WantedService, live: &Live) {
+        let backends = service.versions.iter().flat_map(|version| &version.backends);
+        if backends.clone().any(|backend| self.leaving.contains_key(&backend.id)) {
+            self.pools.grace().wait();
+            self.leaving.clear();
+        }
+        let virtual_end = (raw(service.vip), service.ports.first().copied().unwrap_or(0).to_be());
+        let old = self.live.get(&service.id);
+        for version in &service.versions {
+            for backend in &version.backends {
+                let end = (raw(backend.address), backend.port.to_be());
+                let place = version.place;
+                let identity = BackendRecord { place, ..BackendRecord::new(service.id, version.id, virtual_end, end) };
+                let manner = manner(service, version, backend, live);
+                let index = u32::from(backend.id.0);
+                if !self.backends.contains_key(&backend.id) {
+                    let next_hop = self.hops.get(&backend.address).copied().unwrap_or(NextHop::UNKNOWN);
+                    let Manner { flags, sample_rate, guard } = manner;
+                    let epoch = service.epoch;
+                    let record = BackendRecord { next_hop, flags, sample_rate, guard, epoch, ..identity };
+                    self.memory.backends.write(index, &record);
+                    continue;
+                }
+                let now = self.memory.backends.read(index);
+                let kept = if old.is_some_and(|old| old.record.epoch == live.record.epoch) {
+                    BackendRecord::FLAG_WATCHED | BackendRecord::FLAG_PREVIOUS_EPOCH
+                } else {
+                    BackendRecord::FLAG_WATCHED
+                };
+                let manner = manner.with(now.flags & kept);
+                let BackendRecord { next_hop, flags, sample_rate, guard, epoch, .. } = now;
+                let record = BackendRecord { next_hop, flags, sample_rate, guard, epoch, ..identity };
+                self.memory.backends.write(index, &record);
+                self.memory.write_manner(index, Manner::of(&now), manner);
+            }
+        }
+    }
+
+    /// After the switch: nothing that is not looked up is watched, and the new epoch counts. `continues`: it follows the old
+    /// one, so that marks of that still count.
+    pub(super) fn settle_backends(&self, service: &WantedService, live: &Live, change: EpochChange) {
+        for version in &service.versions {
+            for backend in &version.backends {
+                let index = u32::from(backend.id.0);
+                let now = self.memory.backends.read(index);
+                if now.epoch != service.epoch {
+                    self.memory.backends.store(index, offset_of!(BackendRecord, epoch), service.epoch);
+                }
+                let manner = manner(service, version, backend, live).without(BackendRecord::FLAG_PREVIOUS_EPOCH);
+                let manner = manner.with(match change {
+                    EpochChange::None => now.flags & BackendRecord::FLAG_PREVIOUS_EPOCH,
+                    EpochChange::Next => BackendRecord::FLAG_PREVIOUS_EPOCH,
+                    EpochChange::Other => 0,
+                });
+                self.memory.write_manner(index, Manner::of(&now), manner);
+            }
+        }
+    }
+
+    /// Tells the tables where backends are reached now.
+    pub(in crate::datapath) fn set_next_hops(&mut self, hops: HashMap<Ipv4Addr, NextHop>) {
+        self.hops = hops;
+        for (id, address) in &self.backends {
+            let hop = self.hops.get(address).copied().unwrap_or(NextHop::UNKNOWN);
+            self.write_next_hop(*id, &hop);
+        }
+    }
+
+    fn write_next_hop(&self, id: BackendId, hop: &NextHop) {
+        let (offset, words) = (offset_of!(BackendRecord, next_hop), hop.words());
+        if self.memory.backends.read(u32::from(id.0)).next_hop != *hop {
+            self.memory.backends.store(u32::from(id.0), offset, words[0]);
+            self.memory.backends.store(u32::from(id.0), offset + 8, words[1]);
+        }
+    }
+}
+
+impl Memory {
+    fn write_manner(&self, index: u32, now: Manner, manner: Manner) {
+        if now != manner {
+            self.backends.store(index, offset_of!(BackendRecord, flags), manner.word());
+        }
+    }
+}
+
+/// How a service's epoch changes with a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EpochChange {
+    /// It stays.
+    None,
+    /// To the one after it, with signals at the same places.
+    Next,
+    /// To any other, or to signals at other places.
+    Other,
+}
+
+impl EpochChange {
+    /// From one record to the next.
+    pub(super) fn between(old: Option<&Live>, new: &Live) -> Self {
+        let Some(old) = old else { return Self::Other };
+        let is_in_place = old.record.signals == new.record.signals && old.segments() == new.segments();
+        match new.record.epoch.checked_sub(old.record.epoch) {
+            Some(0) if is_in_place => Self::None,
+            Some(1) if is_in_place => Self::Next,
+            Some(_) | None => Self::Other,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Rollouts in the API: how they stand, with fuse and lease.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Name, Weight,
+    kernel::LeaseEnd,
+    state::{Finding, RolloutState, Verdict},
+};
+
+/// One rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Its name.
+    pub name: Name,
+    /// The service.
+    pub service: Name,
+    /// The version that had the traffic before.
+    pub stable: Name,
+    /// The version to release.
+    pub candidate: Name,
+    /// Where it stands.
+    pub state: RolloutState,
+    /// Which try it is, from 1.
+    pub attempt: u64,
+    /// Why it stands there: one sentence.
+    pub message: String,
+    /// Index of the current step, from 0.
+    pub step: usize,
+    /// All steps, as `setWeight 25, pause 30m`.
+    pub steps: Vec<String>,
+    /// The candidate's wanted share.
+    pub weight: Weight,
+    /// How much of the current pause has passed, in seconds.
+    pub dwell_seconds: f64,
+    /// How long the current pause is, in seconds; none until an operator resumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_seconds: Option<f64>,
+    /// The newest finding of each metric.
+    pub findings: Vec<Finding>,
+    /// Looks so far, by metric and verdict.
+    pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
+    /// When it began.
+    pub started: jiff::Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<jiff::Timestamp>,
+    /// Epoch of the service now, for `--if-epoch`.
+    pub epoch: u64,
+    /// The fuse, while it is armed and after it tripped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuse: Option<FuseStatus>,
+    /// The lease, while it is armed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
+}
+
+/// The fuse of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FuseStatus {
+    /// Failures that are let pass within the window.
+    pub limit: u32,
+    /// Least part of the attempts.
+    pub ratio: f64,
+    /// The window in seconds.
+    pub window_seconds: f64,
+    /// Connect failures of the candidate in this attempt.
+    pub failures: u64,
+    /// What tripped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tripped: Option<String>,
+}
+
+/// The lease of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseStatus {
+    /// How long the weight holds without the daemon, in seconds.
+    pub duration_seconds: f64,
+    /// What its end does.
+    pub on_expiry: LeaseEnd,
+    /// How much is left of it, in seconds; none before the first renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_seconds: Option<f64>,
+    /// Whether it ran out and nobody resumed since.
+    pub expired: bool,
+}

@@ -1,0 +1,11 @@
+//! The exception scheme packet by packet: each case says what it is about, and which way each packet must go.
+
+mod cpus;
+mod datagrams;
+mod down;
+mod guards;
+mod handshakes;
+mod pins;
+mod segments;
+mod stage;
+mod strangers;
