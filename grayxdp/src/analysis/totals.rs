@@ -21,7 +21,12 @@ pub struct Totals {
 impl Totals {
     /// Takes a reading. Counts that fell began anew: the maps were made anew.
     pub fn take(&mut self, reading: &BTreeMap<SignalKey, Box<Signals>>) {
-        let before = std::mem::take(&mut self.last);
+        self.take_of(|_| true, reading);
+    }
+
+    /// The same where the reading is of some versions only.
+    pub fn take_of(&mut self, is_read: impl Fn(VersionId) -> bool, reading: &BTreeMap<SignalKey, Box<Signals>>) {
+        let before: BTreeMap<_, _> = self.last.extract_if(.., |key, _| is_read(key.version)).collect();
         for (key, signals) in reading {
             let now = Measured::from(signals.as_ref());
             let grown = before.get(key).and_then(|before| now.since(before));

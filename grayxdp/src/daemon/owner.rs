@@ -245,7 +245,7 @@ impl Owner {
 
     pub(super) fn put_moved(&mut self, service: &Name, next: Layout, asked: Moment) -> Result<(), KernelError> {
         let moved = held::moved(&self.layout.services[service], &next.services[service]);
-        self.read_signals();
+        self.read_signals_of(service);
         self.put(next, asked)?;
         *self.bucket_moves.entry(service.clone()).or_default() += moved;
         Ok(())

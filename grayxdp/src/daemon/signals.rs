@@ -6,26 +6,41 @@ use crate::{
     analysis::{Distribution, Measured, Quantile},
     daemon::owner::Owner,
     model::{
-        kernel::VersionId,
+        Name,
+        kernel::{KernelError, VersionId},
         signals::{Quantiles, SignalsStatus},
     },
 };
 
 impl Owner {
-    /// Reads the signals into the totals. Before every publishing too: that may clear an epoch's counts.
+    /// Reads the signals of all services into the totals.
     pub(super) fn read_signals(&mut self) {
-        match self.kernel.signals() {
+        match self.kernel.signals(None) {
             Ok(reading) => {
                 self.signals.take(&reading);
                 self.problems.signals = None;
             }
-            Err(error) => {
-                if self.problems.signals.is_none() {
-                    tracing::error!("the signals of the data path could not be read: {error}");
-                }
-                self.problems.signals = Some(error.to_string());
-            }
+            Err(error) => self.note_unread_signals(&error),
         }
+    }
+
+    /// The same of one service. Before it is published: that may clear the counts of an epoch.
+    pub(super) fn read_signals_of(&mut self, service: &Name) {
+        let Some(id) = self.layout.ids.service(service) else { return };
+        match self.kernel.signals(Some(id)) {
+            Ok(reading) => {
+                let key = |version| self.layout.ids.version_key(version);
+                self.signals.take_of(|version| key(version).is_some_and(|key| key.service == *service), &reading);
+            }
+            Err(error) => self.note_unread_signals(&error),
+        }
+    }
+
+    fn note_unread_signals(&mut self, error: &KernelError) {
+        if self.problems.signals.is_none() {
+            tracing::error!("the signals of the data path could not be read: {error}");
+        }
+        self.problems.signals = Some(error.to_string());
     }
 
     /// What was measured of a version so far.

@@ -269,8 +269,8 @@ impl Kernel for Datapath {
         self.loaded.tables().held_slots().map_err(kernel_error)
     }
 
-    fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
-        signals::read(&self.loaded.tables()).map_err(kernel_error)
+    fn signals(&self, of: Option<ServiceId>) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
+        signals::read(&self.loaded.tables(), of).map_err(kernel_error)
     }
 
     fn guards(&self) -> Vec<GuardStatus> {

@@ -9,15 +9,18 @@ use std::{
 use grayxdp_common::signals::Signals;
 
 use super::tables::{Measured, Tables, TablesError};
-use crate::model::kernel::{SignalKey, VersionId};
+use crate::model::kernel::{ServiceId, SignalKey, VersionId};
 
 /// Words of whole counts; the others hold two counts each.
 const COUNTS: usize = offset_of!(Signals, connect) / size_of::<u64>();
 
-/// All signals of the present epochs and of those before them, but those that are all zero.
-pub(super) fn read(tables: &Tables) -> Result<BTreeMap<SignalKey, Box<Signals>>, TablesError> {
+/// All signals of the present epochs and of those before them, of one service or of all, but those that are all zero.
+pub(super) fn read(
+    tables: &Tables,
+    of: Option<ServiceId>,
+) -> Result<BTreeMap<SignalKey, Box<Signals>>, TablesError> {
     let mut all = BTreeMap::new();
-    for measured in tables.measured() {
+    for measured in tables.measured(of) {
         read_service(tables, &measured, &mut all)?;
     }
     Ok(all)

@@ -27,7 +27,7 @@ impl Twin {
         let folder = self.subject.datapath.map_folder().to_owned();
         let look = || Traces::read(&folder).map_err(|error| format!("{error:#}"));
         let counters = |twin: &Self| twin.subject.counters().map_err(|error| format!("{error:#}"));
-        let signals = |twin: &Self| twin.subject.datapath.signals().map_err(|error| error.to_string());
+        let signals = |twin: &Self| twin.subject.datapath.signals(None).map_err(|error| error.to_string());
         let before = (look()?, counters(self)?, signals(self)?);
         for _ in 0..BETWEEN_LOOKS {
             let packet = self.any_packet(world, random);

@@ -11,7 +11,7 @@ fn measured(epoch: u64) -> Wanted {
 }
 
 fn signals(world: &mut World, epoch: u64) -> Option<Box<Signals>> {
-    let all = world.kernel().signals().expect("signals are read");
+    let all = world.kernel().signals(None).expect("signals are read");
     all.get(&SignalKey { version: VersionId(2), segment: 0, epoch }).cloned()
 }
 
@@ -50,7 +50,7 @@ fn signals_of_the_epoch_before_stay_and_older_ones_are_gone() {
     assert!(signals(&mut world, 5).is_none() && signals(&mut world, 7).is_none());
     assert_eq!(signals(&mut world, 6).expect("kept").attempts, 1);
     world.publish(&measured(9));
-    assert!(world.kernel().signals().expect("signals are read").is_empty());
+    assert!(world.kernel().signals(None).expect("signals are read").is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The kernel of memory: what it is told it holds, and it dies on purpose.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddrV4,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -143,8 +143,12 @@ impl Kernel for FakeKernel {
         Ok(unsettled.map(|version| HeldSlots { version: version.id, slots: version.slots.clone() }).collect())
     }
 
-    fn signals(&self) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
-        Ok(self.memory().signals.clone())
+    fn signals(&self, of: Option<ServiceId>) -> Result<BTreeMap<SignalKey, Box<Signals>>, KernelError> {
+        let memory = self.memory();
+        let services = memory.wanted.services.iter().filter(|service| of.is_none_or(|of| of == service.id));
+        let read: BTreeSet<_> = services.flat_map(|service| &service.versions).map(|version| version.id).collect();
+        let is_read = |key: &SignalKey| of.is_none() || read.contains(&key.version);
+        Ok(memory.signals.iter().filter(|(key, _)| is_read(key)).map(|(key, read)| (*key, read.clone())).collect())
     }
 
     fn guards(&self) -> Vec<GuardStatus> {

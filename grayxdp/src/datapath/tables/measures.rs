@@ -7,7 +7,7 @@ use grayxdp_common::signals::Signals;
 use super::{EpochChange, Memory, Tables, TablesError, live::Live};
 use crate::{
     datapath::mapped::Mapped,
-    model::kernel::{VersionId, WantedService},
+    model::kernel::{ServiceId, VersionId, WantedService},
 };
 
 /// The signals of one place and parity, CPU by CPU.
@@ -99,15 +99,16 @@ impl Tables {
         }
     }
 
-    /// All services' signals, where they are, and which epochs they are of.
-    pub(in crate::datapath) fn measured(&self) -> Vec<Measured> {
+    /// Signals of one service or of all, where they are, and which epochs they are of.
+    pub(in crate::datapath) fn measured(&self, of: Option<ServiceId>) -> Vec<Measured> {
         let measured = |live: &Live| Measured {
             base: live.signals().0,
             versions: live.versions(),
             segments: live.segments(),
             epoch: live.record.epoch,
         };
-        self.live.values().map(measured).collect()
+        let is_meant = |id: &ServiceId| of.is_none_or(|of| of == *id);
+        self.live.iter().filter(|(id, _)| is_meant(id)).map(|(_, live)| measured(live)).collect()
     }
 
     /// The memory of the tables, for those who read signals.

@@ -16,9 +16,9 @@ use super::{
     Memory, TablesError,
     entries::raw,
     places::{Kind, Places},
-    staging::{Stage, same},
+    staging::Stage,
 };
-use crate::model::kernel::{CellStamps, ServiceId, WantedPrefix, WantedSegments};
+use crate::model::kernel::{CellStamps, ServiceId, WantedPrefix, WantedSegments, same};
 
 /// Errors of the kernel that mean that a trie is full.
 const FULL: [i32; 2] = [libc::ENOSPC, libc::ENOMEM];

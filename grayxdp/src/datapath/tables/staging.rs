@@ -18,7 +18,7 @@ use crate::model::{
     config::Affinity,
     kernel::{
         BackendId, Bucket, LeaseEnd, SlotState, Split, VersionId, WantedBuckets, WantedGuard, WantedService,
-        WantedVersion,
+        WantedVersion, same,
     },
 };
 
@@ -316,9 +316,4 @@ fn flags_of(service: &WantedService) -> u32 {
         | flag(service.quic, DetailRecord::FLAG_QUIC)
         | flag(service.segments.as_ref().is_some_and(|segments| segments.by_dscp), DetailRecord::FLAG_DSCP)
         | flag(service.measures, DetailRecord::FLAG_MEASURES)
-}
-
-/// Whether two tables hold the same; mostly they are the same one.
-pub(super) fn same<T: PartialEq>(one: &Arc<[T]>, other: &Arc<[T]>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
 }
