@@ -130,11 +130,16 @@ impl Handle {
 
 /// Serves until told to stop or detached.
 pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
+    give_back_memory();
     while let Some(message) = messages.blocking_recv() {
         // An asker who has gone away needs no answer.
         match message {
             Message::Request { request, actor, reply } => {
+                let is_reload = matches!(*request, Request::Reload { .. });
                 let _ = reply.send(owner.handle(*request, &actor));
+                if is_reload {
+                    give_back_memory();
+                }
             }
             Message::Metrics { reply } => {
                 let _ = reply.send(owner.metrics());
@@ -154,5 +159,14 @@ pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
         if messages.is_empty() {
             owner.follow_backends();
         }
+    }
+}
+
+/// Gives memory back to the kernel that building tables took for a moment, where the allocator keeps it.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the function has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

@@ -152,6 +152,9 @@ impl Owner {
 
     fn settle_services(&mut self, now: Duration) {
         let moment = Moment::of(now);
+        if !self.layout.config.services.iter().any(|service| self.can_settle(service)) {
+            return;
+        }
         let mut next = self.layout.clone();
         let mut settled = BTreeMap::new();
         for service in &self.layout.config.services {
@@ -190,13 +193,19 @@ impl Owner {
         }
     }
 
+    /// Whether there is anything about a service's cells that time could change.
+    fn can_settle(&self, service: &Service) -> bool {
+        let cells = self.layout.cells.get(&service.name);
+        cells.is_some_and(|cells| !cells.is_quiet()) || self.needs_form(service)
+    }
+
     /// Settles one service's cells; none where nothing changed.
     fn settle_service(&self, next: &mut Layout, service: &Service, now: Moment) -> Option<Settled> {
         let name = &service.name;
-        let cells = next.cells.get_mut(name)?;
-        if cells.is_quiet() && !self.needs_form(service) {
+        if !self.can_settle(service) {
             return None;
         }
+        let cells = next.cells.get_mut(name)?;
         let found = self.settling.found(&self.layout, name);
         let sweep = (self.settling.sweep.began > Duration::ZERO).then(|| Moment::of(self.settling.sweep.began));
         let policy = Policy {
@@ -233,10 +242,12 @@ impl Owner {
     /// Whether a service could go back to the form of a threshold between the places 0 and 1, while nobody would notice.
     fn needs_form(&self, service: &Service) -> bool {
         let Some(record) = self.layout.services.get(&service.name) else { return false };
+        if record.places.len() > 2 || record.places.len() != service.versions.len() {
+            return false;
+        }
         let is_low = record.places.values().all(|place| *place < 2);
-        let whole = record.buckets.owner_of_all().is_some() && record.segments.is_empty();
-        let is_threshold = record.buckets.is_ring() || !whole;
-        record.places.len() <= 2 && record.places.len() == service.versions.len() && !(is_low && is_threshold)
+        let whole = || record.buckets.owner_of_all().is_some() && record.segments.is_empty();
+        !is_low || (!record.buckets.is_ring() && whole())
     }
 
     /// Gives versions the places 0 and 1 again, and buckets the form of a threshold, once all is settled and no rollout runs.

@@ -14,6 +14,8 @@ use super::{
     tables::{Tables, TablesError},
 };
 
+/// How often at least what lapsed is looked for while no rollout runs.
+const AT_REST: Duration = Duration::from_secs(4);
 /// Bytes of a table that are mapped at a time.
 const WINDOW_BYTES: usize = 1 << 20;
 /// Ticks for which a UDP flow whose horizon ended is not taken for a new one: 69 s.
@@ -25,6 +27,8 @@ const MARK_TIME_BITS: u32 = 52;
 pub(super) struct Lapsed {
     marks: Mappable<Mark>,
     flows: Mappable<FlowSample>,
+    /// When a sweep is due where nothing is judged by it.
+    due: Duration,
 }
 
 /// What is to be counted: one more at some offsets of the signals of a place and epoch.
@@ -38,11 +42,16 @@ struct Finding {
 impl Lapsed {
     /// Of the two tables.
     pub(super) const fn new(marks: Mappable<Mark>, flows: Mappable<FlowSample>) -> Self {
-        Self { marks, flows }
+        Self { marks, flows, due: Duration::ZERO }
     }
 
-    /// Finds what lapsed before a monotonic time, and counts it.
-    pub(super) fn sweep(&self, tables: &Tables, now: Duration) -> Result<(), TablesError> {
+    /// Finds what lapsed before a monotonic time, and counts it. Not each time where no rollout is judged by it.
+    pub(super) fn sweep(&mut self, tables: &Tables, now: Duration) -> Result<(), TablesError> {
+        let is_judged = tables.sources().values().any(|service| service.measures);
+        if !is_judged && now < self.due {
+            return Ok(());
+        }
+        self.due = now + AT_REST;
         let now_ns = now.as_nanos() as u64;
         let mut findings = Vec::new();
         in_windows(&self.marks, |window, index| findings.extend(lapsed_mark(window, index, now_ns)))?;

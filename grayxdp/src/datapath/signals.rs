@@ -15,10 +15,7 @@ use crate::model::kernel::{ServiceId, SignalKey, VersionId};
 const COUNTS: usize = offset_of!(Signals, connect) / size_of::<u64>();
 
 /// All signals of the present epochs and of those before them, of one service or of all, but those that are all zero.
-pub(super) fn read(
-    tables: &Tables,
-    of: Option<ServiceId>,
-) -> Result<BTreeMap<SignalKey, Box<Signals>>, TablesError> {
+pub(super) fn read(tables: &Tables, of: Option<ServiceId>) -> Result<BTreeMap<SignalKey, Box<Signals>>, TablesError> {
     let mut all = BTreeMap::new();
     for measured in tables.measured(of) {
         read_service(tables, &measured, &mut all)?;

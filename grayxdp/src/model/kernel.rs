@@ -18,17 +18,14 @@ pub use grayxdp_common::{
     signals::{ExceptionCounters, Signals},
 };
 
-use crate::model::{
-    api::InterfaceStatus,
-    config::Protocol,
-};
+use crate::model::{api::InterfaceStatus, config::Protocol};
 
 /// Flows that are followed, of [`records::SAMPLE_ALL`]: one in 64.
 pub const SAMPLE_RATE: u16 = records::SAMPLE_ALL / 64;
 
 pub use wanted::{
-    BackendState, ExistingFlows, LeaseEnd, Wanted, WantedBackend, WantedBuckets, WantedFuse, WantedGuard, WantedInstance,
-    WantedPrefix, WantedSegments, WantedService, WantedSlots, WantedVersion, same,
+    BackendState, ExistingFlows, LeaseEnd, Wanted, WantedBackend, WantedBuckets, WantedFuse, WantedGuard,
+    WantedInstance, WantedPrefix, WantedSegments, WantedService, WantedSlots, WantedVersion, same,
 };
 
 /// What the kernel holds of one service, read back.

@@ -73,7 +73,12 @@ impl World {
     /// What was counted of a version in an epoch so far; zeros where the data path says nothing of it.
     pub(crate) fn signals(&self, version: u16, epoch: u64) -> Measured {
         let key = SignalKey { version: VersionId(version), segment: 0, epoch };
-        self.datapath.signals(None).unwrap().get(&key).map(|signals| Measured::from(signals.as_ref())).unwrap_or_default()
+        self.datapath
+            .signals(None)
+            .unwrap()
+            .get(&key)
+            .map(|signals| Measured::from(signals.as_ref()))
+            .unwrap_or_default()
     }
 
     /// The counters of a version's backend.
