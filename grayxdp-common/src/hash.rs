@@ -62,6 +62,17 @@ pub struct Flow {
     pub protocol: u8,
 }
 
+impl Flow {
+    /// A number below [`crate::records::SAMPLE_ALL`], independent of bucket and slot: a backend's packet, which needs
+    /// neither, pays for one multiplication and not for the hash. The flow must have its ports, also with `affinity: client`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sample(&self, key: &HashKey) -> u16 {
+        let word = (self.source as u64) << 32 | (self.source_port as u64) << 16 | self.destination_port as u64;
+        ((word ^ key.0[3]).wrapping_mul(0xa076_1d64_78bd_642f) >> 49) as u16
+    }
+}
+
 /// Hash of a flow under a key.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +98,6 @@ impl FlowHash {
     #[must_use]
     pub const fn bucket(self) -> u16 {
         (self.0 >> (64 - BUCKETS.trailing_zeros())) as u16
-    }
-
-    /// A number below [`crate::records::SAMPLE_ALL`], independent of bucket and slot.
-    #[inline(always)]
-    #[must_use]
-    pub const fn sample(self) -> u16 {
-        (self.0 >> 32) as u16 & 0x7fff
     }
 
     /// The slot, `0..SLOTS`.

@@ -55,7 +55,7 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     if backend.flags & BackendRecord::FLAG_WATCHED != 0 {
         watch(packet, checksum, backend, id);
     }
-    let answer = measure::reverse(packet, checksum, backend, measure::reverse_hash(packet, backend));
+    let answer = measure::reverse(packet, checksum, backend);
     if backend.guard != 0 && (answer == measure::Answer::Refused || is_refusal(checksum)) {
         guard::failure(u32::from(id));
     }
@@ -79,14 +79,7 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
 /// Tells the flow's entries what its backend sent.
 #[inline(always)]
 fn watch(packet: &Packet, checksum: Checksum, backend: &BackendRecord, id: u16) {
-    let virtual_port = if backend.virtual_port == 0 { packet.source_port } else { backend.virtual_port };
-    let flow = Flow {
-        source: packet.ip.destination,
-        destination: backend.virtual_address,
-        source_port: packet.destination_port,
-        destination_port: virtual_port,
-        protocol: packet.ip.protocol,
-    };
+    let flow = measure::reverse_flow(packet, backend);
     let hash = FlowHash::of(&flow, &tables::hash_key());
     let bucket = if backend.flags & BackendRecord::FLAG_CLIENT_AFFINITY == 0 {
         hash.bucket()

@@ -75,7 +75,7 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     let flow = Forward {
         hash: whole(packet, service, hash),
         epoch: service.epoch,
-        sample_rate: service.sample_rate,
+        is_sampled: sample_of(packet) < service.sample_rate,
         horizon_ticks: service.horizon_ticks,
         measures: backend.flags & BackendRecord::FLAG_MEASURES != 0,
         deferred,
@@ -157,7 +157,7 @@ fn choose_in_detail(
     let is_quic = detail.flags & DetailRecord::FLAG_QUIC != 0;
     let kind = if is_quic { quic_kind(arrival, packet) } else { kind };
     // The segment of a datagram that may be the first of a sampled flow has to be known.
-    let asks_segment = kind == Kind::Datagram && detail.segments > 1 && hash.sample() < service.sample_rate;
+    let asks_segment = kind == Kind::Datagram && detail.segments > 1 && sample_of(packet) < service.sample_rate;
     let whole = whole(packet, service, hash);
     if kind == Kind::First {
         touch(detail, whole, hash.bucket());
@@ -218,6 +218,12 @@ fn touch(detail: &DetailRecord, flow: FlowHash, bucket: u16) {
     if detail.flags & DetailRecord::FLAG_MEASURES != 0 {
         measure::touch_mark(flow);
     }
+}
+
+/// What decides whether a flow is sampled.
+#[inline(always)]
+fn sample_of(packet: &Packet) -> u16 {
+    packet.flow().sample(&tables::hash_key())
 }
 
 /// The hash of the whole 5-tuple.

@@ -35,8 +35,8 @@ pub(crate) struct Forward {
     pub(crate) hash: FlowHash,
     /// The service's epoch.
     pub(crate) epoch: u64,
-    /// As [`grayxdp_common::records::ServiceRecord::sample_rate`].
-    pub(crate) sample_rate: u16,
+    /// It is followed: see [`grayxdp_common::records::ServiceRecord::sample_rate`].
+    pub(crate) is_sampled: bool,
     /// Ticks for which a flow is followed.
     pub(crate) horizon_ticks: u32,
     /// Every SYN leaves a mark.
@@ -75,7 +75,7 @@ pub(crate) const fn window_is_zero(word: u32) -> bool {
 /// handshake: a connect failure.
 #[inline(always)]
 pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place: impl FnOnce() -> u16) -> bool {
-    let is_sampled = flow.hash.sample() < flow.sample_rate;
+    let is_sampled = flow.is_sampled;
     let is_tcp = matches!(checksum, Checksum::Tcp(_));
     let is_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::ACK | flags::RST) == flags::SYN;
     let is_marked = is_syn && (is_sampled || flow.measures);
@@ -110,13 +110,15 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
 
 /// Measures a backend's packet; says what it meant to a handshake that is measured.
 #[inline(always)]
-pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendRecord, hash: FlowHash) -> Answer {
-    let is_sampled = hash.sample() < backend.sample_rate;
+pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendRecord) -> Answer {
+    let flow = reverse_flow(packet, backend);
+    let is_sampled = flow.sample(&tables::hash_key()) < backend.sample_rate;
     let answers_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::RST) != 0;
     let is_marked = answers_syn && (is_sampled || backend.flags & BackendRecord::FLAG_MEASURES != 0);
     if (!is_sampled && !is_marked) || tables::explains() {
         return Answer::Nothing;
     }
+    let hash = FlowHash::of(&flow, &tables::hash_key());
     begin(hash, is_marked, is_sampled);
     let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination));
     let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };
@@ -156,8 +158,8 @@ pub(crate) fn icmp(arrival: Arrival, control: &Control, ip: Ip) {
         destination_port: if backend.virtual_port == 0 { port } else { backend.virtual_port },
         protocol: UDP,
     };
-    let hash = FlowHash::of(&flow, &tables::hash_key());
-    if hash.sample() < backend.sample_rate {
+    if flow.sample(&tables::hash_key()) < backend.sample_rate {
+        let hash = FlowHash::of(&flow, &tables::hash_key());
         begin(hash, false, true);
         flows::measure_unreachable(hash.0);
     }
@@ -179,17 +181,16 @@ fn begin(hash: FlowHash, is_marked: bool, is_sampled: bool) {
     }
 }
 
-/// Hash of the whole 5-tuple of a backend's packet, as its client's packets have it.
+/// The whole 5-tuple of a backend's packet, as its client's packets have it.
 #[inline(always)]
-pub(crate) fn reverse_hash(packet: &Packet, backend: &BackendRecord) -> FlowHash {
-    let flow = Flow {
+pub(crate) fn reverse_flow(packet: &Packet, backend: &BackendRecord) -> Flow {
+    Flow {
         source: packet.ip.destination,
         destination: backend.virtual_address,
         source_port: packet.destination_port,
         destination_port: if backend.virtual_port == 0 { packet.source_port } else { backend.virtual_port },
         protocol: packet.ip.protocol,
-    };
-    FlowHash::of(&flow, &tables::hash_key())
+    }
 }
 
 /// What the rare parts need of a packet, in two words: sequence number and length of the payload; flags, cell of the
