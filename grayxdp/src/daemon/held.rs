@@ -44,6 +44,7 @@ pub(super) fn initial(service: &Service) -> ServiceRecord {
         epoch: 1,
         rollout: 0,
         home: Home::default(),
+        file: None,
     }
 }
 
