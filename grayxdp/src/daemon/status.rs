@@ -101,7 +101,8 @@ impl Owner {
     /// Said when the file's weights differ from the applied ones and no rollout is the reason.
     fn drift(&self, service: &Service, record: &ServiceRecord) -> Option<String> {
         let initial = held::initial_weights(service);
-        let differs = initial != record.weights && self.running(&service.name).is_none();
+        let differs = initial.iter().any(|(version, weight)| held::weight(record, version) != *weight)
+            && self.running(&service.name).is_none();
         differs.then(|| {
             let (file, applied) = (held::said(service, &initial), held::said(service, &record.weights));
             format!(
