@@ -225,7 +225,7 @@ fn a_canary_instance_is_found_without_its_port_is_not_reloaded_away_and_is_told_
     host.seconds(&mut owner, 3);
     let number = owner.layout.ids.backend(&key(&owner, 1, 0));
     assert_eq!(host.kernel.memory().wanted.services[0].instance.map(|instance| instance.backend), number);
-    assert_eq!(status(&mut owner).warnings, [String::new(); 0]);
+    assert!(status(&mut owner).warnings.is_empty());
 
     let other = std::fs::read_to_string(host.config_path()).expect("the file").replace("10.0.2.1", "10.0.2.9");
     std::fs::write(host.config_path(), other).expect("the file");
