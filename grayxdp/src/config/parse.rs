@@ -93,8 +93,10 @@ fn plain(error: &Error) -> String {
 /// What a person writes for a type's name.
 fn kind(expected: &str) -> String {
     let known = match expected {
-        "u8" | "u16" => "a whole number from 0 to 65535",
-        "u32" | "u64" | "usize" => "a whole number from 0 on",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 on",
         "f64" | "float" | "floating point" => "a number",
         "bool" | "boolean" | "a boolean" => "true or false",
         "a string" | "string" | "string scalar" => "text",

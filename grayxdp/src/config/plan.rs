@@ -8,7 +8,7 @@ use crate::{
     config::{
         check::Seen,
         problem::{ConfigError, Place, Problem, suggestion},
-        segments::unseen,
+        segments::{in_order, unseen},
     },
     model::{
         Name, Weight,
@@ -252,7 +252,8 @@ fn instance_of(plan: &Plan, instance: &Instance, service: &Service, place: &Plac
         let what = format!("service `{}` has {} segments", service.name, service.segments.len());
         problems.push(Problem::new(place.clone(), what, "leave one free: the instance's match is a segment too"));
     }
-    if let Some(same) = service.segments.iter().find(|segment| segment.r#match == instance.r#match) {
+    let own = in_order(&instance.r#match);
+    if let Some(same) = service.segments.iter().find(|segment| in_order(&segment.r#match) == own) {
         let what = format!("the instance matches exactly what segment `{}` does", same.name);
         let remedy = "give it a narrower match; that of a segment cannot be told from it";
         problems.push(Problem::new(place.field("match"), what, remedy));

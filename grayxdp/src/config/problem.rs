@@ -103,7 +103,9 @@ impl Problem {
     #[must_use]
     pub fn line(&self, at: &dyn Fn(&Place) -> String) -> String {
         let other = self.other.as_ref().map(|place| format!(" ({})", at(place))).unwrap_or_default();
-        format!("{}: {}{other}; {}", at(&self.place), self.what, self.remedy)
+        let line = format!("{}: {}{other}; {}", at(&self.place), self.what, self.remedy);
+        // What is quoted of the file may hold anything.
+        line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
     }
 }
 

@@ -119,11 +119,14 @@ fn twice<T: Copy + Eq + std::hash::Hash>(
     }
 }
 
-/// The same match with the values of each field in order.
-fn in_order(of: &Match) -> Match {
+/// The same match with the values of each field in order, each once.
+pub(super) fn in_order(of: &Match) -> Match {
     let mut ordered = of.clone();
     ordered.sources.sort_unstable();
+    ordered.sources.dedup();
     ordered.dscp.sort_unstable();
+    ordered.dscp.dedup();
     ordered.ports.sort_unstable();
+    ordered.ports.dedup();
     ordered
 }

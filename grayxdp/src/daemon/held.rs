@@ -44,6 +44,7 @@ pub(super) fn initial(service: &Service) -> ServiceRecord {
         epoch: 1,
         rollout: 0,
         home: Home::default(),
+        file: None,
     }
 }
 
@@ -188,15 +189,18 @@ pub(super) fn crowded(record: &ServiceRecord, service: &Service) -> Option<Strin
     let segments: Vec<Name> = service.segments.iter().map(|segment| segment.name.clone()).collect();
     let gone = leaving(record.segments.keys().collect(), &segments);
     let of_instance = usize::from(record.instance.is_some());
-    let (what, gone) = if versions.len() + service.versions.len() > VERSIONS {
+    let (what, mut gone) = if versions.len() + service.versions.len() > VERSIONS {
         ("versions", versions)
     } else if gone.len() + segments.len() + of_instance > SEGMENTS - 1 {
         ("segments", gone)
     } else {
         return None;
     };
+    if what == "segments" && of_instance > 0 {
+        gone.push("that of the canary instance".to_owned());
+    }
     let (name, gone) = (&service.name, gone.join(", "));
-    Some(format!("{name} would have too many {what} while {gone} leave; reload again when they are gone"))
+    Some(format!("{name} would have too many {what} beside those that go ({gone}); reload again when they are gone"))
 }
 
 /// Numbers of what has one, and of what is new: the least free one. None where there is none.

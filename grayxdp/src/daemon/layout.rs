@@ -38,26 +38,30 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The first layout of a run: cells as the journal knows them.
+    /// The first layout of a run: cells as the journal knows them, then changed to what the file says now.
     pub(super) fn restored(
         config: Config,
         ids: IdTable,
         services: BTreeMap<Name, ServiceRecord>,
+        journaled: &BTreeMap<Name, ServiceRecord>,
         backends: BTreeMap<BackendKey, BackendState>,
         now: Moment,
     ) -> Result<Self, IdsExhausted> {
         let mut layout = Self::numbered(config, ids, services, BTreeMap::new())?;
         layout.backends = backends;
         for service in &Arc::clone(&layout.config).services {
-            layout.restore(service, now);
+            let journaled = journaled.get(&service.name).filter(|record| record.file.is_some());
+            let record = journaled.unwrap_or(&layout.services[&service.name]).clone();
+            layout.restore(service, &record, now);
             layout.renew(&service.name, now);
         }
         Ok(layout)
     }
 
-    /// Builds a service's cells from its record.
-    pub(super) fn restore(&mut self, service: &Service, now: Moment) {
-        let cells = self.with_target(service, |target, record| Assignment::restored(target, &record.home, now));
+    /// Builds a service's cells from a record, under the file of that record.
+    pub(super) fn restore(&mut self, service: &Service, record: &ServiceRecord, now: Moment) {
+        let file = record.file.as_deref().unwrap_or(service);
+        let cells = self.with_target_of(file, record, |target| Assignment::restored(target, &record.home, now));
         self.cells.insert(service.name.clone(), cells);
     }
 
@@ -144,6 +148,9 @@ impl Layout {
         self.cells.insert(name.clone(), cells);
         if let Some(record) = self.services.get_mut(name) {
             record.home = home;
+            if record.file.as_deref() != Some(service) {
+                record.file = Some(Arc::new(service.clone()));
+            }
         }
         self.keep_looking(name, now);
         self.show(name);
@@ -196,6 +203,10 @@ impl Layout {
 
     fn with_target<T>(&self, service: &Service, run: impl FnOnce(&Target<'_>, &ServiceRecord) -> T) -> T {
         let record = &self.services[&service.name];
+        self.with_target_of(service, record, |target| run(target, record))
+    }
+
+    fn with_target_of<T>(&self, service: &Service, record: &ServiceRecord, run: impl FnOnce(&Target<'_>) -> T) -> T {
         let up = BackendState::Up;
         let state = |key: &BackendKey| self.backends.get(key).copied().unwrap_or(up);
         let instance = self.needs.get(&service.name).and_then(|needs| needs.instance.as_ref());
@@ -220,7 +231,7 @@ impl Layout {
             segments: of_instance.into_iter().chain(of_file).chain(leaving).collect(),
             state: &state,
         };
-        run(&target, record)
+        run(&target)
     }
 
     /// All that the kernel is to hold.

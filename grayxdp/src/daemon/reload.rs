@@ -10,7 +10,7 @@ use crate::{
         api::{ApiError, ChangeOptions, Done, RolloutAction},
         config::{Config, Service},
     },
-    rollout::Input,
+    rollout::{Input, InstanceNeeds},
     store::{ServiceRecord, StoreError},
 };
 
@@ -18,6 +18,11 @@ use crate::{
 fn is_here(interface: &str) -> bool {
     use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
     socket(AddressFamily::INET, SocketType::DGRAM, None).is_ok_and(|socket| name_to_index(socket, interface).is_ok())
+}
+
+fn has_backend(service: &Service, instance: &InstanceNeeds) -> bool {
+    let backends = service.version(&instance.candidate).map(|version| version.backends.as_slice()).unwrap_or_default();
+    backends.iter().any(|backend| instance.backend.means(service, backend))
 }
 
 impl Owner {
@@ -90,11 +95,19 @@ impl Owner {
                 Some(_) if lacks(state.candidate()) => format!("version {} of {name} is removed", state.candidate()),
                 Some(_) if lacks(&state.stable) => format!("version {} of {name} is removed", state.stable),
                 Some(_) if reset_weights.contains(name) => format!("the weights of {name} are reset"),
-                Some(_) => return None,
+                Some(service) => match self.instance(name).filter(|instance| !has_backend(service, instance)) {
+                    Some(instance) => format!("the canary instance {} of {name} is removed", instance.backend),
+                    None => return None,
+                },
             };
             Some((state.name().clone(), name.clone(), why))
         });
         hindered.collect()
+    }
+
+    /// The canary instance that a service has now.
+    pub(super) fn instance(&self, service: &Name) -> Option<&InstanceNeeds> {
+        self.layout.needs.get(service)?.instance.as_ref()
     }
 
     /// What every service of a new configuration is to hold, and what that changes beyond the file.

@@ -115,6 +115,8 @@ struct Found {
     event: Option<(&'static str, String)>,
     /// Read back from the kernel; none: restored into empty tables.
     buckets: Option<WantedBuckets>,
+    /// What the journal has of that, under the file of then.
+    journaled: Option<ServiceRecord>,
 }
 
 impl Owner {
@@ -134,10 +136,12 @@ impl Owner {
         let ids = journal.ids()?;
         let record = |service: &Service| (service.name.clone(), from_journal(service, known.get(&service.name)));
         let services = config.services.iter().map(record).collect();
+        let journaled: BTreeMap<_, _> =
+            known.values().filter_map(|known| Some((known.name.clone(), newest(known)?.clone()))).collect();
         let now = Moment::of(clock.kernel());
         let backends = Backends::from_journal(journal.backends()?);
         let states = backends.states(&config);
-        let mut layout = Layout::restored(config, ids, services, states, now)?;
+        let mut layout = Layout::restored(config, ids, services, &journaled, states, now)?;
         let wanted = layout.wanted();
         let kernel = open(&Setup { config: &layout.config, hash_key, wanted: &wanted })?;
         let published = kernel.published()?;
@@ -152,12 +156,13 @@ impl Owner {
                 let needs = state.needs_at_start(service, weight, found.record.rollout, clock.now().wall);
                 layout.needs.insert(service.name.clone(), needs);
             }
-            let before = layout.services.insert(service.name.clone(), found.record.clone());
-            if before.is_none_or(|before| before.places != found.record.places) {
-                layout.restore(service, now);
-            }
+            layout.services.insert(service.name.clone(), found.record.clone());
             match &found.buckets {
-                Some(buckets) => layout.adopt(&service.name, buckets, &held, now),
+                // The kernel's tables are of the file of then: what the file of now changes comes after them.
+                Some(buckets) => {
+                    layout.restore(service, found.journaled.as_ref().unwrap_or(&found.record), now);
+                    layout.adopt(&service.name, buckets, &held, now);
+                }
                 None => layout.renew(&service.name, now),
             }
             told.push((service.name.clone(), found));
@@ -281,9 +286,14 @@ fn has_versions(config: &Config, state: &State) -> bool {
     has(state.candidate()) && has(&state.stable)
 }
 
+/// What was applied last, or else what was to be applied first.
+fn newest(known: &JournaledService) -> Option<&ServiceRecord> {
+    known.applied.as_ref().or(known.intent.as_ref())
+}
+
 /// What the journal, or else the file, says of a service.
 fn from_journal(service: &Service, known: Option<&JournaledService>) -> ServiceRecord {
-    match known.and_then(|known| known.applied.as_ref().or(known.intent.as_ref())) {
+    match known.and_then(newest) {
         Some(known) => held::carried_over(known, service).unwrap_or_else(|| held::of_file(known, service)),
         None => held::initial(service),
     }
@@ -301,10 +311,12 @@ fn reconcile(
     let id = layout.ids.service(&service.name);
     let found = published.iter().find(|found| Some(found.id) == id);
     let Some((found, places)) = found.and_then(|found| Some((found, places(layout, service, &record, found)?))) else {
-        return Found { record: restored(record, service, running), event: None, buckets: None };
+        return Found { record: restored(record, service, running), event: None, buckets: None, journaled: None };
     };
     let buckets = Some(found.buckets.clone());
-    let record = in_places(record, places);
+    let then = known.and_then(newest).filter(|known| known.file.is_some());
+    let journaled = then.map(|known| in_places(known.clone(), places.clone()));
+    let record = in_places(record, places.clone());
     let in_kernel = held::from_kernel(&record, service, &ownerships(&found.buckets), found.epoch, found.rollout);
     let said = held::said(service, &in_kernel.weights);
     let intent = known.and_then(|known| known.intent.as_ref());
@@ -314,21 +326,24 @@ fn reconcile(
     };
     let same = is_found(&record) && record.rollout == found.rollout;
     if running.is_some() {
-        Found { record: if same { record } else { in_kernel }, event: None, buckets }
+        Found { record: if same { record } else { in_kernel }, event: None, buckets, journaled }
     } else if let Some(intent) = intent.filter(|intent| is_found(intent)).and_then(|i| held::carried_over(i, service)) {
         let event = Some(("weightsApplied", format!("{said} was applied before the restart")));
-        Found { record: intent, event, buckets }
+        Found { record: intent.clone(), event, buckets, journaled: Some(in_places(intent, places)) }
     } else if known.is_none() {
         let stable = held::heaviest(service, &in_kernel.weights);
         let event = Some(("weightsAdopted", format!("the journal knows nothing, the kernel has {said}")));
-        Found { record: ServiceRecord { stable, ..in_kernel }, event, buckets }
+        Found { record: ServiceRecord { stable, ..in_kernel }, event, buckets, journaled }
     } else if same {
-        Found { record, event: None, buckets }
+        Found { record, event: None, buckets, journaled }
     } else {
         let epoch = record.epoch.max(found.epoch) + 1;
-        let journal = held::said(service, &record.weights);
-        let event = Some(("weightsRestored", format!("the kernel had {said}, the journal's {journal} is restored")));
-        Found { record: ServiceRecord { epoch, ..record }, event, buckets }
+        let now = held::said(service, &record.weights);
+        let event = Some(match then.is_some_and(|known| held::carried_over(known, service).is_none()) {
+            true => ("weightsApplied", format!("the file lacks a version that had weight: its own {now} applies")),
+            false => ("weightsRestored", format!("the kernel had {said}, the journal's {now} is restored")),
+        });
+        Found { record: ServiceRecord { epoch, ..record }, event, buckets, journaled }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
         state::RolloutState,
         time,
     },
+    rollout::InstanceNeeds,
     store::ServiceRecord,
 };
 
@@ -69,6 +70,17 @@ impl Owner {
                 warnings.push(format!("rollout {} is {}: {}", state.name(), state.phase.label(), state.message));
             }
         }
+        for state in self.engines.values().map(|engine| &engine.state).filter(|state| !state.phase.is_final()) {
+            let (name, service) = (state.name(), state.service());
+            if self.layout.turned_off.contains(service) {
+                let (candidate, stable) = (state.candidate(), &state.stable);
+                warnings.push(format!("rollout {name}: {candidate} is turned off, its new flows go to {stable}"));
+            }
+            if let Some(instance) = self.instance(service).filter(|instance| !self.takes_flows(service, instance)) {
+                let address = instance.backend;
+                warnings.push(format!("rollout {name}: the canary instance {address} takes no new flows"));
+            }
+        }
         warnings.extend(self.layout.config.services.iter().flat_map(|service| self.emptied(service)));
         for service in services {
             let unresolved = service.versions.iter().flat_map(|v| &v.backends).filter(|backend| !backend.resolved);
@@ -78,6 +90,14 @@ impl Owner {
             }
         }
         warnings
+    }
+
+    fn takes_flows(&self, service: &Name, instance: &InstanceNeeds) -> bool {
+        let Some(service) = self.layout.service(service) else { return false };
+        let Some(version) = service.version(&instance.candidate) else { return false };
+        let mut backends = BackendKey::of(service, version).zip(&version.backends);
+        backends
+            .any(|(key, backend)| instance.backend.means(service, backend) && !self.layout.backends.contains_key(&key))
     }
 
     fn service(&mut self, service: &Service, counters: &Counters) -> ServiceStatus {
@@ -101,7 +121,8 @@ impl Owner {
     /// Said when the file's weights differ from the applied ones and no rollout is the reason.
     fn drift(&self, service: &Service, record: &ServiceRecord) -> Option<String> {
         let initial = held::initial_weights(service);
-        let differs = initial != record.weights && self.running(&service.name).is_none();
+        let differs = initial.iter().any(|(version, weight)| held::weight(record, version) != *weight)
+            && self.running(&service.name).is_none();
         differs.then(|| {
             let (file, applied) = (held::said(service, &initial), held::said(service, &record.weights));
             format!(

@@ -89,7 +89,7 @@ fn guard(needs: &GuardNeeds, record: &ServiceRecord, cells: &Assignment) -> Opti
 fn instance(layout: &Layout, service: &Service, needs: &InstanceNeeds, segment: u8) -> Option<WantedInstance> {
     let version = service.version(&needs.candidate)?;
     let keys = BackendKey::of(service, version).zip(&version.backends);
-    let mut ids = keys.filter(|(_, backend)| service.backend_address(backend) == needs.backend);
+    let mut ids = keys.filter(|(_, backend)| needs.backend.means(service, backend));
     let backend: BackendId = ids.find_map(|(key, _)| layout.ids.backend(&key))?;
     Some(WantedInstance { backend, segment })
 }

@@ -1,16 +1,16 @@
 //! What the journal keeps, as types.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     balance::{Home, Ownership, ids::BackendKey},
-    model::{Name, Weight},
+    model::{Name, Weight, config::Service},
 };
 
 /// A service's weights and roles, and who has which of its buckets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRecord {
     /// Its versions in the order of the file.
@@ -37,6 +37,29 @@ pub struct ServiceRecord {
     /// Where flows without an exception entry go.
     #[serde(default)]
     pub home: Home,
+    /// What the file said of it: the next start may find another file, and what that lacks is to drain.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "shared")]
+    pub file: Option<Arc<Service>>,
+}
+
+/// What is shared in memory is written out in the journal.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        shared: &Option<Arc<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        shared.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<T>>, D::Error> {
+        Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))
+    }
 }
 
 /// A segment's weights and buckets.
@@ -53,7 +76,7 @@ pub struct SegmentRecord {
 }
 
 /// What the journal knows of a service; at least one of the two is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct JournaledService {
     /// Its name.
     pub name: Name,

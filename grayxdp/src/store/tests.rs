@@ -27,6 +27,7 @@ pub(super) fn record(epoch: u64) -> ServiceRecord {
         segments: BTreeMap::new(),
         instance: None,
         home: Home::default(),
+        file: None,
         epoch,
         rollout: 3,
     }

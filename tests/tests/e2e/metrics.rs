@@ -21,6 +21,21 @@ fn samples(text: &str) -> BTreeMap<&str, f64> {
 }
 
 #[test]
+fn the_exception_table_has_the_room_that_the_file_gives_it_until_it_is_detached() {
+    let mut stand = Stand::new(Setup::default());
+    let file = stand.configuration();
+    let places = |stand: &Stand| samples(&scrape(stand))["grayxdp_exception_places"];
+    stand.write("grayxdp.yaml", &format!("exceptions: 1024\n{file}"));
+    stand.start();
+    assert_eq!(places(&stand), 2_048.0);
+    stand.kill();
+    stand.write("grayxdp.yaml", &format!("exceptions: 8192\n{file}"));
+    stand.start();
+    assert_eq!(places(&stand), 2_048.0);
+    assert!(stand.log().contains("the exception table keeps its size until `grayxdp detach`"), "{}", stand.log());
+}
+
+#[test]
 fn metrics_agree_with_what_the_clients_counted() {
     let stand = Stand::running(Setup { v2_weight: 30, ..Setup::default() });
     let tally = stand.send(2_000);

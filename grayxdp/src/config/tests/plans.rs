@@ -97,6 +97,7 @@ fn what_the_service_does_not_have_is_refused() {
         ("10.0.2.1:8080", "10.0.1.1:8080", format!("{instance}.backend: 10.0.1.1:8080 is no backend of `v2`; did you mean `10.0.2.1:8080`?")),
         ("10.0.2.1:8080", "10.0.2.1", format!("{instance}.backend: 10.0.2.1 means 2 backends of `v2`; did you mean")),
         ("198.51.100.0/28", "203.0.113.0/24", format!("{instance}.match: the instance matches exactly what segment `asia` does")),
+        ("198.51.100.0/28", "203.0.113.0/24, 203.0.113.0/24", format!("{instance}.match: the instance matches exactly what segment `asia` does")),
         ("{sources: [198.51.100.0/28]}", "{ports: [443]}", format!("{instance}.match.ports[0]: service `recsys` has no port 443")),
         ("asia: 10", "europe: 10", "spec.strategy.canary.steps[0].segments.europe: service `recsys` has no segment `europe`; known here: `asia`".to_owned()),
         ("onPromote: drain", "onPromote: move", "spec.existingFlows.onPromote: move of a tcp service; use `reset`".to_owned()),

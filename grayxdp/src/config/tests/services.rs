@@ -152,7 +152,9 @@ fn numbers_and_words_out_of_range_are_said_with_their_range() {
     let cases = [
         ("type: http", "type: tcp", "service `recsys`: a path of a tcp check; remove it, or use `type: http`"),
         ("/healthz", "healthz", "g.yaml:17:29: service `recsys`: path `healthz`; use up to 1024 printable"),
+        ("/healthz", "\"/a\\r\\nX: y\"", "service `recsys`: path `/a\\r\\nX: y`; use up to 1024 printable"),
         ("port: 8081", "port: 0", "service `recsys`: port 0; use 1 to 65535"),
+        ("fall: 4", "fall: 99999999999", "`fall`: not understood; write a whole number from 0 to 4294967295"),
         ("interval: 2s", "interval: 20ms", "service `recsys`: interval 20ms; use 100ms to 1h"),
         ("timeout: 250ms", "timeout: 3s", "service `recsys`: timeout 3s; use 10ms to 2s"),
         ("rise: 1", "rise: 0", "service `recsys`: rise 0; use 1 to 100"),

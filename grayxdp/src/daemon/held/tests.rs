@@ -92,7 +92,7 @@ fn a_ninth_version_waits_until_one_has_left() {
     let record = initial(&eight);
     assert_eq!(carried_over(&record, &other), None);
     let why = crowded(&record, &other).expect("no place");
-    assert_eq!(why, "s would have too many versions while h leave; reload again when they are gone");
+    assert_eq!(why, "s would have too many versions beside those that go (h); reload again when they are gone");
     assert_eq!(crowded(&record, &eight), None);
     assert_eq!(record.buckets.counts()[0], BUCKETS);
 }

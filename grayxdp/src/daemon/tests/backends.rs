@@ -212,3 +212,28 @@ fn a_backend_is_drained_once_no_slot_no_entry_and_no_packet_is_left() {
     done(ask(&mut owner, act("v1/10.0.1.1", BackendAction::Enable)));
     assert_eq!(drained(&mut owner), None);
 }
+
+#[test]
+fn a_canary_instance_is_found_without_its_port_is_not_reloaded_away_and_is_told_of_when_it_takes_nothing() {
+    let host = host();
+    let mut owner = host.start();
+    let mut plan = canary();
+    let crate::model::plan::Strategy::Canary(canary) = &mut plan.spec.strategy;
+    let instance = serde_json::json!({"backend": "10.0.2.1", "match": {"dscp": [46]}, "pause": {}});
+    canary.instance = Some(serde_json::from_value(instance).expect("an instance"));
+    start_rollout(&mut owner, plan).expect("a rollout");
+    host.seconds(&mut owner, 3);
+    let number = owner.layout.ids.backend(&key(&owner, 1, 0));
+    assert_eq!(host.kernel.memory().wanted.services[0].instance.map(|instance| instance.backend), number);
+    assert!(status(&mut owner).warnings.is_empty());
+
+    let other = std::fs::read_to_string(host.config_path()).expect("the file").replace("10.0.2.1", "10.0.2.9");
+    std::fs::write(host.config_path(), other).expect("the file");
+    let reload = Request::Reload { diff: false, reset_weights: Vec::new(), options: ChangeOptions::default() };
+    let error = refused(ask(&mut owner, reload));
+    assert!(error.message.contains("the canary instance 10.0.2.1 of recsys is removed"), "{error:?}");
+
+    done(ask(&mut owner, act("v2/10.0.2.1", BackendAction::Disable)));
+    let warnings = status(&mut owner).warnings;
+    assert_eq!(warnings[0], "rollout recsys-v2: the canary instance 10.0.2.1 takes no new flows");
+}

@@ -295,3 +295,53 @@ fn a_rollout_back_and_forth_settles_in_the_end() {
     host.seconds(&mut owner, 10);
     assert!(is_split(&host));
 }
+
+#[test]
+fn a_file_that_is_edited_between_two_runs_lets_things_leave_as_a_reload_does() {
+    let edited = THREE
+        .replace("  - {name: v3, backends: [{address: 10.0.3.1}]}\n", "")
+        .replace("10.0.1.1", "10.0.1.9")
+        .replace("  segments:\n  - {name: asia, match: {sources: [203.0.113.0/24]}}\n", "");
+    let settled = || {
+        let host = host();
+        host.configure(&quick(THREE));
+        let mut owner = host.start();
+        weights(&mut owner, &[("v1", 50), ("v3", 50)]);
+        done(ask(&mut owner, segment_weights(&[("v2", 100)])));
+        host.seconds(&mut owner, 110);
+        assert_eq!(unsettled(&mut owner), [0, 0]);
+        host.configure(&quick(&edited));
+        (host, owner)
+    };
+    let held = |host: &Host| {
+        let memory = host.kernel.memory();
+        let service = &memory.wanted.services[0];
+        let WantedBuckets::Cells(tables) = &service.buckets else { panic!("a split") };
+        let owners = |table: &std::sync::Arc<[Bucket]>| {
+            table.iter().map(|bucket| (bucket.current(), bucket.home())).collect::<Vec<_>>()
+        };
+        let slots = service.versions.iter().map(|version| {
+            let WantedVersion { id, place, backends, slots, .. } = version;
+            (*id, *place, backends.clone(), slots.current.clone(), slots.home.clone())
+        });
+        (tables.iter().map(owners).collect::<Vec<_>>(), slots.collect::<Vec<_>>(), service.segments.clone())
+    };
+
+    let (reloaded, mut owner) = settled();
+    reload(&mut owner);
+    let wanted = held(&reloaded);
+    assert!(wanted.0[0].iter().any(|(current, home)| (*current, *home) == (0, 2)));
+    assert_eq!((wanted.0.len(), wanted.1.len(), wanted.1[0].2.len()), (2, 3, 2));
+
+    let (restarted, owner) = settled();
+    drop(owner);
+    let mut owner = restarted.start();
+    assert!(held(&restarted) == wanted);
+    assert_eq!(events(&mut owner).last().map(String::as_str), Some("weightsApplied"));
+
+    let (mut rebooted, owner) = settled();
+    drop(owner);
+    rebooted.reboot();
+    let _owner = rebooted.start();
+    assert!(held(&rebooted) == wanted);
+}

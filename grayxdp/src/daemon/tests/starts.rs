@@ -44,6 +44,22 @@ fn a_file_that_differs_from_what_is_applied_is_shown_as_drift() {
     done(ask(&mut owner, set_weights(&[("v1", 75), ("v2", 25)], ChangeOptions::default())));
     let drift = status(&mut owner).services[0].drift.clone().expect("drift");
     assert!(drift.starts_with("the file has v1=100 v2=0, applied are v1=75 v2=25;"), "{drift}");
+
+    // A version that joins a settled service has no weight, whether the record names it or not.
+    let weights = |owner: &mut Owner, weights| done(ask(owner, set_weights(weights, ChangeOptions::default())));
+    weights(&mut owner, &[("v1", 100)]);
+    host.configure(
+        &CONFIG
+            .replace("weights: {v1: 100, v2: 0}", "weights: {v1: 100}")
+            .replace("  - {name: v2,", "  - {name: v3, backends: [{address: 10.0.7.1}]}\n  - {name: v2,"),
+    );
+    done(ask(
+        &mut owner,
+        Request::Reload { diff: false, reset_weights: Vec::new(), options: ChangeOptions::default() },
+    ));
+    weights(&mut owner, &[("v1", 90), ("v2", 10)]);
+    weights(&mut owner, &[("v1", 100)]);
+    assert_eq!(status(&mut owner).services[0].drift, None);
 }
 
 #[test]
