@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 use grayxdp_tests::bench::{
     cases, curves, figure,
     harness::{self, Harness},
-    picture,
+    latency, picture,
     report::{self, Row},
     run::{self, Effort},
     throughput, user_space,
@@ -76,8 +76,10 @@ fn main() -> Result<()> {
 fn measure(section: Section, options: &Options) -> Result<Vec<Value>> {
     let (table, objects) = match section {
         Section::Packets => {
-            let rows = on_own_cpu(options.cpu, || packets(options))?;
-            (report::table(&rows), serde_json::to_value(&rows)?)
+            let (rows, memory) = on_own_cpu(options.cpu, || Ok((packets(options)?, latency::figures())))?;
+            let Value::Array(mut objects) = serde_json::to_value(&rows)? else { unreachable!("a list is an array") };
+            objects.extend(memory.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?);
+            (format!("{}\n{}", report::table(&rows), figure::table(&memory)), Value::Array(objects))
         }
         Section::Curves => {
             let curves = on_own_cpu(options.cpu, || curves::all(effort(options)))?;

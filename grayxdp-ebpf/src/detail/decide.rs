@@ -1,0 +1,335 @@
+//! DATAPATH's rules 2 to 4 on the packet's side: what opens a flow, what goes on with one, what finds no entry.
+
+use grayxdp_common::{
+    cells::{DetailRecord, PrefixKey, VersionDetail},
+    exceptions::Tail,
+    explanation::Turn,
+    reason::Reason,
+    records::BackendRecord,
+};
+
+use super::{
+    Cells, DEFERRED, Kind, OTHERWISE, QUIC, Question, detail_stamp, refused,
+    view::{BUCKET, PREFIX, SLOT, View},
+};
+use crate::{
+    exceptions::{self, Found, NO_ENTRY},
+    guard,
+    tables::{self, StampKind, note, turn},
+};
+
+/// Rule 2 for a SYN that nothing is remembered of. 0: done; else the longer way is to be taken.
+#[inline(always)]
+pub(super) fn open_fresh(
+    question: &mut Question,
+    _: &DetailRecord,
+    _: &mut Cells,
+    view: &mut View,
+    _: &mut Found,
+) -> u64 {
+    let needs_entry = view.choice != view.default || view.unsettled != 0;
+    if tables::explains() || view.looks == 0 || view.choice == 0 || !needs_entry || question.flags & QUIC != 0 {
+        return 1;
+    }
+    if !exceptions::insert_fresh(question.flow, question.bucket, view.choice as u16, question.sequence as u32) {
+        return 1;
+    }
+    tables::count_exceptions(question.service as u32, |counters| counters.half_open += 1);
+    to(question, view.choice)
+}
+
+#[inline(always)]
+pub(super) fn find_entries(
+    question: &mut Question,
+    _: &DetailRecord,
+    _: &mut Cells,
+    view: &mut View,
+    found: &mut Found,
+) -> u64 {
+    // Only these two are asked before the others are written.
+    (found.half_open, found.established) = (NO_ENTRY, NO_ENTRY);
+    if view.looks != 0 {
+        turn(Turn::Looked);
+        exceptions::find(question.flow, question.bucket, found);
+        note_entry(found);
+    }
+    0
+}
+
+/// Tells of the flow's entry: the established one, or else the half-open one.
+#[inline(always)]
+fn note_entry(found: &Found) {
+    note(|explanation| {
+        if found.established != NO_ENTRY {
+            (explanation.entry_backend, explanation.entry_state) =
+                (found.established_head.backend(), found.established_head.state_bits());
+        } else if found.half_open != NO_ENTRY {
+            (explanation.entry_backend, explanation.entry_state) =
+                (found.half_open_head.backend(), found.half_open_head.state_bits());
+        }
+    });
+}
+
+/// Whether a flow may begin at a backend: it is up, and no guard turned its version off.
+#[inline(always)]
+pub(super) fn is_open(detail: &DetailRecord, backend: u64) -> bool {
+    let Some(record) = tables::backend(backend as u16) else { return false };
+    if record.flags & (BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS) != 0 {
+        turn(Turn::Down);
+        return false;
+    }
+    record.flags & BackendRecord::FLAG_CANDIDATE == 0 || !guard::is_turned(detail, detail.candidate)
+}
+
+/// Rule 2: what opens a flow.
+#[inline(always)]
+pub(super) fn open(
+    question: &mut Question,
+    detail: &DetailRecord,
+    _: &mut Cells,
+    view: &mut View,
+    found: &mut Found,
+) -> u64 {
+    let is_quic = question.flags & QUIC != 0;
+    if is_quic && found.established != NO_ENTRY && is_open(detail, u64::from(found.established_head.backend())) {
+        // An Initial of a flow that is known already: the client goes on with its handshake.
+        return by_entry(question, found);
+    }
+    if found.half_open != NO_ENTRY
+        && (is_quic || found.half_open_tail as u32 == question.sequence as u32)
+        && is_open(detail, u64::from(found.half_open_head.backend()))
+    {
+        turn(Turn::SynRepeated);
+        exceptions::refresh_half_open(found);
+        return to(question, u64::from(found.half_open_head.backend()));
+    }
+    if view.choice == 0 {
+        return refused(Reason::NoBackend);
+    }
+    // By unsettled cells choice and default may agree now and part before the handshake ends.
+    if view.choice == view.default && view.unsettled == 0 && found.established == NO_ENTRY {
+        turn(Turn::Chosen);
+        if found.half_open != NO_ENTRY {
+            exceptions::clear(found.half_open, found.half_open_head);
+        }
+        return to(question, view.choice);
+    }
+    if exceptions::insert_half_open(question.flow, question.bucket, found, view.choice as u16, question.sequence as u32)
+    {
+        turn(Turn::Chosen);
+        turn(Turn::HalfOpen);
+        tables::count_exceptions(question.service as u32, |counters| counters.half_open += 1);
+        return to(question, view.choice);
+    }
+    OTHERWISE
+}
+
+/// No place for a half-open entry: the SYN goes where its flow's later packets will go.
+#[inline(always)]
+pub(super) fn defer(
+    question: &mut Question,
+    detail: &DetailRecord,
+    _: &mut Cells,
+    view: &mut View,
+    found: &mut Found,
+) -> u64 {
+    turn(Turn::Deferred);
+    question.flags |= DEFERRED;
+    mark(view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
+    mark(view, view.unsettled, StampKind::Seen);
+    tables::count_exceptions(question.service as u32, |counters| counters.choice_deferred += 1);
+    let target = if found.established == NO_ENTRY { view.default } else { u64::from(found.established_head.backend()) };
+    if found.established != NO_ENTRY {
+        turn(Turn::Entry);
+        // The entry may be about to end: it is the new flow's from now on.
+        exceptions::touch(found.established, 0, true);
+    } else {
+        turn(Turn::Home);
+    }
+    if target == 0 || !is_open(detail, target) {
+        return refused(Reason::DeferredNowhere);
+    }
+    to(question, target)
+}
+
+/// Rules 3 and 4: a packet of a flow in progress, or a RST.
+#[inline(always)]
+pub(super) fn go_on(
+    question: &mut Question,
+    _: &DetailRecord,
+    _: &mut Cells,
+    view: &mut View,
+    found: &mut Found,
+) -> u64 {
+    if found.half_open != NO_ENTRY && question.kind == Kind::Later as u64 && completes(question, found) {
+        turn(Turn::Completed);
+        tables::count_exceptions(question.service as u32, |counters| counters.completed += 1);
+        if found.established != NO_ENTRY {
+            exceptions::clear(found.established, found.established_head);
+        }
+        let backend = u64::from(found.half_open_head.backend());
+        if view.unsettled == 0 && view.turned == 0 && backend == view.default {
+            exceptions::clear(found.half_open, found.half_open_head);
+        } else {
+            exceptions::complete(found, question.slot as u16);
+        }
+        return decided(question, backend);
+    }
+    if found.established != NO_ENTRY {
+        let backend = u64::from(found.established_head.backend());
+        exceptions::touch_forward(found, question.kind == Kind::Reset as u64, question.flags);
+        turn(Turn::Entry);
+        return decided(question, backend);
+    }
+    OTHERWISE
+}
+
+/// Whether the packet's numbers are those of the handshake that a half-open entry remembers.
+#[inline(always)]
+fn completes(question: &Question, found: &Found) -> bool {
+    let (initial, answered) = (found.half_open_tail as u32, (found.half_open_tail >> 32) as u32);
+    if answered == 0 {
+        return false;
+    }
+    if question.flags & QUIC != 0 {
+        return true;
+    }
+    let sent = (question.sequence as u32).wrapping_sub(initial).wrapping_sub(1);
+    let acknowledged = (question.acknowledged as u32).wrapping_sub(answered).wrapping_sub(1);
+    sent < exceptions::SENT_WINDOW && acknowledged < exceptions::ACKNOWLEDGED_WINDOW
+}
+
+/// UDP: no opening. Inside the learning window every flow without an entry goes by home and is pinned.
+#[inline(always)]
+pub(super) fn datagram(
+    question: &mut Question,
+    _: &DetailRecord,
+    _: &mut Cells,
+    view: &mut View,
+    found: &mut Found,
+) -> u64 {
+    if found.established != NO_ENTRY {
+        let backend = u64::from(found.established_head.backend());
+        if stays(backend) {
+            exceptions::touch_forward(found, false, question.flags);
+            turn(Turn::Entry);
+            return decided(question, backend);
+        }
+        turn(Turn::Moved);
+        exceptions::clear(found.established, found.established_head);
+    }
+    if view.turned != 0 || view.default == 0 || !stays(view.default) {
+        return chosen(question, view);
+    }
+    OTHERWISE
+}
+
+/// Whether a UDP flow of a backend stays there.
+#[inline(always)]
+fn stays(backend: u64) -> bool {
+    const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
+    tables::backend(backend as u16)
+        .is_some_and(|record| record.flags & DEAD != DEAD && record.flags & BackendRecord::FLAG_MOVES == 0)
+}
+
+#[inline(always)]
+fn chosen(question: &mut Question, view: &View) -> u64 {
+    turn(Turn::Chosen);
+    if view.choice == 0 { refused(Reason::NoBackend) } else { to(question, view.choice) }
+}
+
+/// By home; stamps what is unsettled, and pins the flow where a cell says so.
+#[inline(always)]
+pub(super) fn by_default(
+    question: &mut Question,
+    _: &DetailRecord,
+    _: &mut Cells,
+    view: &mut View,
+    _: &mut Found,
+) -> u64 {
+    let may_pin = question.kind != Kind::Reset as u64;
+    let tail_flags = if question.kind == Kind::Datagram as u64 { Tail::UDP } else { 0 };
+    turn(Turn::Home);
+    if view.default == 0 {
+        return refused(Reason::NoBackend);
+    }
+    if view.unsettled != 0 {
+        mark(view, view.unsettled, StampKind::Seen);
+    }
+    let pins = view.pins & view.unsettled;
+    if may_pin && pins != 0 {
+        if exceptions::insert_pin(question.flow, question.bucket, view.default as u16, question.slot as u16, tail_flags)
+        {
+            turn(Turn::Pinned);
+            tables::count_exceptions(question.service as u32, |counters| counters.pinned += 1);
+        } else {
+            turn(Turn::PinRefused);
+            mark(view, pins, StampKind::Refused);
+            tables::count_exceptions(question.service as u32, |counters| counters.pins_refused += 1);
+        }
+    }
+    to(question, view.default)
+}
+
+/// Stamps some of bucket, slot and prefix.
+#[inline(always)]
+fn mark(view: &mut View, which: u64, kind: StampKind) {
+    if !tables::explains() {
+        (view.stamps, view.stamp_kind) = (which, kind as u64);
+        detail_stamp();
+    }
+}
+
+#[inline(always)]
+pub(super) fn stamp(
+    question: &mut Question,
+    detail: &DetailRecord,
+    cells: &mut Cells,
+    view: &mut View,
+    _: &mut Found,
+) -> u64 {
+    let (which, kind) = (view.stamps, view.stamp_kind);
+    if which & BUCKET != 0 && detail.bucket_stamps != 0 {
+        tables::stamp(detail.bucket_stamps + cells.home_segment as u32, question.bucket as u16, kind);
+        if cells.segment != cells.home_segment {
+            tables::stamp(detail.bucket_stamps + cells.segment as u32, question.bucket as u16, kind);
+        }
+    }
+    if which & SLOT != 0 {
+        stamp_slot(&detail.versions[view.home_place as usize & 7], question.slot as u16, kind);
+        if kind == StampKind::Deferred as u64 && view.place != view.home_place {
+            stamp_slot(&detail.versions[view.place as usize & 7], question.slot as u16, kind);
+        }
+    }
+    if which & PREFIX != 0 && cells.prefix != 0 {
+        tables::stamp_prefix(PrefixKey { set: detail.prefixes, address: question.source as u32 }, kind);
+    }
+    0
+}
+
+#[inline(always)]
+fn stamp_slot(version: &VersionDetail, slot: u16, kind: u64) {
+    if version.stamps != 0 {
+        tables::stamp(u32::from(version.stamps), slot, kind);
+    }
+}
+
+#[inline(always)]
+fn by_entry(question: &mut Question, found: &Found) -> u64 {
+    turn(Turn::Entry);
+    exceptions::touch_forward(found, false, question.flags);
+    to(question, u64::from(found.established_head.backend()))
+}
+
+/// By an entry.
+#[inline(always)]
+fn decided(question: &mut Question, backend: u64) -> u64 {
+    tables::count_exceptions(question.service as u32, |counters| counters.by_entry += 1);
+    to(question, backend)
+}
+
+#[inline(always)]
+fn to(question: &mut Question, backend: u64) -> u64 {
+    question.backend = backend;
+    0
+}
