@@ -63,9 +63,16 @@ pub(crate) fn find(flow: FlowHash, bucket: u64, found: &mut Found) {
     if found.half_open != NO_ENTRY
         && let Some(entry) = entry(found.half_open)
     {
+        // Second word first: while the first one says half-open after that, no other CPU had completed it and written its time.
         // SAFETY: the two words of an entry; volatile, because other CPUs write them.
-        (found.half_open_head, found.half_open_tail) =
-            unsafe { (Head(entry.read_volatile()), entry.add(1).read_volatile()) };
+        (found.half_open_tail, found.half_open_head) =
+            unsafe { (entry.add(1).read_volatile(), Head(entry.read_volatile())) };
+        if found.half_open_head.state_bits() == EntryState::Established as u8 {
+            found.established = found.half_open;
+        }
+        if found.half_open_head.state_bits() != EntryState::HalfOpen as u8 {
+            found.half_open = NO_ENTRY;
+        }
     }
     if found.established != NO_ENTRY
         && let Some(entry) = entry(found.established)
@@ -259,7 +266,9 @@ fn touch_entry(entry: *mut u64, ends: u64, has_payload: bool) {
     let flags = (tail.0 >> 32 << 32 & restored) | ends;
     let fresh = Tail(flags | u64::from(now()));
     if fresh != tail {
-        write_tail(entry, fresh.0);
+        // An exchange, because the word may still be the half-open entry's: who completes it on another CPU has yet to write.
+        // SAFETY: the second word of an entry.
+        atomic::exchange(unsafe { entry.add(1) }, tail.0, fresh.0);
     }
 }
 

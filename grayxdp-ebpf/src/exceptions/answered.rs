@@ -31,8 +31,10 @@ pub(crate) fn answered(said: &Said) -> u32 {
         if let Some(entry) = entry(found.half_open) {
             // 0 stands for "none seen": such a number is remembered as the one before.
             let number = if said.sequence == 0 { u32::MAX } else { said.sequence as u32 };
-            // SAFETY: the high half of the second word; the low half belongs to the SYN, maybe on another CPU.
-            unsafe { entry.cast::<u32>().add(3).write_volatile(number) };
+            let (tail, high) = (found.half_open_tail, u64::from(number) << 32);
+            // It fails where on another CPU a new SYN came or the entry was completed: the word is that one's then.
+            // SAFETY: the second word of an entry.
+            atomic::exchange(unsafe { entry.add(1) }, tail, high | (tail & 0xffff_ffff));
         }
         return 0;
     }

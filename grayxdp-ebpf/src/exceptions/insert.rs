@@ -41,13 +41,22 @@ extern "C" fn exceptions_insert_fresh(flow: u64, head: u64, sequence: u32) -> u6
     let way = LOWEST >> (free << 2 & 63) & 3;
     // SAFETY: the way is below WAYS.
     let place = unsafe { entries.cast::<u64>().add(way as usize * 2) };
-    // SAFETY: the first word of an entry.
-    let old = Head(unsafe { place.read_volatile() });
-    if !atomic::exchange(place, old.0, head.with_overflow_of(old).0) {
+    if !take(place, head, now) {
         return 0;
     }
     write_tail(place, u64::from(sequence));
     1
+}
+
+/// Puts an entry where, when its set was looked at, one could be taken. Read again, it may be another flow's by now: another CPU
+/// looked at the set at the same time.
+#[inline(always)]
+fn take(place: *mut u64, head: Head, now: u32) -> bool {
+    // SAFETY: the first word of an entry; volatile, because other CPUs write it.
+    let old = Head(unsafe { place.read_volatile() });
+    let is_live = old.state_bits() == EntryState::Established as u8
+        || (old.state_bits() == EntryState::HalfOpen as u8 && old.half_open_age(now) <= HALF_OPEN_TICKS);
+    !is_live && atomic::exchange(place, old.0, head.with_overflow_of(old).0)
 }
 
 /// Remembers a SYN's choice: over the flow's half-open entry, or in a new place. False where there is none.
@@ -77,13 +86,18 @@ pub(crate) fn insert_half_open(flow: FlowHash, bucket: u64, found: &Found, backe
 /// Remembers where a flow went by home, unless it has an entry. False where there is no place.
 #[inline(always)]
 pub(crate) fn insert_pin(flow: FlowHash, bucket: u64, backend: u16, slot: u16, tail_flags: u64) -> bool {
-    let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::Pin, 0);
+    let now = now();
+    // A pin's time is in its second word: until that is written the place is kept by a young half-open entry.
+    let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::HalfOpen, now);
     let number = exceptions_insert(flow.0, head.0, tail_flags) as u32;
     if number == NO_ENTRY || tables::explains() {
         return number != NO_ENTRY;
     }
     if let Some(entry) = entry(number) {
-        write_tail(entry, Tail::new(slot, now(), tail_flags).0);
+        write_tail(entry, Tail::new(slot, now, tail_flags).0);
+        // SAFETY: the first word of an entry; volatile, because another CPU may set its overflow bit.
+        let head = head.with_overflow_of(Head(unsafe { entry.read_volatile() }));
+        atomic::exchange(entry, head.0, head.with_state(EntryState::Pin).0);
     }
     true
 }
@@ -129,10 +143,7 @@ pub(crate) extern "C" fn exceptions_insert(flow: u64, head: u64, tail_flags: u64
     if is_second {
         overflow(first);
     }
-    // SAFETY: the first word of an entry.
-    let old = Head(unsafe { place.read_volatile() });
-    let is_taken = atomic::exchange(place, old.0, head.with_overflow_of(old).0);
-    if is_taken { u64::from(number) } else { u64::from(NO_ENTRY) }
+    if take(place, head, now) { u64::from(number) } else { u64::from(NO_ENTRY) }
 }
 
 /// Free ways count four times as much as those of UDP pins.

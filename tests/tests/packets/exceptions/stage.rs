@@ -135,7 +135,7 @@ pub(super) fn with_places(places: Places, service: WantedService, case: impl FnO
     let host = host::host(&neighbours).expect("tests of the kernel need root and `ip`");
     let wanted = Wanted { services: vec![service], direct_access: Vec::new() };
     let exception_sets_log2 = match places {
-        Places::Many => 12,
+        Places::Many => 14,
         Places::Eight => 1,
     };
     let capacity = Capacity { exception_sets_log2, ..Capacity::of(&wanted).with_room() };
