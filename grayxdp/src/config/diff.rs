@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Name, Weight,
-    config::{Backend, Config, Fuse, HealthCheck, Match, Service, Version},
+    config::{Backend, Config, Fuse, HealthCheck, Match, Service, Version, duration::said},
 };
 
 /// One line for each difference; none where the two mean the same.
@@ -19,7 +19,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<String> {
         lines.push(format!("directAccess: [{}] → [{}]", list(old), list(new)));
     }
     if old.history_retention != new.history_retention {
-        let days = |config: &Config| humantime::format_duration(config.history_retention).to_string();
+        let days = |config: &Config| said(config.history_retention);
         lines.push(format!("historyRetention: {} → {}", days(old), days(new)));
     }
     let (before, after) = (by_name(&old.services, |s| &s.name), by_name(&new.services, |s| &s.name));
@@ -134,10 +134,6 @@ fn health(check: Option<&HealthCheck>) -> String {
 
 fn fuse(fuse: Option<Fuse>) -> String {
     fuse.map_or_else(|| "none".to_owned(), |fuse| mapping(&fuse))
-}
-
-fn said(duration: std::time::Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }
 
 /// Segments by name; what one matches is told by its size, because it may be long.

@@ -6,7 +6,7 @@ use grayxdp_common::{cells, guard};
 
 use crate::{
     config::problem::{Place, Problem},
-    model::config::{CheckType, Fuse, HealthCheck, Protocol, Service},
+    model::config::{CheckType, Fuse, HealthCheck, Protocol, Service, duration::said},
 };
 
 const fn seconds(from: u64, to: u64) -> RangeInclusive<Duration> {
@@ -40,10 +40,15 @@ pub(super) fn check(service: &Service, place: &Place, problems: &mut Vec<Problem
     check.duration("drainTimeout", service.drain_timeout, DRAIN_TIMEOUT);
     if service.closing_timeout > service.idle_timeout && CLOSING_TIMEOUT.contains(&service.closing_timeout) {
         let (closing, idle) = (said(service.closing_timeout), said(service.idle_timeout));
-        check.refuse("closingTimeout", format!("closingTimeout {closing} above idleTimeout {idle}"), "lower it");
+        let remedy = format!("set it to {idle} or less (1m unless said)");
+        check.refuse("closingTimeout", format!("closingTimeout {closing} above idleTimeout {idle}"), remedy);
     }
     if service.quic && service.protocol == Protocol::Tcp {
         check.refuse("quic", "quic with protocol tcp".to_owned(), "add `protocol: udp`, or remove `quic`");
+    }
+    if service.fuse.is_some() && service.protocol == Protocol::Udp {
+        let what = "a fuse with protocol udp, which has no handshakes to fail";
+        check.refuse("fuse", what.to_owned(), "remove it: a rollout judges UDP by its metrics");
     }
     if let Some(fuse) = &service.fuse {
         let place = place.field("fuse");
@@ -142,8 +147,4 @@ impl Limits<'_> {
 /// What may stand in the first line of a request (RFC 9112, origin-form).
 fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.len() <= MAX_PATH && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
-}
-
-fn said(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     model::{
         Name, Weight,
-        config::{Config, Match, Protocol, Service},
+        config::{Config, Match, Protocol, Service, duration::said},
         plan::{
             Analysis, Canary, ExistingFlows, FlowsEnd, Instance, KernelSignal, Metric, Plan, Provider, Strategy,
             ThresholdRange, Unit,
@@ -83,10 +83,6 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
         problems.push(Problem::new(spec.field("lease").field("duration"), what, remedy));
     }
     problems
-}
-
-fn said(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
 }
 
 fn instance(instance: &Instance, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {

@@ -38,32 +38,54 @@ use crate::{
     subject::KEY,
 };
 
-/// A size of tables: flows in the name, log₂ of sets of exceptions, log₂ of places for marks, packets in a round.
+/// A size of tables.
 struct Size {
+    path: &'static str,
+    mark: f64,
+    /// Log₂ of the sets of exceptions.
     sets_log2: u32,
+    /// Log₂ of the places for marks.
     marks_log2: u32,
+    /// What the exception table holds before each round.
+    table: fn(u32) -> Table,
+    /// Packets in a round.
     runs: u32,
-    names: [&'static str; 2],
 }
 
-const SIZES: [Size; 2] = [
+/// Tables *for* so many flows are those that so many half fill, as the daemon makes them; those *full* of so many entries have as
+/// many places.
+const SIZES: [Size; 4] = [
     Size {
+        path: "SYN, unsettled and measured, tables for 65,536 flows",
+        mark: 3.0,
         sets_log2: 15,
         marks_log2: 17,
+        table: Table::empty,
         runs: 65_536,
-        names: [
-            "SYN, unsettled and measured, tables for 65,536 flows",
-            "SYN that makes an entry, table full of 65,536 lapsed ones",
-        ],
     },
     Size {
+        path: "SYN, unsettled and measured, tables for 1,000,000 flows",
+        mark: 7.0,
         sets_log2: 19,
         marks_log2: 20,
+        table: Table::empty,
         runs: 1_000_000,
-        names: [
-            "SYN, unsettled and measured, tables for 1,000,000 flows",
-            "SYN that makes an entry, table full of 1,000,000 lapsed ones",
-        ],
+    },
+    Size {
+        path: "SYN that makes an entry, table full of 65,536 lapsed ones",
+        mark: 4.5,
+        sets_log2: 14,
+        marks_log2: 16,
+        table: Table::full_of_lapsed,
+        runs: 32_768,
+    },
+    Size {
+        path: "SYN that makes an entry, table full of 1,000,000 lapsed ones",
+        mark: 10.0,
+        sets_log2: 18,
+        marks_log2: 20,
+        table: Table::full_of_lapsed,
+        runs: 500_000,
     },
 ];
 
@@ -73,15 +95,14 @@ const SIZES: [Size; 2] = [
 /// If a host cannot be made or the kernel refuses the program.
 pub fn cases(harness: &mut Harness) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    for (size, marks) in SIZES.iter().zip([[3.0, 4.5], [7.0, 10.0]]) {
+    for size in &SIZES {
         let world = World::of_size(harness, vec![unsettled()], |capacity| grayxdp::datapath::Capacity {
             exception_sets_log2: size.sets_log2,
             marks_log2: size.marks_log2,
             ..capacity
         })?;
         let folder = world.map_folder();
-        cases.push(syn(&world, size.names[0], size.runs, marks[0], reset(&folder, size, Table::empty)));
-        cases.push(syn(&world, size.names[1], size.runs, marks[1], reset(&folder, size, Table::full_of_lapsed)));
+        cases.push(syn(&world, size.path, size.runs, size.mark, reset(&folder, size)));
         if size.sets_log2 == 19 {
             for (flows, mark) in [(Flows::ONE, 1.3), (Flows::MILLION, 8.5)] {
                 cases.push(with_entries(&world, flows, mark, size.sets_log2));
@@ -199,9 +220,9 @@ pub(super) fn with_entries(world: &World, flows: Flows, mark: f64, sets_log2: u3
 }
 
 /// Writes the exception table, made anew each time because entries age, and empties the marks.
-fn reset(folder: &Path, size: &Size, table: fn(u32) -> Table) -> Prepare {
+fn reset(folder: &Path, size: &Size) -> Prepare {
     let folder: PathBuf = folder.to_owned();
-    let (sets_log2, marks_log2) = (size.sets_log2, size.marks_log2);
+    let (table, sets_log2, marks_log2) = (size.table, size.sets_log2, size.marks_log2);
     Box::new(move || {
         write_all(&folder, maps::EXCEPTIONS, &table(sets_log2).0)?;
         write_all(&folder, maps::MARKS, &vec![Mark::default(); 1 << marks_log2])

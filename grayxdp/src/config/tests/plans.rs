@@ -76,7 +76,7 @@ fn what_is_left_out_has_the_documented_defaults() {
 fn contradictions_of_a_plan_are_said_with_line_column_and_remedy() {
     let cases = [
         ("duration: 10s", "duration: 2s", "p.yaml:15:11: a lease of 2s; use 3s to 1day: it is renewed every second"),
-        ("deadline: 10m", "deadline: 31d", "p.yaml:14:56: a deadline of 1month 13h 26m 24s; use 1s to 30days"),
+        ("deadline: 10m", "deadline: 31d", "p.yaml:14:56: a deadline of 31days; use 1s to 30days"),
         ("{sources: [198.51.100.0/28]}", "{}", "the instance matches everything; say which clients"),
         ("analysis: []}", "analysis: [errors]}", "there is no metric `errors`; describe it under"),
         ("\"10.0.2.1:8080\"", "first", "`first` is not a backend such as 10.0.2.1:8080 or 10.0.2.1"),

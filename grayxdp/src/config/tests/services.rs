@@ -23,7 +23,6 @@ services:
   - {name: asia, match: {sources: [203.0.113.0/24], dscp: [46]}, weights: {v1: 100}}
   - {name: web, match: {ports: [443]}}
   healthCheck: {type: http, path: /healthz, port: 8081, interval: 2s, timeout: 250ms, rise: 1, fall: 4}
-  fuse: {limit: 10, ratio: 0.25, window: 500ms}
   onEmptyPool: drop
   onDown: keep
   idleTimeout: 75s
@@ -31,6 +30,12 @@ services:
   closingTimeout: 30s
   flowHorizon: 10s
   drainTimeout: 5m
+- name: chat
+  vip: 192.0.2.11
+  port: 80
+  versions:
+  - {name: v1, backends: [{address: 10.1.1.1}]}
+  fuse: {limit: 10, ratio: 0.25, window: 500ms}
 ";
 
 fn full() -> Service {
@@ -65,7 +70,8 @@ fn every_field_of_a_service_is_read() {
     assert_eq!((health.r#type, health.path.as_deref(), health.port), (CheckType::Http, Some("/healthz"), Some(8081)));
     assert_eq!((health.interval, health.timeout), (Duration::from_secs(2), Duration::from_millis(250)));
     assert_eq!((health.rise, health.fall), (1, 4));
-    let fuse = service.fuse.expect("a fuse");
+    let chat = load_config(FULL, "g.yaml").expect("good").services.remove(1);
+    let fuse = chat.fuse.expect("a fuse");
     assert_eq!((fuse.limit, fuse.ratio, fuse.window), (10, 0.25, Duration::from_millis(500)));
     assert_eq!((service.on_empty_pool, service.on_down), (OnEmptyPool::Drop, OnDown::Keep));
     assert_eq!((service.idle_timeout, service.drain_timeout), (Duration::from_secs(75), Duration::from_secs(300)));
@@ -160,16 +166,21 @@ fn numbers_and_words_out_of_range_are_said_with_their_range() {
         ("rise: 1", "rise: 0", "service `recsys`: rise 0; use 1 to 100"),
         ("fall: 4", "fall: 101", "service `recsys`: fall 101; use 1 to 100"),
         ("type: http, ", "", "missing field `type` in `healthCheck`; add it"),
-        ("limit: 10", "limit: 1024", "g.yaml:18:10: service `recsys`: limit 1024; use 1 to 1023"),
-        ("ratio: 0.25", "ratio: 0", "service `recsys`: ratio 0; use 0.01 to 1"),
-        ("ratio: 0.25", "ratio: .nan", "service `recsys`: ratio NaN; use 0.01 to 1"),
-        ("window: 500ms", "window: 2m", "service `recsys`: window 2m; use 100ms to 1m"),
+        ("limit: 10", "limit: 1024", "g.yaml:30:10: service `chat`: limit 1024; use 1 to 1023"),
+        ("ratio: 0.25", "ratio: 0", "service `chat`: ratio 0; use 0.01 to 1"),
+        ("ratio: 0.25", "ratio: .nan", "service `chat`: ratio NaN; use 0.01 to 1"),
+        ("window: 500ms", "window: 2m", "service `chat`: window 2m; use 100ms to 1m"),
         ("onEmptyPool: drop", "onEmptyPool: dorp", "`onEmptyPool`: unknown value `dorp`; did you mean `drop`?"),
-        ("idleTimeout: 75s", "idleTimeout: 8d", "g.yaml:21:3: service `recsys`: idleTimeout 8days; use 1s to 7days"),
-        ("closingTimeout: 30s", "closingTimeout: 76s", "closingTimeout 1m 16s above idleTimeout 1m 15s; lower it"),
+        ("idleTimeout: 75s", "idleTimeout: 8d", "g.yaml:20:3: service `recsys`: idleTimeout 8days; use 1s to 7days"),
+        (
+            "closingTimeout: 30s",
+            "closingTimeout: 76s",
+            "closingTimeout 1m 16s above idleTimeout 1m 15s; set it to 1m 15s or less (1m unless said)",
+        ),
+        ("drainTimeout: 5m", "fuse: {}", "a fuse with protocol udp, which has no handshakes to fail; remove it"),
         ("flowHorizon: 10s", "flowHorizon: 0s", "service `recsys`: flowHorizon 0s; use 1s to 10m"),
         ("settleAfter: 20s", "settleAfter: 2d", "service `recsys`: settleAfter 2days; use 0s to 1day"),
-        ("drainTimeout: 5m", "drainTimeout: 31d", "drainTimeout 1month 13h 26m 24s; use 0s to 30days"),
+        ("drainTimeout: 5m", "drainTimeout: 31d", "drainTimeout 31days; use 0s to 30days"),
         ("exceptions: 65536", "exceptions: 10", "g.yaml:2:1: room for 10 exceptions; use 1024 to 16777216"),
     ];
     refused(&cases);
@@ -227,13 +238,13 @@ fn a_reload_tells_what_changes_in_a_service() {
             "service recsys: endpoint 192.0.2.10:80,443/udp → 192.0.2.10:80,443,8443/udp",
             "service recsys: quic true → false",
             "service recsys: healthCheck {type:http, path:/healthz, port:8081, interval:2s, timeout:250ms, rise:1, fall:4} → {type:tcp, port:8081, interval:2s, timeout:250ms, rise:1, fall:4}",
-            "service recsys: fuse {limit:10, ratio:0.25, window:500ms} → {limit:11, ratio:0.25, window:500ms}",
             "service recsys: onDown keep → reset",
             "service recsys: idleTimeout 1m 15s → 2m",
             "service recsys: segment web removed",
             "service recsys: match of segment asia: 1 sources, 1 DSCPs, 0 ports → 2 sources, 0 DSCPs, 0 ports",
             "service recsys: initial weights of segment asia {v1:100} → {v2:100}; the applied ones stay",
             "service recsys: segment other added: 0 sources, 0 DSCPs, 1 ports",
+            "service chat: fuse {limit:10, ratio:0.25, window:500ms} → {limit:11, ratio:0.25, window:500ms}",
         ]
     );
 }

@@ -4,6 +4,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer};
 
+/// A duration as it could be written, in days at most: months and years are no whole number of them.
+#[must_use]
+pub fn said(duration: Duration) -> String {
+    const DAY: u64 = 86_400;
+    let days = duration.as_secs() / DAY;
+    let rest = humantime::format_duration(duration - Duration::from_secs(days * DAY));
+    match days {
+        0 => rest.to_string(),
+        1 => format!("1day {rest}").replace(" 0s", ""),
+        days => format!("{days}days {rest}").replace(" 0s", ""),
+    }
+}
+
 /// Writes a duration.
 ///
 /// # Errors
