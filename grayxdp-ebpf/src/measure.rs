@@ -89,6 +89,10 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
     if tables::explains() {
         return false;
     }
+    // A connection is followed from its SYN on.
+    if is_tcp && !is_syn && !flows::is_followed(flow.hash) {
+        return false;
+    }
     let place = place();
     if is_marked && flow.deferred {
         unmarked(place, flow.epoch, flow.backend);
@@ -119,6 +123,9 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
         return Answer::Nothing;
     }
     let hash = FlowHash::of(&flow, &tables::hash_key());
+    if !is_marked && !flows::is_followed(hash) {
+        return Answer::Nothing;
+    }
     begin(hash, is_marked, is_sampled);
     let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination));
     let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };
