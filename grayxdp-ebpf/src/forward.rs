@@ -77,6 +77,7 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
         epoch: service.epoch,
         is_sampled: sample_of(packet) < service.sample_rate,
         horizon_ticks: service.horizon_ticks,
+        is_syn: kind == Kind::First,
         measures: backend.flags & BackendRecord::FLAG_MEASURES != 0,
         deferred,
         backend: id,
@@ -320,11 +321,14 @@ fn count_flags(word: u32, counters: &mut BackendCounters) {
         return;
     }
     let bits = measure::flags_of(word);
-    if measure::window_is_zero(word) {
-        counters.zero_windows_forward += 1;
-    }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
         counters.syns += 1;
+        if bits & flags::FIN == 0 {
+            return;
+        }
+    }
+    if measure::window_is_zero(word) {
+        counters.zero_windows_forward += 1;
     }
     if bits & flags::RST != 0 {
         counters.resets_forward += 1;

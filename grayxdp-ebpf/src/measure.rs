@@ -39,6 +39,8 @@ pub(crate) struct Forward {
     pub(crate) is_sampled: bool,
     /// Ticks for which a flow is followed.
     pub(crate) horizon_ticks: u32,
+    /// It is a SYN.
+    pub(crate) is_syn: bool,
     /// Every SYN leaves a mark.
     pub(crate) measures: bool,
     /// No place for its half-open entry: the packet does not go where its version's split says, and is not judged.
@@ -77,7 +79,7 @@ pub(crate) const fn window_is_zero(word: u32) -> bool {
 pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place: impl FnOnce() -> u16) -> bool {
     let is_sampled = flow.is_sampled;
     let is_tcp = matches!(checksum, Checksum::Tcp(_));
-    let is_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::ACK | flags::RST) == flags::SYN;
+    let is_syn = flow.is_syn;
     let is_marked = is_syn && (is_sampled || flow.measures);
     if !is_sampled && !is_marked {
         return false;
