@@ -66,7 +66,19 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
     }
     let mut object = loader.load(bytes).map_err(|error| loading_failed(&error))?;
     program(&mut object)?.load().map_err(|error| program_failed(&error))?;
+    leave_memory(bytes);
     Ok(object)
+}
+
+/// Lets the kernel take back the memory of an object file that was read: it is in the file still.
+fn leave_memory(bytes: &'static [u8]) {
+    const PAGE: usize = 4_096;
+    let start = bytes.as_ptr().align_offset(PAGE);
+    let len = bytes.len().saturating_sub(start) / PAGE * PAGE;
+    // SAFETY: whole pages of a constant, which the kernel reads from the file again where they are asked for.
+    let _ = unsafe {
+        libc::madvise(bytes.as_ptr().add(start.min(bytes.len())).cast_mut().cast(), len, libc::MADV_DONTNEED)
+    };
 }
 
 /// Sets the time of an instance with a manual clock.
