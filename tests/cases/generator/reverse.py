@@ -6,13 +6,14 @@ from scapy.layers.inet import IP, TCP, UDP
 
 from .book import Book
 from .hosts import (FAR, FAR_GATEWAY, FAR_NAMES, LOST, NAMES, PORTS, USUAL, USUAL_DIRECT_ACCESS, USUAL_HOST, WEB, Hop,
-                    neighbour)
+                    mac_of, neighbour)
 from .packets import CLIENT, flags_named, padded, tcp, udp, without_checksums
 from .rules import left, passed, spoiled, to_client
 
 BACKEND = (WEB.backend.address, WEB.backend.port)
 NAME_SERVER = (NAMES.backend.address, NAMES.backend.port)
 IP_SUM, TCP_SUM, UDP_SUM = 24, 50, 40
+MANY = "ff:ff:ff:ff:ff:ff"
 
 
 def web(to=CLIENT, **how):
@@ -100,6 +101,10 @@ def _left_alone(book):
         book.case(f"with direct access: {client}", left(web((client, 40_000)), "web", "direct_access"))
     for client in ("10.76.255.255", "10.78.0.0"):
         book.case(f"next to the prefix with direct access: {client}", from_web(web((client, 40_000))))
+    for name, group in {"everyone on the link": "255.255.255.255", "a group": "224.0.0.251", "a group of its own network": "239.255.1.2",
+                        "a reserved address": "240.0.0.1"}.items():
+        book.case(f"for {name}: no reply", left(names(to=(group, 5_353), macs=(mac_of(NAME_SERVER[0]), MANY)), "names", "direct_access"))
+    book.case("for the last address that is a single host's", from_names(names(to=("223.255.255.255", 5_353))))
     book.case("another port of a backend", passed(tcp((BACKEND[0], 22), CLIENT, flags="SA")))
     book.case("another protocol of a backend", passed(udp(BACKEND, CLIENT)))
     book.case("a client's packet straight for a backend", passed(tcp(CLIENT, BACKEND, flags="S")))
