@@ -1,10 +1,11 @@
 """Headers that are cut short or contradict themselves."""
 
 from scapy.layers.inet import TCP
+from scapy.packet import Raw
 
 from .book import Book
 from .hosts import LOCAL, LOST, LOST_NAMES, NAMES, USUAL, USUAL_DIRECT_ACCESS, USUAL_HOST, WEB
-from .packets import CLIENT, echo, tcp, udp
+from .packets import CLIENT, echo, ip, tcp, udp
 from .rules import dropped, left, passed, to_backend
 
 VIP = (LOST.vip, 80)
@@ -57,8 +58,9 @@ def _ipv4(book):
     options = tcp(CLIENT, VIP, options=b"\x01\x01\x01\x00")
     book.case("options and one byte too few for the TCP header", dropped(changed(options, (17, 43)), "lost", "malformed"))
     book.case("options that reach beyond the frame", dropped(changed(tcp(CLIENT, VIP), (14, 0x4F)), "lost", "malformed"))
-    book.case("options that reach beyond the datagram", dropped(
-        changed(tcp(CLIENT, VIP, payload=bytes(60)), (14, 0x4F), (17, 60)), "lost", "malformed"))
+    for length in (59, 60, 67):
+        book.case(f"options of forty bytes in a datagram of {length}", dropped(
+            changed(tcp(CLIENT, VIP, payload=bytes(60)), (14, 0x4F), (17, length)), "lost", "malformed"))
 
 
 def _cut(book):
@@ -98,7 +100,14 @@ def _of_others(book):
         changed(tcp(CLIENT, (LOCAL.vip, 80)), (14, 0x44)), "local", "local_address"))
     book.case("for a local virtual address: no ports", left(cut(tcp(CLIENT, (LOCAL.vip, 22)), 36), "local", "local_address"))
     book.case("for a service at a local address: cut", dropped(cut(tcp(CLIENT, (LOCAL.vip, 80)), 50), "local", "malformed"))
-    book.case("an echo request with a header of four words", dropped(changed(echo(CLIENT[0], LOST.vip), (14, 0x44)), "lost", "malformed"))
+    request = echo(CLIENT[0], LOST.vip)
+    book.case("an echo request longer than its frame", dropped(changed(request, (17, 37)), "lost", "malformed"))
+    book.case("an echo request cut behind its header", dropped(bytes(request)[:42], "lost", "malformed"))
+    book.case("an echo request whose ICMP header lies behind the datagram", dropped(changed(request, (17, 27)), "lost", "icmp"))
+    book.case("GRE longer than its frame", dropped(changed(ip(CLIENT[0], LOST.vip, proto=47) / Raw(bytes(8)), (17, 99)), "lost", "malformed"))
+    book.case("another port, longer than the frame", dropped(changed(tcp(CLIENT, (LOST.vip, 81)), (17, 41)), "lost", "malformed"))
+    book.case("another port, shorter than its IPv4 header", dropped(changed(udp(CLIENT, (LOST.vip, 81)), (17, 19)), "lost", "malformed"))
+    book.case("an echo request with a header of four words", dropped(changed(request, (14, 0x44)), "lost", "malformed"))
 
 
 def _forwarded(book):
