@@ -1,13 +1,13 @@
 """What a virtual address answers as such: ICMP echo, ARP; and services at several addresses and ports."""
 
-from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet import ICMP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Padding
 
 from .book import Book
 from .hosts import (BEHIND, FAR, GATEWAY, LOCAL, LOST, LOST_NAMES, NAMES, PORTS, USUAL, USUAL_DIRECT_ACCESS, USUAL_HOST, WEB,
                     mac_of, own_mac)
-from .packets import CLIENT, echo, tcp, udp, without_checksums
+from .packets import CLIENT, echo, ip, tcp, udp, without_checksums
 from .rules import dropped, echoed, left, passed, spoiled, step, to_backend, to_client
 
 ICMP_SUM = 36
@@ -139,5 +139,4 @@ def service_book():
 
 
 def _unreachable(to):
-    head = echo(CLIENT[0], to)
-    return head.__class__(bytes(Ether(src=head.src, dst=head.dst) / IP(src=CLIENT[0], dst=to, id=1) / ICMP(type=3, code=1) / bytes(28)))
+    return ip(CLIENT[0], to) / ICMP(type=3, code=1) / bytes(28)

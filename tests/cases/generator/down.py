@@ -3,13 +3,14 @@
 from itertools import product
 
 from .book import Book
-from .packets import FLAGS, flags_named, padded
+from .packets import FLAGS, flags_named, padded, udp
 from .rules import dropped, publish, reset
-from .stage import (BACK, HOST, ISN, MOVING, NAMES, NEW, OLD, OLD_TOO, WEB, ack, answer, ask, completing, connected, going_on, opened,
+from .stage import (BACK, HOST, ISN, MOVING, NAMES, NEW, OLD, OLD_TOO, WEB, ack, answer, ask, client, completing, connected, going_on, opened,
                     segment, send, service, syn, v1, v2)
 
 DEAD = {OLD: "downReset"}
 SETTLED = {"current": "v1", "home": "v1"}
+SECOND = {"current": "v2", "home": "v2"}
 CONFIGURATIONS = {
     "down": [service(SETTLED, [v1(OLD_TOO, OLD, DEAD), v2()])],
     "all down": [service(SETTLED, [v1(states=DEAD), v2()])],
@@ -19,6 +20,9 @@ CONFIGURATIONS = {
     "ended": [service({"current": "v1", "home": "v2"}, [v1(), v2(existingFlows="reset")])],
     "moving": [service(MOVING)],
     "taken back": [service(BACK, [v1(), v2(existingFlows="reset")])],
+    "empty": [service(SECOND, [v1(), v2(None, looks=True)])],
+    "empty, another takes over": [service(SECOND, [v1(), v2(None, looks=True, failover="v1")])],
+    "filled again": [service(SECOND, [v1(), {**v2(NEW, looks=True), "slots": {"current": ["new"], "home": [None], "looks": True}}])],
     "names down": [service(SETTLED, [v1(OLD_TOO, OLD, DEAD), v2()], NAMES)],
     "names all down": [service(SETTLED, [v1(states=DEAD), v2()], NAMES)],
 }
@@ -32,6 +36,7 @@ def book():
     _numbers(book)
     _others(book)
     _draining(book)
+    _empty(book)
     return book
 
 
@@ -77,6 +82,9 @@ def _numbers(book):
         padded(segment(1, flags="F", seq=1_000)), "web", "backend_down"), configuration="down")
     book.case("IPv4 options leave no room for an answer", dropped(
         segment(1, flags="A", options=b"\x01\x01\x01\x00"), "web", "backend_down_dropped"), configuration="down")
+    for words in (0, 4, 6, 15):
+        book.case(f"a segment whose header says {words} words is not answered", dropped(
+            segment(1, flags="F", fields={"dataofs": words}), "web", "backend_down_dropped"), configuration="down")
     book.case("SYN with data to a backend that alone is there", reset(
         segment(1, flags="S", seq=1_000, payload=b"early"), "web", "backend_down"), configuration="all down")
     for flags in ("S", "A", "FA", "SA"):
@@ -99,13 +107,7 @@ def _others(book):
               ack(3, OLD), configuration="moving")
     book.case("datagrams of a backend that is down go to who is up", ask(1, OLD_TOO), configuration="names down")
     book.case("datagrams to a backend that alone is there and down", dropped(
-        _datagram(), "names", "backend_down_dropped"), configuration="names all down")
-
-
-def _datagram():
-    from .packets import udp
-    from .stage import client
-    return udp(client(1), (NAMES.vip, 53))
+        udp(client(1), (NAMES.vip, 53)), "names", "backend_down_dropped"), configuration="names all down")
 
 
 def _draining(book):
@@ -116,3 +118,17 @@ def _draining(book):
     book.case("new flows go to another one than a backend that drains", opened(1, OLD_TOO), answer(1, OLD_TOO), completing(1, OLD_TOO),
               going_on(1, OLD_TOO, payload=b"question"), configuration=name)
     book.case("a backend that drains answers its clients", answer(1, OLD, "PA", payload=b"answer"), answer(1, OLD, "FA"), configuration=name)
+
+
+def _empty(book):
+    """`onEmptyPool`: the version has no backend left."""
+    for flags in ("S", "A", "R"):
+        book.case(f"a version without backends beside one that has some: {flags}", dropped(
+            segment(1, flags=flags), "web", "no_backend"), configuration="empty")
+    name = "empty, another takes over"
+    taken = [syn(1, OLD, halfOpen=1, failovers=1), answer(1, OLD), completing(1, OLD)]
+    book.case("new flows of a version without backends go to the one that takes over", *taken, going_on(1, OLD, payload=b"question"),
+              configuration=name)
+    book.case("flows that the version without backends had are gone", dropped(segment(1, flags="A"), "web", "no_backend"), configuration=name)
+    book.case("who was taken over stays there when the pool is filled", *taken, publish("filled again"), going_on(1, OLD), opened(2, NEW),
+              configuration=name)

@@ -2,8 +2,11 @@
 
 from .book import Book
 from .rules import publish, wait
-from .stage import (BACK, HOST, ISN, MOVING, NAMES, NEW, NUMBER, OLD, OVER, PINNING, ack, answer, ask, completing, connected, going_on,
-                    opened, reply, send, service, syn)
+from .stage import (BACK, HOST, ISN, MOVING, NAMES, NEW, NEW_TOO, NUMBER, OLD, OVER, PINNING, ack, answer, ask, completing, connected,
+                    going_on, opened, reply, send, service, syn, v1, v2)
+
+# A backend is one version's: the second has one only where there is a third.
+THREE = [v1(), {**v2(), "backends": [NEW.wanted()]}, {**v2(NEW_TOO), "name": "v3", "backends": [NEW_TOO.wanted()]}]
 
 CONFIGURATIONS = {
     "moving": [service(MOVING)],
@@ -12,6 +15,10 @@ CONFIGURATIONS = {
     "over": [service(OVER)],
     "names moving": [service(MOVING, which=NAMES)],
     "names pinning": [service(PINNING, which=NAMES)],
+    "names moved": [service(OVER, [v1(existingFlows="move"), v2()], NAMES)],
+    "names moving on": [service(MOVING, [v1(existingFlows="move"), v2()], NAMES)],
+    "by client": [service(MOVING, affinity="client")],
+    "three": [service({"current": "v3", "home": "v1"}, THREE)],
     "names over": [service(OVER, which=NAMES)],
 }
 LAST = (1 << 32) - 1
@@ -49,6 +56,9 @@ def _handshakes(book):
     book.case("an acknowledgement of another backend's SYN+ACK goes by home", opened(1, NEW), answer(1, NEW),
               answer(1, OLD, seq=NUMBER + 0x0200_0000), ack(1, OLD, acknowledged=NUMBER + 0x0200_0001), completing(1, NEW))
     book.case("the SYN+ACK comes twice", opened(1, NEW), answer(1, NEW), answer(1, NEW), completing(1, NEW))
+    book.case("with affinity to clients each connection still is a flow of its own", *connected(1, NEW), ack(2, OLD),
+              configuration="by client")
+    book.case("three versions: from the first to the third", *connected(1, NEW_TOO), ack(2, OLD), going_on(1, NEW_TOO), configuration="three")
     book.case("the ACK comes twice", *connected(1, NEW), going_on(1, NEW))
 
 
@@ -127,4 +137,7 @@ def _datagrams(book):
               ask(1, OLD, byEntry=1), ask(2, NEW), configuration="names pinning")
     book.case("a pinned flow of datagrams that nobody answered stays for a minute", ask(1, OLD, pinned=1), publish("names over"),
               ask(1, OLD, byEntry=1), wait(62_000), ask(1, NEW), configuration="names pinning")
+    book.case("flows of a release that moves them are chosen for anew", ask(1, OLD, pinned=1), reply(1, OLD), publish("names moved"),
+              ask(1, NEW), configuration="names pinning")
+    book.case("... while their bucket still moves too", ask(1, NEW), configuration="names moving on")
     book.case("a datagram without payload is pinned too", ask(1, OLD, b"", pinned=1), configuration="names pinning")

@@ -14,12 +14,6 @@ def flags_named(number):
     return "+".join(name for name, bit in FLAGS.items() if number & bit) or "no flag"
 
 
-def ends(packet):
-    """Both ends' addresses and ports of a packet that was laid out here."""
-    l4 = packet[TCP] if TCP in packet else packet[UDP]
-    return (packet[IP].src, l4.sport), (packet[IP].dst, l4.dport)
-
-
 def ip(source, destination, came="near", macs=None, **fields):
     """Ethernet and IPv4. The frame comes from the gateway, or from a neighbour of this host's own links."""
     is_neighbour = source.startswith(("10.9.", "10.1.", "10.2."))
@@ -69,11 +63,6 @@ def without_checksums(packet):
     if UDP in packet and packet[UDP].chksum != 0:
         del packet[UDP].chksum
     return packet
-
-
-def parsed(frame):
-    """A frame of plain bytes."""
-    return Ether(frame)
 
 
 def padded(packet, length=60):

@@ -86,7 +86,7 @@ def icmp_book():
         book.case(f"to a virtual address: {name}", dropped(echo(CLIENT[0], LOST.vip, bytes(12), kind=kind), "lost", "icmp"))
     book.case("an echo reply", dropped(echo(CLIENT[0], LOST.vip, kind=0), "lost", "icmp"))
     book.case("an echo request with a code", dropped(echo(CLIENT[0], LOST.vip, code=1), "lost", "icmp"))
-    book.case("an echo request cut before its checksum", dropped(bytes(echo(CLIENT[0], LOST.vip))[:36], "lost", "icmp"))
+    book.case("an echo request of two bytes", dropped(echo(CLIENT[0], LOST.vip, b"", len=22), "lost", "icmp"))
     answered = IP(src=CLIENT[0], dst=NAME_SERVER[0], id=1) / UDP(sport=CLIENT[1], dport=NAME_SERVER[1]) / b"question"
     book.case("a backend's port unreachable passes as it came", passed(_error(NAME_SERVER[0], CLIENT[0], 3, 3, answered)))
     book.case("a router's fragmentation needed about a backend's packet", passed(_error("10.9.0.254", CLIENT[0], 3, 4, answered)))

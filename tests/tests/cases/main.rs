@@ -64,8 +64,7 @@ fn every_file_of_cases_is_run() {
         let entry = entry.expect("a folder can be read").file_name();
         entry.into_string().expect("files of cases have plain names")
     });
-    let committed: BTreeSet<String> =
-        names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect();
+    let committed: BTreeSet<String> = names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect();
     assert_eq!(committed, FILES.iter().map(|(name, _)| (*name).to_owned()).collect());
 }
 

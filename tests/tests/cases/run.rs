@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, time::Duration};
 
 use aya::maps::{Array, Map, MapData};
-use grayxdp::{datapath::Capacity, model::kernel::Kernel as _};
+use grayxdp::{
+    datapath::Capacity,
+    model::kernel::{Counters, Kernel as _},
+};
 use grayxdp_common::{exceptions::ExceptionSet, maps};
 use grayxdp_tests::{bench::case::verdict, host, subject::Subject};
 
@@ -33,6 +36,8 @@ struct Runner<'a> {
     names: Names,
     subject: Subject,
     entries: Array<MapData, ExceptionSet>,
+    /// As they were last read.
+    counters: Counters,
     now: Duration,
     epoch: u64,
     published: &'a str,
@@ -53,7 +58,8 @@ impl<'a> Runner<'a> {
         let pinned = subject.datapath.map_folder().join(maps::EXCEPTIONS);
         let data = MapData::from_pin(pinned).expect("the exception table is pinned");
         let entries = Map::Array(data).try_into().expect("the exception table is an array");
-        Self { file, names, subject, entries, now: Duration::ZERO, epoch: 1, published: first }
+        let counters = subject.counters().expect("counters can be read");
+        Self { file, names, subject, entries, counters, now: Duration::ZERO, epoch: 1, published: first }
     }
 
     /// Runs a case and says what is wrong, if anything is.
@@ -86,16 +92,17 @@ impl<'a> Runner<'a> {
             (self.published, self.epoch) = (configuration, self.epoch + 1);
             let wanted = tables::wanted(self.file, &self.names, configuration, self.epoch);
             self.subject.datapath.publish(&wanted).expect("tables are written");
+            self.counters = self.subject.counters().expect("counters can be read");
         }
     }
 
     /// Shows the program a packet and says what is wrong with what becomes of it.
     fn send(&mut self, packet: &Packet) -> Option<String> {
-        let before = self.subject.counters().expect("counters can be read");
         let (verdict, output) =
             self.subject.run(&packet.input.0, packet.interface.index()).expect("the kernel runs the packet");
         let after = self.subject.counters().expect("counters can be read");
-        let counted = counts::between(&before, &after, &self.names);
+        let counted = counts::between(&self.counters, &after, &self.names);
+        self.counters = after;
         if verdict != packet.verdict.number() {
             let got = verdict_name(verdict);
             return Some(format!("{got}, not {:?}; counted {counted:?}", packet.verdict));
@@ -130,7 +137,7 @@ fn difference(expected: &[u8], got: &[u8]) -> String {
         let _ = writeln!(text, "  {} bytes, not {}", got.len(), expected.len());
     }
     for start in (0..expected.len().max(got.len())).step_by(ROW) {
-        let row = |frame: &[u8]| frame.get(start..).unwrap_or(&[])[..].iter().take(ROW).copied().collect::<Vec<u8>>();
+        let row = |frame: &[u8]| frame.iter().skip(start).take(ROW).copied().collect::<Vec<u8>>();
         let (wanted, came) = (row(expected), row(got));
         if wanted == came {
             continue;
@@ -138,7 +145,12 @@ fn difference(expected: &[u8], got: &[u8]) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!(" {byte:02x}")).collect::<String>();
         let mark = |index: usize| if wanted.get(index) == came.get(index) { "   " } else { " ^^" };
         let marks: String = (0..wanted.len().max(came.len())).map(mark).collect();
-        let _ = writeln!(text, "  {start:4} expected{}\n       got     {}\n               {marks}", hex(&wanted), hex(&came));
+        let _ = writeln!(
+            text,
+            "  {start:4} expected{}\n       got     {}\n               {marks}",
+            hex(&wanted),
+            hex(&came)
+        );
     }
     text
 }
@@ -158,4 +170,24 @@ pub(crate) fn contradiction(packet: &Packet) -> Option<&'static str> {
 /// What a redirected frame shows of the interface it leaves by: that one's own Ethernet address.
 fn leaves_by(interface: Link, Frame(frame): &Frame) -> bool {
     frame.get(6..12) == Some(&host::own_mac(interface.index())[..])
+}
+
+#[test]
+fn only_rows_that_differ_are_shown_and_each_byte_that_differs_is_marked() {
+    let expected: Vec<u8> = (0..34).collect();
+    let mut got = expected.clone();
+    (got[17], got[33]) = (0xaa, 0xbb);
+    got.push(0xcc);
+    let text = difference(&expected, &got);
+    let rows: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let marked = [
+        "  35 bytes, not 34",
+        "    16 expected 10 11 12 13 14 15 16 17 18 19 1a 1b 1c 1d 1e 1f",
+        "       got      10 aa 12 13 14 15 16 17 18 19 1a 1b 1c 1d 1e 1f",
+        "                   ^^",
+        "    32 expected 20 21",
+        "       got      20 bb cc",
+        "                   ^^ ^^",
+    ];
+    assert_eq!(rows, marked);
 }

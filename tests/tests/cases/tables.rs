@@ -18,9 +18,7 @@ use grayxdp_common::{
     cells::{NO_DSCP, PORTS, SegmentClass},
 };
 
-use crate::format::{
-    Bucket, Class, ExistingFlows, File, Rule, Segments, Service, Slots, SourcePrefix, State, Version,
-};
+use crate::format::{Bucket, Class, ExistingFlows, File, Rule, Segments, Service, Slots, SourcePrefix, State, Version};
 
 /// Numbers of everything that has a name in a file.
 #[derive(Debug, Default)]
