@@ -8,5 +8,5 @@ BOOKS = [
     addresses.echo_book(), addresses.arp_book(), addresses.service_book(),
     malformed.book(), not_ours.book(), split.book(),
     down.book(), entries.book(), segments.book(), quic.book(), full_table.book(),
-    unanswered.ports_book(), unanswered.expired_book(), unanswered.fragments_book(), unanswered.icmp_book(),
+    unanswered.ports_book(), unanswered.expired_book(), unanswered.fragments_book(), unanswered.icmp_book(), unanswered.sizes_book(),
 ]

@@ -79,6 +79,7 @@ def _endpoints(book):
     for port in PORTS_OF_PORTS:
         packet = tcp((PORTS.backend.address, port), CLIENT, flags="SA")
         book.case(f"a service that keeps the client's port: {port}", to_client(packet, PORTS))
+    book.case("another port of a backend that keeps the client's", passed(tcp((PORTS.backend.address, 22), CLIENT, flags="SA")))
     book.case("from behind the second interface to the first", to_client(
         tcp((FAR.backend.address, FAR.backend.port), CLIENT, came="far"), FAR, came="far"))
     book.case("datagram from behind the second interface", to_client(

@@ -1,4 +1,4 @@
-"""What is dropped, or passes, until the program answers or follows it: other ports, expired packets, fragments, ICMP.
+"""What is dropped, or passes, until the program answers or follows it: other ports, expired packets, fragments, ICMP, sizes.
 
 Each book is a file of its own: whoever changes what becomes of such packets changes one function here.
 """
@@ -9,7 +9,7 @@ from scapy.packet import Raw
 from .book import Book
 from .hosts import EMPTY, LOCAL, LOST, LOST_NAMES, NAMES, USUAL, USUAL_DIRECT_ACCESS, USUAL_HOST, WEB
 from .packets import CLIENT, echo, ip, padded, tcp, udp
-from .rules import dropped, left, passed
+from .rules import dropped, left, passed, to_backend, to_client
 
 BACKEND = (WEB.backend.address, WEB.backend.port)
 NAME_SERVER = (NAMES.backend.address, NAMES.backend.port)
@@ -67,6 +67,18 @@ def fragments_book():
     book.case("for a local virtual address", left(_piece(17, LOCAL.vip, pieces["the first"]), "local", "local_address"))
     book.case("a backend's first one is not known to be the service's", passed(_piece(17, CLIENT[0], pieces["the first"], NAME_SERVER)))
     book.case("a backend's last one likewise", passed(_piece(17, CLIENT[0], pieces["the last"], NAME_SERVER)))
+    return book
+
+
+def sizes_book():
+    book = _book("sizes", "frames beyond the outgoing link's 1,500 bytes")
+    for length in (1_461, 3_000):
+        for flags, name in (("DF", "may not be fragmented"), (0, "may be fragmented")):
+            segment = tcp(CLIENT, (WEB.vip, 80), flags="PA", payload=bytes(length))
+            segment[IP].flags = flags
+            book.case(f"a client's segment of {length} bytes of data, which {name}", to_backend(segment, WEB.backend))
+            datagram = udp(NAME_SERVER, CLIENT, bytes(length + 12), flags=flags)
+            book.case(f"a backend's datagram of {length + 12} bytes of data, which {name}", to_client(datagram, NAMES))
     return book
 
 

@@ -11,7 +11,7 @@ use grayxdp_common::{exceptions::ExceptionSet, maps};
 use grayxdp_tests::{bench::case::verdict, host, subject::Subject};
 
 use crate::{
-    counts,
+    counts, explained,
     format::{Case, File, Frame, Link, Output, Packet, Step, Verdict},
     tables::{self, Names},
 };
@@ -98,6 +98,9 @@ impl<'a> Runner<'a> {
 
     /// Shows the program a packet and says what is wrong with what becomes of it.
     fn send(&mut self, packet: &Packet) -> Option<String> {
+        if let Some(said) = explained::contradiction(&mut self.subject.datapath, packet, &self.names) {
+            return Some(said);
+        }
         let (verdict, output) =
             self.subject.run(&packet.input.0, packet.interface.index()).expect("the kernel runs the packet");
         let after = self.subject.counters().expect("counters can be read");
@@ -145,12 +148,8 @@ fn difference(expected: &[u8], got: &[u8]) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!(" {byte:02x}")).collect::<String>();
         let mark = |index: usize| if wanted.get(index) == came.get(index) { "   " } else { " ^^" };
         let marks: String = (0..wanted.len().max(came.len())).map(mark).collect();
-        let _ = writeln!(
-            text,
-            "  {start:4} expected{}\n       got     {}\n               {marks}",
-            hex(&wanted),
-            hex(&came)
-        );
+        let (wanted, came, marks) = (hex(&wanted), hex(&came), marks.trim_end());
+        let _ = writeln!(text, "  {start:4} expected{wanted}\n       got     {came}\n               {marks}");
     }
     text
 }
