@@ -77,6 +77,7 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
         epoch: service.epoch,
         is_sampled: sample_of(packet) < service.sample_rate,
         horizon_ticks: service.horizon_ticks,
+        is_syn: kind == Kind::First,
         measures: backend.flags & BackendRecord::FLAG_MEASURES != 0,
         deferred,
         backend: id,
@@ -289,11 +290,8 @@ pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum,
 #[inline(always)]
 fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Reason> {
     let index = service.split.version_of(hash.bucket());
-    let (table, first) = if index == 0 {
-        (service.tables[0], service.first_backends[0])
-    } else {
-        (service.tables[1], service.first_backends[1])
-    };
+    // No branch: a tenth of new flows would be guessed wrongly.
+    let (table, first) = (service.tables[index & 1], service.first_backends[index & 1]);
     let id = tables::backend_of_slot(table, first, hash.slot()).unwrap_or(0);
     turn(Turn::Split);
     note(|explanation| {
@@ -323,11 +321,14 @@ fn count_flags(word: u32, counters: &mut BackendCounters) {
         return;
     }
     let bits = measure::flags_of(word);
-    if measure::window_is_zero(word) {
-        counters.zero_windows_forward += 1;
-    }
     if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
         counters.syns += 1;
+        if bits & flags::FIN == 0 {
+            return;
+        }
+    }
+    if measure::window_is_zero(word) {
+        counters.zero_windows_forward += 1;
     }
     if bits & flags::RST != 0 {
         counters.resets_forward += 1;

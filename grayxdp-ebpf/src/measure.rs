@@ -39,6 +39,8 @@ pub(crate) struct Forward {
     pub(crate) is_sampled: bool,
     /// Ticks for which a flow is followed.
     pub(crate) horizon_ticks: u32,
+    /// It is a SYN.
+    pub(crate) is_syn: bool,
     /// Every SYN leaves a mark.
     pub(crate) measures: bool,
     /// No place for its half-open entry: the packet does not go where its version's split says, and is not judged.
@@ -77,7 +79,7 @@ pub(crate) const fn window_is_zero(word: u32) -> bool {
 pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place: impl FnOnce() -> u16) -> bool {
     let is_sampled = flow.is_sampled;
     let is_tcp = matches!(checksum, Checksum::Tcp(_));
-    let is_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::ACK | flags::RST) == flags::SYN;
+    let is_syn = flow.is_syn;
     let is_marked = is_syn && (is_sampled || flow.measures);
     if !is_sampled && !is_marked {
         return false;
@@ -87,6 +89,10 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
         explanation.turns |= if is_marked { Turn::Measured.bit() } else { 0 };
     });
     if tables::explains() {
+        return false;
+    }
+    // A connection is followed from its SYN on.
+    if is_tcp && !is_syn && !flows::is_followed(flow.hash) {
         return false;
     }
     let place = place();
@@ -119,6 +125,9 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
         return Answer::Nothing;
     }
     let hash = FlowHash::of(&flow, &tables::hash_key());
+    if !is_marked && !flows::is_followed(hash) {
+        return Answer::Nothing;
+    }
     begin(hash, is_marked, is_sampled);
     let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination));
     let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };

@@ -25,7 +25,10 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
     }
     let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NotOurs };
     let Some(packet) = Packet::of(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
-    if let Some(entry) = tables::look_up(control.directory, packet.destination()) {
+    // Most replies go to no address that could be a virtual one.
+    if control.addresses.may_hold(ip.destination)
+        && let Some(entry) = tables::look_up(control.directory, packet.destination())
+    {
         return forward::to_backend(arrival, &packet, Entry(entry));
     }
     if let Some(backend) = tables::look_up(control.directory, packet.source()) {

@@ -19,9 +19,14 @@ use crate::tables;
 /// Reads a word of a flow's sample, so that it is in the cache when it is asked for.
 #[inline(always)]
 pub(super) fn touch(flow: FlowHash) {
-    if let Some(sample) = tables::flow_sample(MeasureKey::of(flow).index) {
-        Flow(sample).identity();
-    }
+    is_followed(flow);
+}
+
+/// Whether the flow has a sample.
+#[inline(always)]
+pub(super) fn is_followed(flow: FlowHash) -> bool {
+    let key = MeasureKey::of(flow);
+    tables::flow_sample(key.index).is_some_and(|sample| Flow(sample).identity() == key.sample)
 }
 
 /// A client's segment of a sampled connection.

@@ -14,6 +14,8 @@ use crate::model::kernel::KernelError;
 
 /// The object file, as compiled with this binary.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GRAYXDP_OBJECT"));
+/// The same source, compiled to explain.
+static EXPLAINING_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GRAYXDP_EXPLAINING_OBJECT"));
 
 /// What an instance is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,10 @@ pub(super) enum Purpose {
 pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Result<Ebpf, KernelError> {
     let Settings { capacity, hash_key, clock, .. } = settings;
     let manual_clock = u32::from(*clock == ClockSource::Manual);
-    let explains = u32::from(purpose == Purpose::Explain);
+    let bytes = match purpose {
+        Purpose::Live => OBJECT,
+        Purpose::Explain => EXPLAINING_OBJECT,
+    };
     // Pinned maps keep the size that they were made with.
     let entries = |name: &str| -> Result<u32, KernelError> {
         let path = folder.join(name);
@@ -40,11 +45,10 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
     };
     let [sets, marks, flows] = [entries(maps::EXCEPTIONS)?, entries(maps::MARKS)?, entries(maps::FLOWS)?];
     let globals = [
-        ("EXPLAINS", explains),
         ("MANUAL_CLOCK", manual_clock),
-        ("EXCEPTION_SETS_LOG2", sets.ilog2()),
-        ("MARKS_LOG2", marks.ilog2()),
-        ("FLOWS_LOG2", flows.ilog2()),
+        ("EXCEPTION_MASK", sets - 1),
+        ("MARK_MASK", marks - 1),
+        ("FLOW_MASK", flows - 1),
         ("CPUS", capacity.cpus),
     ];
     let mut loader = EbpfLoader::new();
@@ -60,7 +64,7 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
     for (name, entries) in capacity.entries() {
         loader.map_max_entries(name, entries);
     }
-    let mut object = loader.load(OBJECT).map_err(|error| loading_failed(&error))?;
+    let mut object = loader.load(bytes).map_err(|error| loading_failed(&error))?;
     program(&mut object)?.load().map_err(|error| program_failed(&error))?;
     Ok(object)
 }
