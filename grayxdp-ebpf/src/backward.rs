@@ -135,6 +135,9 @@ fn find_hop(
     hop: &mut NextHop,
 ) -> Option<Reason> {
     let client = packet.ip.destination;
+    if is_of_many(client) {
+        return Some(Reason::DirectAccess);
+    }
     if control.reply_way == ReplyWay::Gateway as u32 && !is_apart(control, client) {
         *hop = control.gateway;
         return None;
@@ -150,6 +153,14 @@ fn find_hop(
         }
     }
     if hop.is_known() { None } else { by_kernel(arrival, packet, backend, hop) }
+}
+
+/// Whether an address is no single host's: a group's (RFC 5771), a reserved one, or everyone's. Such a packet is no reply, and
+/// no router sends it on.
+#[inline(always)]
+const fn is_of_many(address: u32) -> bool {
+    const FIRST_GROUP: u8 = 224;
+    address.to_ne_bytes()[0] >= FIRST_GROUP
 }
 
 /// Whether an address does not go by the gateway.

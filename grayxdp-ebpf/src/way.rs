@@ -9,7 +9,7 @@ use grayxdp_common::{
 };
 use grayxdp_ebpf::{
     answer,
-    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, UDP},
+    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, Ports, TCP, UDP},
 };
 
 use crate::{Arrival, Outcome, backward, forward, measure, tables};
@@ -35,7 +35,8 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
         return backward::to_client(arrival, control, &packet, backend as u16);
     }
     match virtual_address(control, ip.destination) {
-        Some(entry) => for_address(entry, Reason::NoService),
+        Some(entry) if ip.is_whole(arrival.frame, size_of::<Ports>()) => for_address(entry, Reason::NoService),
+        Some(entry) => for_address(entry, Reason::Malformed),
         None => Outcome::NotOurs,
     }
 }
@@ -59,7 +60,7 @@ fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
     if ip.is_fragment() {
         return for_address(entry, Reason::Fragment);
     }
-    if ip.header_len().is_none() || ip.protocol == TCP || ip.protocol == UDP {
+    if !ip.is_whole(arrival.frame, 0) || ip.protocol == TCP || ip.protocol == UDP {
         return for_address(entry, Reason::Malformed);
     }
     if entry.has(Entry::LOCAL_ADDRESS) {
