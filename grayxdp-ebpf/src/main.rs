@@ -12,6 +12,7 @@ mod forward;
 mod guard;
 mod measure;
 mod tables;
+mod verifier;
 mod way;
 
 use aya_ebpf::{
@@ -52,8 +53,9 @@ pub(crate) struct Arrival {
     pub(crate) context: *mut c_void,
 }
 
-/// Splits, rewrites, counts.
+/// Splits, rewrites, counts. In one piece with its entry, whose own frame of the stack would be one too many.
 #[xdp]
+#[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
