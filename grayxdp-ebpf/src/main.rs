@@ -1,8 +1,12 @@
 //! The XDP program: the entry point turns what became of a packet into the kernel's action.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch, core_intrinsics)]
-#![expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")]
+#![feature(asm_experimental_arch)]
+#![cfg_attr(not(feature = "old-kernels"), feature(core_intrinsics))]
+#![cfg_attr(
+    not(feature = "old-kernels"),
+    expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")
+)]
 
 mod atomic;
 mod backward;

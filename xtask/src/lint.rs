@@ -5,7 +5,7 @@ use anyhow::{anyhow, bail};
 use crate::{
     layers,
     run::{cargo, run, target, workspace},
-    xdp,
+    xdp::{self, For},
 };
 
 /// Form, lints, the XDP program without warnings, layers.
@@ -14,8 +14,10 @@ pub(crate) fn lint() -> anyhow::Result<()> {
     check_layers()?;
     // With warnings denied cargo replays those of finished builds too, and rebuilds nothing.
     let deny = [("CARGO_BUILD_WARNINGS", "deny"), ("CARGO_UNSTABLE_WARNINGS", "true")];
-    for program in ["grayxdp-xdp", "grayxdp-bench"] {
-        xdp::build(workspace(), &target().join("xdp"), program, &deny).map_err(|error| anyhow!("{error}"))?;
+    for (program, kernels) in
+        [("grayxdp-xdp", For::Current), ("grayxdp-xdp", For::Old), ("grayxdp-bench", For::Current)]
+    {
+        xdp::build(workspace(), &target().join("xdp"), program, kernels, &deny).map_err(|error| anyhow!("{error}"))?;
     }
     run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"]))
 }

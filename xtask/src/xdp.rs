@@ -17,6 +17,32 @@ pub(crate) enum Toolchain {
     Nightly,
 }
 
+/// The kernels that a program is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Linux 5.12 and newer.
+    Current,
+    /// Linux 5.10 and 5.11, which lack compare-and-swap and the cheap clock.
+    Old,
+}
+
+impl For {
+    const fn features(self) -> &'static str {
+        match self {
+            Self::Current => "program",
+            Self::Old => "program,old-kernels",
+        }
+    }
+
+    /// A folder of its own, so that neither is taken for the other.
+    fn folder(self, target: &Path) -> PathBuf {
+        match self {
+            Self::Current => target.to_owned(),
+            Self::Old => target.join("old"),
+        }
+    }
+}
+
 /// Target of the kernel's machine.
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -71,8 +97,10 @@ pub(crate) fn build(
     workspace: &Path,
     target: &Path,
     program: &str,
+    kernels: For,
     environment: &[(&str, &str)],
 ) -> Result<PathBuf, String> {
+    let target = kernels.folder(target);
     let toolchain = find_toolchain()?;
     let linker = find_linker().ok_or(MISSING)?;
     let mut cargo = match &toolchain {
@@ -102,14 +130,14 @@ pub(crate) fn build(
             "--profile",
             "xdp",
             "--features",
-            "program",
+            kernels.features(),
             "--bin",
             program,
             "--target",
             TARGET,
         ])
         .arg("--target-dir")
-        .arg(target)
+        .arg(&target)
         .current_dir(workspace)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .envs(environment.iter().copied())
@@ -130,10 +158,10 @@ fn run(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// The whole of a build script that needs a program: builds it and sets `variable` to the object file's path.
+/// The whole of a build script that needs programs: builds them and sets variables to the object files' paths.
 ///
 /// All build scripts share one folder, so a program is compiled once whatever profile asks for it.
-pub(crate) fn build_script(program: &str, variable: &str) {
+pub(crate) fn build_script(programs: &[(&str, For, &str)]) {
     let folder = |name: &str| PathBuf::from(env::var_os(name).expect("cargo sets it for build scripts"));
     let (manifest, out) = (folder("CARGO_MANIFEST_DIR"), folder("OUT_DIR"));
     let workspace = manifest.parent().expect("the package lies in the workspace");
@@ -143,8 +171,10 @@ pub(crate) fn build_script(program: &str, variable: &str) {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).unwrap_or(&out);
-    match build(workspace, &target.join("xdp"), program, &[]) {
-        Ok(object) => println!("cargo::rustc-env={variable}={}", object.display()),
-        Err(error) => error.lines().for_each(|line| println!("cargo::error={line}")),
+    for (program, kernels, variable) in programs {
+        match build(workspace, &target.join("xdp"), program, *kernels, &[]) {
+            Ok(object) => println!("cargo::rustc-env={variable}={}", object.display()),
+            Err(error) => error.lines().for_each(|line| println!("cargo::error={line}")),
+        }
     }
 }
