@@ -100,7 +100,7 @@ fn libraries_of(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn start(programs: &[Program]) -> String {
     let mut lines: Vec<String> = [
         "#!/bin/busybox sh",
-        "export PATH=/sbin:/bin HOME=/root RUST_BACKTRACE=0 GRAYXDP_TEST_SIZE=quick",
+        "export PATH=/sbin:/bin HOME=/root RUST_BACKTRACE=0 GRAYXDP_TEST_SIZE=small",
         "mount -t proc proc /proc",
         "mount -t sysfs sys /sys",
         "mount -t devtmpfs dev /dev",

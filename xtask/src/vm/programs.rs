@@ -22,12 +22,13 @@ struct Target {
 /// All of them. What needs servers, captures or hours is not here.
 const TARGETS: [Target; 6] = [
     Target { name: "program", skipped: &[], data: &[] },
-    Target { name: "datapath", skipped: &[], data: &[] },
     Target { name: "unsettled", skipped: &[], data: &[] },
     Target { name: "packets", skipped: &[], data: &[] },
-    Target { name: "rules", skipped: &[], data: &[] },
+    Target { name: "rules", skipped: &["model::"], data: &[] },
     // These compare with what tshark saw.
     Target { name: "signals", skipped: &["capture", "zero_window", "after_a_change"], data: &[] },
+    // A hundred changes take a minute where all is emulated.
+    Target { name: "datapath", skipped: &["a_hundred_changes"], data: &[] },
 ];
 
 /// Folders of the workspace that the tests read.
