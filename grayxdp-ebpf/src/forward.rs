@@ -26,6 +26,7 @@ use crate::{
     exceptions, guard,
     measure::{self, Forward},
     tables::{self, note, turn},
+    verifier::unknown,
 };
 
 /// Chooses a backend for a client's packet and rewrites it.
@@ -271,7 +272,9 @@ fn ended(arrival: Arrival, packet: &Packet, checksum: Checksum, backend: &Backen
 #[inline(always)]
 pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum, Reason> {
     let end = packet.ip.total_len() + ETHERNET_LEN as u64;
-    let (checksum, header_len) = if packet.ip.protocol == TCP {
+    // Of two constants the verifier knows on every way which it is, of the protocol it does not.
+    let is_tcp = unknown(usize::from(packet.ip.protocol == TCP)) != 0;
+    let (checksum, header_len) = if is_tcp {
         let header = packet.tcp(arrival.frame).ok_or(Reason::Malformed)?;
         (Checksum::Tcp(header), size_of::<TcpHdr>())
     } else {

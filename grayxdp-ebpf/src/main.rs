@@ -1,8 +1,12 @@
 //! The XDP program: the entry point turns what became of a packet into the kernel's action.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch, core_intrinsics)]
-#![expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")]
+#![feature(asm_experimental_arch)]
+#![cfg_attr(not(feature = "old-kernels"), feature(core_intrinsics))]
+#![cfg_attr(
+    not(feature = "old-kernels"),
+    expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")
+)]
 
 mod atomic;
 mod backward;
@@ -12,6 +16,7 @@ mod forward;
 mod guard;
 mod measure;
 mod tables;
+mod verifier;
 mod way;
 
 use aya_ebpf::{
@@ -52,8 +57,9 @@ pub(crate) struct Arrival {
     pub(crate) context: *mut c_void,
 }
 
-/// Splits, rewrites, counts.
+/// Splits, rewrites, counts. In one piece with its entry, whose own frame of the stack would be one too many.
 #[xdp]
+#[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };

@@ -14,7 +14,7 @@ use grayxdp_common::{
     explanation::Turn,
     hash::{Flow, FlowHash},
     records::{BackendRecord, Control},
-    signals::{Histogram, MeasureKey, Signals, client_cell},
+    signals::{CLIENT_CELLS, CellCounts, Histogram, MeasureKey, Signals, client_cell},
 };
 use grayxdp_ebpf::{
     follow::Segment,
@@ -26,7 +26,7 @@ use network_types::ip::Ipv4Hdr;
 
 pub(crate) use marks::{Answer, touch as touch_mark};
 
-use crate::{Arrival, tables};
+use crate::{Arrival, tables, verifier::unknown};
 
 /// A client's packet on its way to a backend, as far as measuring needs it.
 #[derive(Clone, Copy)]
@@ -135,7 +135,7 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
         if matches!(checksum, Checksum::Tcp(_)) {
             flows::measure_backend_segment(hash, segment.0, segment.1);
         } else {
-            flows::measure_backend_datagram(hash, segment.0, segment.1);
+            flows::measure_backend_datagram(hash, segment.0);
         }
     }
     answer
@@ -273,13 +273,15 @@ fn count(place: u16, epoch: u64, change: impl FnOnce(&mut Signals)) {
 /// Counts a value in its cell.
 #[inline(always)]
 fn record(histogram: &mut Histogram, value: u64) {
-    let mut cell = Histogram::cell(value);
-    // SAFETY: a register is given its own value. The compiler must not know the bound of the cell already: then it leaves out the check that
-    // the verifier wants to see.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) cell, options(pure, nomem, nostack, preserves_flags)) };
-    if let Some(count) = histogram.0.get_mut(cell) {
+    if let Some(count) = histogram.0.get_mut(unknown(Histogram::cell(value))) {
         *count += 1;
     }
+}
+
+/// Counts in the cell of a client.
+#[inline(always)]
+fn count_cell(cells: &mut CellCounts, cell: u8) {
+    cells.0[unknown(usize::from(cell)) & (CLIENT_CELLS - 1)] += 1;
 }
 
 /// Counts a SYN that was to be measured and could not be.

@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use aya_ebpf::{
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
@@ -260,13 +260,21 @@ pub(crate) fn interface(index: u32) -> Option<InterfaceRecord> {
 }
 
 /// Monotonic time of the last timer tick of the kernel, in nanoseconds: cheap.
+#[cfg(not(feature = "old-kernels"))]
 #[inline(always)]
 pub(crate) fn coarse_ns() -> u64 {
     if is_clock_manual() {
         return manual_ns();
     }
     // SAFETY: the helper only returns a number.
-    unsafe { bpf_ktime_get_coarse_ns() }
+    unsafe { aya_ebpf::helpers::bpf_ktime_get_coarse_ns() }
+}
+
+/// Monotonic time in nanoseconds: kernels before 5.11 have no cheaper one.
+#[cfg(feature = "old-kernels")]
+#[inline(always)]
+pub(crate) fn coarse_ns() -> u64 {
+    precise_ns()
 }
 
 /// Monotonic time in nanoseconds: dear.

@@ -74,8 +74,16 @@ pub(crate) const LIVE: Program = Program { binary: "grayxdp-xdp", features: "pro
 /// The same program, which says what it would do.
 pub(crate) const EXPLAINING: Program =
     Program { binary: "grayxdp-xdp", features: "program,explain", folder: "explaining" };
+/// Both for Linux 5.10 and 5.11, which lack compare-and-swap and the cheap clock.
+pub(crate) const LIVE_OLD: Program =
+    Program { binary: "grayxdp-xdp", features: "program,old-kernels", folder: "live-old" };
+pub(crate) const EXPLAINING_OLD: Program =
+    Program { binary: "grayxdp-xdp", features: "program,old-kernels,explain", folder: "explaining-old" };
 /// The benchmark's own programs.
 pub(crate) const BENCH: Program = Program { binary: "grayxdp-bench", features: "program", folder: "live" };
+
+/// All of them.
+pub(crate) const ALL: [Program; 5] = [LIVE, EXPLAINING, LIVE_OLD, EXPLAINING_OLD, BENCH];
 
 /// Builds one program of `grayxdp-ebpf` and returns the object file.
 ///
