@@ -33,6 +33,13 @@ macro_rules! reasons {
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)* }
             }
+
+            /// The reason of a number read from a table.
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
         }
     };
 }
@@ -48,7 +55,7 @@ reasons! {
     NoService = 3, Dropped, "no_service";
     /// The chosen version has no backend.
     NoBackend = 4, Dropped, "no_backend";
-    /// An ICMP message for a virtual address that is no echo request.
+    /// An ICMP message for a virtual address that is neither an echo request nor an error about a packet of a service.
     Icmp = 5, Dropped, "icmp";
     /// The kernel's tables forward nothing to the client: left to the kernel as it came.
     NoRoute = 6, Passed, "no_route";
@@ -87,12 +94,6 @@ impl Reason {
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
-    }
-
-    /// The reason of a number read from a table.
-    #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| *reason as u32 == number)
     }
 }
 

@@ -32,6 +32,17 @@ use crate::{
 /// Address family of IPv4.
 const AF_INET: u8 = 2;
 
+/// Whom a packet of a backend is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Client {
+    /// Address.
+    pub(crate) address: u32,
+    /// Port.
+    pub(crate) port: u16,
+    /// Protocol of the flow.
+    pub(crate) protocol: u8,
+}
+
 /// Rewrites a backend's packet as the service's.
 #[inline(always)]
 pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id: u16) -> Outcome {
@@ -44,7 +55,9 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         explanation.backend = id;
     });
     let mut hop = NextHop::UNKNOWN;
-    if let Some(reason) = find_hop(arrival, control, packet, backend, &mut hop) {
+    let client =
+        Client { address: packet.ip.destination, port: packet.destination_port, protocol: packet.ip.protocol };
+    if let Some(reason) = find_hop(arrival, control, &client, backend, &mut hop) {
         return Outcome::Counted(service, reason);
     }
     let checksum = match forward::checksum_of(arrival, packet) {
@@ -69,7 +82,7 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         tables::note(|explanation| explanation.next_hop = hop);
         rewrite::source(packet, checksum, end, TimeToLive::Decrement);
         rewrite::ethernet(arrival.frame, &hop);
-        Outcome::Forwarded(hop)
+        Outcome::Forwarded(hop.interface)
     } else {
         rewrite::source(packet, checksum, end, TimeToLive::Keep);
         Outcome::Counted(service, Reason::UnresolvedClient)
@@ -127,14 +140,14 @@ fn is_refusal(checksum: Checksum) -> bool {
 /// Finds the way to the client; leaves `hop` unknown where the kernel is to find it. A reason says that the packet stays
 /// as it came: it is no reply of the service, or nothing leads to the client.
 #[inline(always)]
-fn find_hop(
+pub(crate) fn find_hop(
     arrival: Arrival,
     control: &Control,
-    packet: &Packet,
+    to: &Client,
     backend: &BackendRecord,
     hop: &mut NextHop,
 ) -> Option<Reason> {
-    let client = packet.ip.destination;
+    let client = to.address;
     if control.reply_way == ReplyWay::Gateway as u32 && !is_apart(control, client) {
         *hop = control.gateway;
         return None;
@@ -149,7 +162,7 @@ fn find_hop(
             *hop = tables::neighbour(client);
         }
     }
-    if hop.is_known() { None } else { by_kernel(arrival, packet, backend, hop) }
+    if hop.is_known() { None } else { by_kernel(arrival, to, backend, hop) }
 }
 
 /// Whether an address does not go by the gateway.
@@ -170,18 +183,18 @@ fn is_apart(control: &Control, address: u32) -> bool {
 
 /// Asks the kernel's own tables.
 #[inline(always)]
-fn by_kernel(arrival: Arrival, packet: &Packet, backend: &BackendRecord, hop: &mut NextHop) -> Option<Reason> {
+fn by_kernel(arrival: Arrival, to: &Client, backend: &BackendRecord, hop: &mut NextHop) -> Option<Reason> {
     let mut place = Aligned(MaybeUninit::<FibLookup>::uninit());
     let query = zeroed(&mut place);
     query.family = AF_INET;
-    query.l4_protocol = packet.ip.protocol;
+    query.l4_protocol = to.protocol;
     query.sport = backend.virtual_port;
-    query.dport = packet.destination_port;
+    query.dport = to.port;
     query.ifindex = arrival.interface;
     query.__bindgen_anon_3.ipv4_src = backend.virtual_address;
-    query.__bindgen_anon_4.ipv4_dst = packet.ip.destination;
+    query.__bindgen_anon_4.ipv4_dst = to.address;
     // SAFETY: the context is the program's own, the structure lives on the stack and its size is given.
-    let answer = unsafe { bpf_fib_lookup(arrival.context, query, size_of::<FibLookup>() as i32, 0) } as u32;
+    let answer = unsafe { bpf_fib_lookup(arrival.context.cast(), query, size_of::<FibLookup>() as i32, 0) } as u32;
     match answer {
         BPF_FIB_LKUP_RET_SUCCESS => {
             *hop = hop_of(query);

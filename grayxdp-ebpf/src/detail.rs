@@ -12,10 +12,11 @@ use grayxdp_common::{
     explanation::Turn,
     hash::FlowHash,
     reason::Reason,
+    records::NextHop,
 };
 
 use self::{
-    decide::{by_default, datagram, defer, find_entries, go_on, open, open_fresh, stamp},
+    decide::{about, by_default, datagram, defer, find_entries, go_on, open, open_fresh, stamp},
     view::{View, find_cells, see},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(crate) const FIN: u64 = 1;
 pub(crate) const PAYLOAD: u64 = 2;
 /// The flow is one of QUIC.
 pub(crate) const QUIC: u64 = 4;
+/// The flow is one of UDP; asked by ICMP errors only.
+pub(crate) const DATAGRAM: u64 = 16;
 /// Answer: no place for a half-open entry.
 pub(crate) const DEFERRED: u64 = 8;
 
@@ -148,6 +151,8 @@ pub(crate) struct Scratch {
     found: Found,
     /// Monotonic time of a packet that is measured, in nanoseconds.
     pub(crate) now_ns: u64,
+    /// Where an ICMP error leaves.
+    pub(crate) hop: NextHop,
 }
 
 /// Decides the way of any other packet, of which the scratch holds the question. 0: to its `backend`; else a [`Reason`]
@@ -175,6 +180,12 @@ pub(crate) fn resolve(kind: Kind) -> u32 {
     } else {
         detail_by_default() as u32
     }
+}
+
+/// The backend that the client's next packet of the scratch's flow would go to; 0 for none. Changes nothing.
+#[inline(always)]
+pub(crate) fn about_reply() -> u64 {
+    if detail_see() != 0 || detail_find_entries() != 0 { 0 } else { detail_about() }
 }
 
 /// What a stage says when another one is to go on: what opens a flow is deferred, anything else goes by home. Not called
@@ -217,6 +228,8 @@ stages! {
     detail_defer = defer;
     /// By home.
     detail_by_default = by_default;
+    /// An ICMP error about a reply.
+    detail_about = about;
     /// Stamps.
     detail_stamp = stamp;
 }

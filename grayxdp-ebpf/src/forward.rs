@@ -287,7 +287,7 @@ pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum,
 
 /// The backend of a flow of a settled service.
 #[inline(always)]
-fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Reason> {
+pub(crate) fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Reason> {
     let index = service.split.version_of(hash.bucket());
     let (table, first) = if index == 0 {
         (service.tables[0], service.first_backends[0])
@@ -358,5 +358,5 @@ fn send(
     }
     rewrite::destination(packet, checksum, end, TimeToLive::Decrement);
     rewrite::ethernet(arrival.frame, &hop);
-    Outcome::Forwarded(hop)
+    Outcome::Forwarded(hop.interface)
 }

@@ -7,6 +7,7 @@
 mod atomic;
 mod backward;
 mod detail;
+mod errors;
 mod exceptions;
 mod forward;
 mod guard;
@@ -15,19 +16,15 @@ mod tables;
 mod way;
 
 use aya_ebpf::{
-    EbpfContext,
-    bindings::xdp_action,
+    bindings::{xdp_action, xdp_md},
     helpers::{bpf_redirect, bpf_xdp_adjust_tail},
     macros::xdp,
     programs::XdpContext,
 };
 use aya_log_ebpf::error;
-use core::ffi::c_void;
-
 use grayxdp_common::{
     ids::ServiceId,
     reason::{Fate, Reason},
-    records::NextHop,
 };
 use grayxdp_ebpf::{answer::RESET_LEN, frame::Frame};
 
@@ -35,10 +32,41 @@ use grayxdp_ebpf::{answer::RESET_LEN, frame::Frame};
 pub(crate) enum Outcome {
     /// It is not ours.
     NotOurs,
-    /// It leaves by a next hop.
-    Forwarded(NextHop),
+    /// It leaves by an interface.
+    Forwarded(u32),
     /// It does not leave as a packet of its service, and is counted.
     Counted(ServiceId, Reason),
+}
+
+impl Outcome {
+    const FORWARDED: u64 = 1 << 62;
+    const COUNTED: u64 = 1 << 63;
+
+    /// As one number, in which exported functions say it.
+    #[inline(always)]
+    pub(crate) const fn word(self) -> u64 {
+        match self {
+            Self::NotOurs => 0,
+            Self::Forwarded(interface) => Self::FORWARDED | interface as u64,
+            Self::Counted(service, reason) => Self::COUNTED | (service.0 as u64) << 32 | reason as u64,
+        }
+    }
+
+    /// From such a number.
+    #[inline(always)]
+    pub(crate) const fn of_word(word: u64) -> Self {
+        if word & Self::COUNTED != 0 {
+            let reason = match Reason::from_number(word as u32) {
+                Some(reason) => reason,
+                None => Reason::Fault,
+            };
+            Self::Counted(ServiceId((word >> 32) as u16), reason)
+        } else if word & Self::FORWARDED != 0 {
+            Self::Forwarded(word as u32)
+        } else {
+            Self::NotOurs
+        }
+    }
 }
 
 /// The arriving packet.
@@ -49,18 +77,27 @@ pub(crate) struct Arrival {
     /// Where it came in.
     pub(crate) interface: u32,
     /// What helpers want to see.
-    pub(crate) context: *mut c_void,
+    pub(crate) context: *mut xdp_md,
+}
+
+impl Arrival {
+    /// The packet of a context, which must be the program's own.
+    #[inline(always)]
+    pub(crate) fn of(context: *mut xdp_md) -> Self {
+        let ctx = XdpContext::new(context);
+        // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
+        let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
+        Self { frame, interface: ctx.ingress_ifindex() as u32, context }
+    }
 }
 
 /// Splits, rewrites, counts.
 #[xdp]
 fn grayxdp(ctx: XdpContext) -> u32 {
-    // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
-    let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
-    let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.as_ptr() };
+    let arrival = Arrival::of(ctx.ctx);
     match way::of(arrival) {
         Outcome::NotOurs => xdp_action::XDP_PASS,
-        Outcome::Forwarded(hop) => leave(&arrival, &hop),
+        Outcome::Forwarded(interface) => leave(&arrival, interface),
         Outcome::Counted(service, reason) => {
             let count = tables::count_reason(service, reason);
             if reason == Reason::Fault {
@@ -97,12 +134,12 @@ fn report_fault(ctx: &XdpContext, service: ServiceId, count: u64) {
 }
 
 #[inline(always)]
-fn leave(arrival: &Arrival, hop: &NextHop) -> u32 {
-    if hop.interface == arrival.interface {
+fn leave(arrival: &Arrival, interface: u32) -> u32 {
+    if interface == arrival.interface {
         xdp_action::XDP_TX
     } else {
         // SAFETY: the helper takes plain numbers.
-        unsafe { bpf_redirect(hop.interface, 0) as u32 }
+        unsafe { bpf_redirect(interface, 0) as u32 }
     }
 }
 

@@ -6,27 +6,22 @@ mod flows;
 mod marks;
 mod sample;
 
-use core::mem::offset_of;
-
 use grayxdp_common::{
     counters::BackendCounters,
-    directory::EndpointKey,
     explanation::Turn,
     hash::{Flow, FlowHash},
-    records::{BackendRecord, Control},
+    records::BackendRecord,
     signals::{Histogram, MeasureKey, Signals, client_cell},
 };
 use grayxdp_ebpf::{
     follow::Segment,
-    packet::{ETHERNET_LEN, Ip, Packet, UDP, flags},
+    packet::{ETHERNET_LEN, Packet, flags},
     rewrite::Checksum,
 };
 
-use network_types::ip::Ipv4Hdr;
-
 pub(crate) use marks::{Answer, touch as touch_mark};
 
-use crate::{Arrival, tables};
+use crate::tables;
 
 /// A client's packet on its way to a backend, as far as measuring needs it.
 #[derive(Clone, Copy)]
@@ -132,34 +127,11 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
     answer
 }
 
-/// Measures an ICMP error: a backend that cannot be reached does not answer the datagram that the error repeats.
+/// Measures an ICMP error about a datagram: a backend that cannot be reached does not answer it.
 #[inline(always)]
-pub(crate) fn icmp(arrival: Arrival, control: &Control, ip: Ip) {
-    const DESTINATION_UNREACHABLE: u8 = 3;
-    let Some(header_len) = ip.header_len() else { return };
-    let offset = ETHERNET_LEN + header_len;
-    let Some(header) = arrival.frame.at::<[u8; 8]>(offset) else { return };
-    if header.read::<u8>(0) != DESTINATION_UNREACHABLE || tables::explains() {
-        return;
-    }
-    let Some(inner) = arrival.frame.at::<Ipv4Hdr>(offset + 8) else { return };
-    // With options in the inner header the ports are elsewhere; nobody sends such datagrams.
-    if inner.read::<u8>(0) != 0x45 || inner.read::<u8>(offset_of!(Ipv4Hdr, proto)) != UDP {
-        return;
-    }
-    let Some(ports) = arrival.frame.at::<[u8; 4]>(offset + 28) else { return };
-    let (address, port): (u32, u16) = (inner.read(offset_of!(Ipv4Hdr, dst_addr)), ports.read(2));
-    let Some(id) = tables::look_up(control.directory, EndpointKey::backend(address, port, UDP)) else { return };
-    let Some(backend) = tables::backend(id as u16) else { return };
-    let flow = Flow {
-        source: inner.read(offset_of!(Ipv4Hdr, src_addr)),
-        destination: backend.virtual_address,
-        source_port: ports.read(0),
-        destination_port: if backend.virtual_port == 0 { port } else { backend.virtual_port },
-        protocol: UDP,
-    };
-    if flow.sample(&tables::hash_key()) < backend.sample_rate {
-        let hash = FlowHash::of(&flow, &tables::hash_key());
+pub(crate) fn unreachable(flow: &Flow, backend: &BackendRecord) {
+    if flow.sample(&tables::hash_key()) < backend.sample_rate && !tables::explains() {
+        let hash = FlowHash::of(flow, &tables::hash_key());
         begin(hash, false, true);
         flows::measure_unreachable(hash.0);
     }

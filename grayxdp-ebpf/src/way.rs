@@ -12,7 +12,7 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, UDP},
 };
 
-use crate::{Arrival, Outcome, backward, forward, measure, tables};
+use crate::{Arrival, Outcome, backward, errors, forward, tables};
 
 /// Decides and rewrites.
 #[inline(always)]
@@ -50,7 +50,10 @@ fn virtual_address(control: &Control, address: u32) -> Option<Entry> {
 #[inline(always)]
 fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
     if ip.protocol == ICMP {
-        measure::icmp(arrival, control, ip);
+        match errors::follow(arrival) {
+            Outcome::NotOurs => {}
+            known @ (Outcome::Forwarded(_) | Outcome::Counted(..)) => return known,
+        }
     }
     let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NotOurs };
     if ip.is_fragment() {

@@ -10,6 +10,9 @@ use etherparse::{
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
+/// Bytes of an Ethernet header.
+const ETHERNET_LEN: usize = 14;
+
 /// Shortest Ethernet frame without its check sequence.
 pub const MIN_FRAME_LEN: usize = 60;
 
@@ -146,6 +149,13 @@ impl Packet {
     #[must_use]
     pub fn icmp(source: Ipv4Addr, destination: Ipv4Addr, message: Icmpv4Type) -> Self {
         Self::new(SocketAddrV4::new(source, 0), SocketAddrV4::new(destination, 0), Transport::Icmp(message))
+    }
+
+    /// An ICMP error that somebody sends about a packet, of which it repeats `length` bytes, IPv4 header first.
+    #[must_use]
+    pub fn icmp_about(from: Ipv4Addr, message: Icmpv4Type, about: &Self, length: usize) -> Self {
+        let repeated = &about.bytes()[ETHERNET_LEN..];
+        Self::icmp(from, *about.source.ip(), message).with_payload(&repeated[..length.min(repeated.len())])
     }
 
     /// The same with another payload.

@@ -9,7 +9,7 @@ use grayxdp_common::{
 };
 
 use super::{
-    Cells, DEFERRED, Kind, OTHERWISE, QUIC, Question, detail_stamp, refused,
+    Cells, DATAGRAM, DEFERRED, Kind, OTHERWISE, QUIC, Question, detail_stamp, refused,
     view::{BUCKET, PREFIX, SLOT, View},
 };
 use crate::{
@@ -269,6 +269,35 @@ pub(super) fn by_default(
         }
     }
     to(question, view.default)
+}
+
+/// An ICMP error about a packet of the flow's backend: the backend itself, 0 for none. Nothing is changed, because anybody
+/// can send an error.
+#[inline(always)]
+pub(super) fn about(
+    question: &mut Question,
+    _: &DetailRecord,
+    _: &mut Cells,
+    view: &mut View,
+    found: &mut Found,
+) -> u64 {
+    let is_datagram = question.flags & DATAGRAM != 0;
+    if found.half_open != NO_ENTRY {
+        // What the backend of a handshake sent begins with the number of its SYN-ACK; QUIC has no numbers.
+        let answered = (found.half_open_tail >> 32) as u32;
+        let behind = (question.sequence as u32).wrapping_sub(answered);
+        if answered != 0 && (is_datagram || behind <= exceptions::ACKNOWLEDGED_WINDOW) {
+            return u64::from(found.half_open_head.backend());
+        }
+    }
+    let established = u64::from(found.established_head.backend());
+    if found.established != NO_ENTRY && (!is_datagram || stays(established)) {
+        return established;
+    }
+    if is_datagram && (view.turned != 0 || view.default == 0 || !stays(view.default)) {
+        return view.choice;
+    }
+    view.default
 }
 
 /// Stamps some of bucket, slot and prefix.

@@ -5,6 +5,7 @@
 mod address;
 mod broken;
 mod choice;
+mod errors;
 mod exceptions;
 mod forward;
 mod garbage;

@@ -153,7 +153,8 @@ pub(crate) const PLAIN: BackendCounters = BackendCounters {
     zero_windows_forward: 0,
     zero_windows_reverse: 0,
     unmarked: 0,
-    reserved: [0; 2],
+    icmp_errors_forward: 0,
+    icmp_errors_reverse: 0,
 };
 
 /// One packet and what must become of it.
@@ -247,6 +248,7 @@ fn subtract(new: &BackendCounters, old: &BackendCounters) -> BackendCounters {
         zero_windows_forward: new.zero_windows_forward - old.zero_windows_forward,
         zero_windows_reverse: new.zero_windows_reverse - old.zero_windows_reverse,
         unmarked: new.unmarked - old.unmarked,
-        reserved: [0; 2],
+        icmp_errors_forward: new.icmp_errors_forward - old.icmp_errors_forward,
+        icmp_errors_reverse: new.icmp_errors_reverse - old.icmp_errors_reverse,
     }
 }

@@ -1,0 +1,215 @@
+//! ICMP errors about packets of a service: each goes to whoever sent the packet that it repeats.
+//!
+//! About a reply: to the backend that the client's next packet of the flow would go to, by the flow's entry, else by the
+//! default. Anybody can send an error, so it changes nothing there: it opens, completes, pins, refreshes and stamps
+//! nothing. About a client's packet on its way to a backend: to the client, who sees the virtual endpoint in it. What a
+//! router says in its own name stays so.
+//!
+//! The parts are exported functions: the verifier looks at each once, none lies on another's stack, and what is no ICMP
+//! message meets none of them.
+
+use aya_ebpf::bindings::xdp_md;
+use grayxdp_common::{
+    directory::{EndpointKey, Entry},
+    hash::{Flow, FlowHash},
+    ids::ServiceId,
+    reason::Reason,
+    records::{BackendRecord, Control, NextHop, ServiceRecord},
+};
+use grayxdp_ebpf::{
+    packet::{Ip, UDP},
+    quote::{Quote, Side, kinds},
+    rewrite::{self, TimeToLive},
+};
+
+use crate::{
+    Arrival, Outcome,
+    backward::{self, Client},
+    detail, forward, measure, tables,
+};
+
+/// What [`error_question`] says: about a reply, the backend is in the low bits.
+const TO_BACKEND: u64 = 1 << 32;
+/// About a reply, the scratch holds the question which backend it is.
+const ASKS: u64 = 2 << 32;
+/// About a packet to the backend in the low bits.
+const TO_CLIENT: u64 = 3 << 32;
+/// The bits of a backend's id.
+const ID: u64 = 0xffff;
+
+/// What becomes of an ICMP message, if it is an error about a packet of a service.
+#[inline(always)]
+pub(crate) fn follow(arrival: Arrival) -> Outcome {
+    Outcome::of_word(icmp_error(arrival.context))
+}
+
+/// The word of an [`Outcome`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn icmp_error(context: *mut xdp_md) -> u64 {
+    let said = error_question(context);
+    match said & !ID {
+        TO_BACKEND => error_to_backend(context, said & ID),
+        ASKS => error_to_backend(context, error_choice()),
+        TO_CLIENT => match error_hop(context, said & ID) {
+            0 => error_to_client(context, said & ID),
+            refused => refused,
+        },
+        _ => Outcome::NotOurs.word(),
+    }
+}
+
+/// An error in a frame, its outer header and the tables' root.
+#[inline(always)]
+fn read(arrival: Arrival) -> Option<(Quote, &'static Control)> {
+    let quote = Quote::of(arrival.frame, Ip::of(arrival.frame)?)?;
+    Some((quote, tables::control()?))
+}
+
+/// What an error is about; 0 for what is none, or about nothing that is ours.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn error_question(context: *mut xdp_md) -> u64 {
+    let Some((quote, control)) = read(Arrival::of(context)) else { return 0 };
+    let sender = EndpointKey::service(quote.source, quote.source_port, quote.protocol);
+    if let Some(entry) = tables::look_up(control.directory, sender) {
+        let Some(service) = tables::service(Entry(entry).index()) else { return 0 };
+        return ask(&quote, service, Entry(entry));
+    }
+    let target = EndpointKey::backend(quote.destination, quote.destination_port, quote.protocol);
+    let Some(id) = tables::look_up(control.directory, target) else { return 0 };
+    let Some(backend) = tables::backend(id as u16) else { return 0 };
+    if quote.kind == kinds::UNREACHABLE && quote.protocol == UDP {
+        measure::unreachable(&client_flow(&quote, backend), backend);
+    }
+    TO_CLIENT | (id & ID)
+}
+
+/// The flow of a client's packet that went to a backend.
+#[inline(always)]
+fn client_flow(quote: &Quote, backend: &BackendRecord) -> Flow {
+    Flow {
+        source: quote.source,
+        destination: backend.virtual_address,
+        source_port: quote.source_port,
+        destination_port: if backend.virtual_port == 0 { quote.destination_port } else { backend.virtual_port },
+        protocol: quote.protocol,
+    }
+}
+
+/// Finds the backend of a reply's flow, or asks for it.
+#[inline(always)]
+fn ask(quote: &Quote, service: &ServiceRecord, entry: Entry) -> u64 {
+    let Some(scratch) = tables::scratch() else { return 0 };
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    let question = unsafe { &mut (*scratch).question };
+    let whole = FlowHash::of(&quote.flow(), &tables::hash_key());
+    let hash = if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY == 0 {
+        whole
+    } else {
+        FlowHash::of(&Flow { source_port: 0, destination_port: 0, ..quote.flow() }, &tables::hash_key())
+    };
+    question.service = u64::from(service.service.0);
+    if service.detail == 0 {
+        return TO_BACKEND | forward::choose(hash, service).map_or(0, u64::from);
+    }
+    question.flow = whole;
+    question.detail = u64::from(service.detail);
+    question.kind = detail::Kind::Later as u64;
+    question.flags = if quote.protocol == UDP { detail::DATAGRAM } else { 0 };
+    question.sequence = u64::from(quote.sequence());
+    question.acknowledged = 0;
+    question.source = u64::from(quote.destination);
+    question.bucket = u64::from(hash.bucket());
+    question.slot = u64::from(hash.slot());
+    question.port_class = u64::from(entry.port_class());
+    question.dscp = 0;
+    ASKS
+}
+
+/// The backend that the scratch's question asks for; 0 for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn error_choice() -> u64 {
+    detail::about_reply()
+}
+
+/// Sends an error about a reply to the backend that sent it: the word of an [`Outcome`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
+    let arrival = Arrival::of(context);
+    let Some((quote, _)) = read(arrival) else { return 0 };
+    // SAFETY: as in `ask`, which wrote it.
+    let service = ServiceId(tables::scratch().map_or(0, |scratch| unsafe { (*scratch).question.service }) as u16);
+    let counted = |reason| Outcome::Counted(service, reason).word();
+    if id == 0 {
+        return counted(Reason::NoBackend);
+    }
+    let Some(backend) = tables::backend(id as u16) else { return counted(Reason::Fault) };
+    const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
+    if backend.flags & DEAD == DEAD {
+        return counted(Reason::BackendDownDropped);
+    }
+    if quote.ip.ttl() <= 1 {
+        return counted(Reason::TtlExpired);
+    }
+    if !tables::explains() {
+        tables::count(id as u16, |counters| {
+            counters.packets_forward += 1;
+            counters.bytes_forward += arrival.frame.len();
+            counters.icmp_errors_forward += 1;
+        });
+    }
+    if !backend.next_hop.is_known() {
+        quote.replace(Side::Source, backend.address, backend.port, TimeToLive::Keep);
+        return counted(Reason::UnresolvedBackend);
+    }
+    quote.replace(Side::Source, backend.address, backend.port, TimeToLive::Decrement);
+    rewrite::ethernet(arrival.frame, &backend.next_hop);
+    Outcome::Forwarded(backend.next_hop.interface).word()
+}
+
+/// Finds the way of an error about a client's packet and leaves it in the scratch: 0, or the word of an [`Outcome`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn error_hop(context: *mut xdp_md, id: u64) -> u64 {
+    let arrival = Arrival::of(context);
+    let (Some((quote, control)), Some(scratch)) = (read(arrival), tables::scratch()) else { return 0 };
+    let Some(backend) = tables::backend(id as u16) else { return 0 };
+    let client = Client { address: quote.source, port: quote.source_port, protocol: quote.protocol };
+    let mut hop = NextHop::UNKNOWN;
+    let refused = backward::find_hop(arrival, control, &client, backend, &mut hop);
+    // SAFETY: as in `ask`.
+    unsafe { (*scratch).hop = hop };
+    refused.map_or(0, |reason| Outcome::Counted(ServiceId(backend.service), reason).word())
+}
+
+/// Sends an error about a client's packet to the client: the word of an [`Outcome`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
+    let arrival = Arrival::of(context);
+    let (Some((quote, _)), Some(scratch)) = (read(arrival), tables::scratch()) else { return 0 };
+    let Some(backend) = tables::backend(id as u16) else { return 0 };
+    let service = ServiceId(backend.service);
+    if quote.ip.ttl() <= 1 {
+        return Outcome::Counted(service, Reason::TtlExpired).word();
+    }
+    if !tables::explains() {
+        tables::count(id as u16, |counters| {
+            counters.packets_reverse += 1;
+            counters.bytes_reverse += arrival.frame.len();
+            counters.icmp_errors_reverse += 1;
+        });
+    }
+    // SAFETY: as in `ask`; `error_hop` wrote it.
+    let hop = unsafe { (*scratch).hop };
+    let ttl = if hop.is_known() { TimeToLive::Decrement } else { TimeToLive::Keep };
+    quote.replace(Side::Destination, backend.virtual_address, backend.virtual_port, ttl);
+    if !hop.is_known() {
+        return Outcome::Counted(service, Reason::UnresolvedClient).word();
+    }
+    rewrite::ethernet(arrival.frame, &hop);
+    Outcome::Forwarded(hop.interface).word()
+}
