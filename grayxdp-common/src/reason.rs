@@ -49,9 +49,9 @@ reasons! {
     Malformed = 0, Dropped, "malformed";
     /// A piece of a fragmented datagram: its ports cannot be known.
     Fragment = 1, Dropped, "fragment";
-    /// The time to live ran out here.
+    /// The time to live ran out here, of a packet that is not answered.
     TtlExpired = 2, Dropped, "ttl_expired";
-    /// For a virtual address, but for no service there; passed up it would come back from the router.
+    /// For a virtual address, but for no service there, and not answered; passed up it would come back from the router.
     NoService = 3, Dropped, "no_service";
     /// The chosen version has no backend.
     NoBackend = 4, Dropped, "no_backend";
@@ -83,6 +83,18 @@ reasons! {
     FlowReset = 17, Answered, "flow_reset";
     /// The same, of a packet that cannot be answered with RST.
     FlowResetDropped = 18, Dropped, "flow_reset_dropped";
+    /// The time to live ran out here: ICMP time exceeded.
+    TimeExceeded = 19, Answered, "time_exceeded";
+    /// For a port of a virtual address that no service has: RST, or ICMP port unreachable.
+    PortClosed = 20, Answered, "port_closed";
+    /// Longer than the next link takes, must not be fragmented, and not answered.
+    TooBig = 21, Dropped, "too_big";
+    /// Longer than the next link takes, and must not be fragmented: ICMP fragmentation needed, with the length that fits.
+    FragmentationNeeded = 22, Answered, "fragmentation_needed";
+    /// Longer than the next link takes: rewritten, then left to the kernel, which fragments it.
+    TooBigPassed = 23, Passed, "too_big_passed";
+    /// The program gave as many answers of the kind as it may.
+    AnswerLimited = 24, Dropped, "answer_limited";
 }
 
 impl Reason {

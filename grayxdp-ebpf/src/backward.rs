@@ -26,7 +26,9 @@ use grayxdp_ebpf::{
 use crate::{
     Arrival, Outcome,
     exceptions::{self, Answer, Said},
-    forward, guard, measure, tables,
+    forward, guard, measure,
+    sizes::{self, Size},
+    tables,
 };
 
 /// Address family of IPv4.
@@ -55,8 +57,7 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         explanation.backend = id;
     });
     let mut hop = NextHop::UNKNOWN;
-    let client =
-        Client { address: packet.ip.destination, port: packet.destination_port, protocol: packet.ip.protocol };
+    let client = Client { address: packet.ip.destination, port: packet.destination_port, protocol: packet.ip.protocol };
     if let Some(reason) = find_hop(arrival, control, &client, backend, &mut hop) {
         return Outcome::Counted(service, reason);
     }
@@ -64,6 +65,11 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         Ok(checksum) => checksum,
         Err(reason) => return Outcome::Counted(service, reason),
     };
+    if packet.ip.total_len() > control.least_mtu
+        && let Some(reason) = too_long(arrival, packet, checksum, id, backend, &hop)
+    {
+        return Outcome::Counted(service, reason);
+    }
     count(arrival, id, checksum);
     if backend.flags & BackendRecord::FLAG_WATCHED != 0 {
         watch(packet, checksum, backend, id);
@@ -72,12 +78,7 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     if backend.guard != 0 && (answer == measure::Answer::Refused || is_refusal(checksum)) {
         guard::failure(u32::from(id));
     }
-    let end = NewEnd {
-        address: backend.virtual_address,
-        port: backend.virtual_port,
-        ip: backend.reverse_ip,
-        l4: backend.reverse_l4,
-    };
+    let end = end_of(backend);
     if hop.is_known() {
         tables::note(|explanation| explanation.next_hop = hop);
         rewrite::source(packet, checksum, end, TimeToLive::Decrement);
@@ -86,6 +87,39 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     } else {
         rewrite::source(packet, checksum, end, TimeToLive::Keep);
         Outcome::Counted(service, Reason::UnresolvedClient)
+    }
+}
+
+/// What becomes of a packet that is longer than the link to the client takes; none where it fits. One that may be
+/// fragmented is counted for its backend, but neither watched nor measured.
+#[inline(always)]
+fn too_long(
+    arrival: Arrival,
+    packet: &Packet,
+    checksum: Checksum,
+    id: u16,
+    backend: &BackendRecord,
+    hop: &NextHop,
+) -> Option<Reason> {
+    match sizes::of(packet, hop) {
+        Size::Fits => None,
+        Size::Refused => Some(Reason::TooBig),
+        Size::Fragmented => {
+            count(arrival, id, checksum);
+            rewrite::source(packet, checksum, end_of(backend), TimeToLive::Keep);
+            Some(Reason::TooBigPassed)
+        }
+    }
+}
+
+/// The virtual endpoint as the new end of a backend's packet.
+#[inline(always)]
+const fn end_of(backend: &BackendRecord) -> NewEnd {
+    NewEnd {
+        address: backend.virtual_address,
+        port: backend.virtual_port,
+        ip: backend.reverse_ip,
+        l4: backend.reverse_l4,
     }
 }
 

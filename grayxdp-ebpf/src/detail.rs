@@ -153,6 +153,8 @@ pub(crate) struct Scratch {
     pub(crate) now_ns: u64,
     /// Where an ICMP error leaves.
     pub(crate) hop: NextHop,
+    /// What the link takes that a packet is too long for.
+    pub(crate) mtu: u64,
 }
 
 /// Decides the way of any other packet, of which the scratch holds the question. 0: to its `backend`; else a [`Reason`]

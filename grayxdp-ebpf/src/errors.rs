@@ -25,7 +25,7 @@ use grayxdp_ebpf::{
 use crate::{
     Arrival, Outcome,
     backward::{self, Client},
-    detail, forward, measure, tables,
+    detail, forward, measure, sizes, tables,
 };
 
 /// What [`error_question`] says: about a reply, the backend is in the low bits.
@@ -154,6 +154,9 @@ extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
     if quote.ip.ttl() <= 1 {
         return counted(Reason::TtlExpired);
     }
+    if sizes::is_beyond(quote.ip, &backend.next_hop) {
+        return counted(Reason::TooBig);
+    }
     if !tables::explains() {
         tables::count(id as u16, |counters| {
             counters.packets_forward += 1;
@@ -196,6 +199,11 @@ extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
     if quote.ip.ttl() <= 1 {
         return Outcome::Counted(service, Reason::TtlExpired).word();
     }
+    // SAFETY: as in `ask`; `error_hop` wrote it.
+    let hop = unsafe { (*scratch).hop };
+    if sizes::is_beyond(quote.ip, &hop) {
+        return Outcome::Counted(service, Reason::TooBig).word();
+    }
     if !tables::explains() {
         tables::count(id as u16, |counters| {
             counters.packets_reverse += 1;
@@ -203,8 +211,6 @@ extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
             counters.icmp_errors_reverse += 1;
         });
     }
-    // SAFETY: as in `ask`; `error_hop` wrote it.
-    let hop = unsafe { (*scratch).hop };
     let ttl = if hop.is_known() { TimeToLive::Decrement } else { TimeToLive::Keep };
     quote.replace(Side::Destination, backend.virtual_address, backend.virtual_port, ttl);
     if !hop.is_known() {

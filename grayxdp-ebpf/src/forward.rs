@@ -10,7 +10,7 @@ use grayxdp_common::{
     hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
-    records::{BackendRecord, ServiceRecord},
+    records::{BackendRecord, Control, ServiceRecord},
 };
 use grayxdp_ebpf::{
     answer,
@@ -25,12 +25,13 @@ use crate::{
     detail::{self, Kind},
     exceptions, guard,
     measure::{self, Forward},
+    sizes::{self, Size},
     tables::{self, note, turn},
 };
 
 /// Chooses a backend for a client's packet and rewrites it.
 #[inline(always)]
-pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Outcome {
+pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, entry: Entry) -> Outcome {
     let Some(service) = tables::service(entry.index()) else {
         return Outcome::Counted(ServiceId::NONE, Reason::Fault);
     };
@@ -71,6 +72,11 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     {
         return Outcome::Counted(service.service, reason);
     }
+    if packet.ip.total_len() > control.least_mtu
+        && let Some(reason) = too_long(arrival, packet, checksum, id, backend)
+    {
+        return Outcome::Counted(service.service, reason);
+    }
     count(arrival, id, checksum);
     let flow = Forward {
         hash: whole(packet, service, hash),
@@ -87,8 +93,28 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     } else if kind == Kind::First {
         guard::attempt(backend);
     }
-    let end = NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 };
-    send(arrival, packet, checksum, service.service, backend, end)
+    send(arrival, packet, checksum, service.service, backend)
+}
+
+/// What becomes of a packet that is longer than the link to its backend takes; none where it fits. One that may be
+/// fragmented is counted for its backend, but not measured.
+#[inline(always)]
+fn too_long(arrival: Arrival, packet: &Packet, checksum: Checksum, id: u16, backend: &BackendRecord) -> Option<Reason> {
+    match sizes::of(packet, &backend.next_hop) {
+        Size::Fits => None,
+        Size::Refused => Some(Reason::TooBig),
+        Size::Fragmented => {
+            count(arrival, id, checksum);
+            rewrite::destination(packet, checksum, end_of(backend), TimeToLive::Keep);
+            Some(Reason::TooBigPassed)
+        }
+    }
+}
+
+/// A backend as the new end of a client's packet.
+#[inline(always)]
+const fn end_of(backend: &BackendRecord) -> NewEnd {
+    NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 }
 }
 
 /// How many segments a service has.
@@ -339,15 +365,8 @@ fn count_flags(word: u32, counters: &mut BackendCounters) {
 
 /// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known.
 #[inline(always)]
-fn send(
-    arrival: Arrival,
-    packet: &Packet,
-    checksum: Checksum,
-    service: ServiceId,
-    backend: &BackendRecord,
-    end: NewEnd,
-) -> Outcome {
-    let hop = backend.next_hop;
+fn send(arrival: Arrival, packet: &Packet, checksum: Checksum, service: ServiceId, backend: &BackendRecord) -> Outcome {
+    let (hop, end) = (backend.next_hop, end_of(backend));
     note(|explanation| {
         explanation.step = Step::Backend as u32;
         explanation.next_hop = hop;

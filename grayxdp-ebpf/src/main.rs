@@ -4,6 +4,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")]
 
+mod answers;
 mod atomic;
 mod backward;
 mod detail;
@@ -12,12 +13,13 @@ mod exceptions;
 mod forward;
 mod guard;
 mod measure;
+mod sizes;
 mod tables;
 mod way;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
-    helpers::{bpf_redirect, bpf_xdp_adjust_tail},
+    helpers::bpf_redirect,
     macros::xdp,
     programs::XdpContext,
 };
@@ -26,7 +28,7 @@ use grayxdp_common::{
     ids::ServiceId,
     reason::{Fate, Reason},
 };
-use grayxdp_ebpf::{answer::RESET_LEN, frame::Frame};
+use grayxdp_ebpf::frame::Frame;
 
 /// What became of a packet.
 pub(crate) enum Outcome {
@@ -93,18 +95,17 @@ impl Arrival {
 
 /// Splits, rewrites, counts.
 #[xdp]
+#[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {
     let arrival = Arrival::of(ctx.ctx);
     match way::of(arrival) {
         Outcome::NotOurs => xdp_action::XDP_PASS,
         Outcome::Forwarded(interface) => leave(&arrival, interface),
         Outcome::Counted(service, reason) => {
+            let reason = answers::give(ctx.ctx, reason);
             let count = tables::count_reason(service, reason);
             if reason == Reason::Fault {
                 report_fault(&ctx, service, count);
-            }
-            if matches!(reason, Reason::BackendDown | Reason::FlowReset) && !cut(&ctx) {
-                return xdp_action::XDP_DROP;
             }
             match reason.fate() {
                 Fate::Dropped => xdp_action::XDP_DROP,
@@ -113,16 +114,6 @@ fn grayxdp(ctx: XdpContext) -> u32 {
             }
         }
     }
-}
-
-/// Cuts what lies behind the RST that was written over the head of a segment.
-#[inline(always)]
-fn cut(ctx: &XdpContext) -> bool {
-    // The mask keeps the compiler from subtracting a number from a packet pointer, which the verifier refuses.
-    let length = (ctx.data_end() - ctx.data()) & 0xffff;
-    let excess = RESET_LEN as i64 - length as i64;
-    // SAFETY: the context is the program's own.
-    unsafe { bpf_xdp_adjust_tail(ctx.ctx, excess as i32) == 0 }
 }
 
 /// Tells the daemon of a fault of its own: the first, second, fourth, eighth …, so that a flood of them is a few lines.

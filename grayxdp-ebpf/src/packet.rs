@@ -23,6 +23,9 @@ pub const UDP: u8 = 17;
 /// More fragments, or an offset: bits of the fragment word as it lies in memory.
 const FRAGMENT: u16 = 0x3fff_u16.to_be();
 
+/// "Do not fragment": a bit of the fragment word as it lies in memory.
+const DO_NOT_FRAGMENT: u16 = 0x4000_u16.to_be();
+
 /// TCP flags, byte 13 of the header.
 pub mod flags {
     /// No more data from the sender.
@@ -79,6 +82,13 @@ impl Ip {
     #[must_use]
     pub fn is_fragment(self) -> bool {
         self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & FRAGMENT != 0
+    }
+
+    /// Whether nobody may cut it into pieces.
+    #[inline(always)]
+    #[must_use]
+    pub fn must_not_be_fragmented(self) -> bool {
+        self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & DO_NOT_FRAGMENT != 0
     }
 
     /// Length of the datagram, header included, as it says itself.

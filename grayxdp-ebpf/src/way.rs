@@ -26,7 +26,7 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
     let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NotOurs };
     let Some(packet) = Packet::of(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
     if let Some(entry) = tables::look_up(control.directory, packet.destination()) {
-        return forward::to_backend(arrival, &packet, Entry(entry));
+        return forward::to_backend(arrival, control, &packet, Entry(entry));
     }
     if let Some(backend) = tables::look_up(control.directory, packet.source()) {
         return backward::to_client(arrival, control, &packet, backend as u16);

@@ -88,6 +88,12 @@ pub struct Packet {
     pub ttl: u8,
     /// Differentiated services code point, six bits.
     pub dscp: u8,
+    /// Number of the datagram among those of its sender.
+    pub identification: u16,
+    /// Whether routers may cut it into pieces; pieces always may be.
+    pub may_be_fragmented: bool,
+    /// The window of TCP.
+    pub window: u16,
     /// IPv4 options, a multiple of four bytes.
     pub ip_options: Vec<u8>,
     /// Fragment offset in units of eight bytes.
@@ -112,6 +118,9 @@ impl Packet {
             destination,
             ttl: 64,
             dscp: 0,
+            identification: 0x1234,
+            may_be_fragmented: false,
+            window: 0x2000,
             ip_options: Vec::new(),
             fragment_offset: 0,
             more_fragments: false,
@@ -208,9 +217,9 @@ impl Packet {
         };
         let ends = (self.source.ip().octets(), self.destination.ip().octets());
         let mut header = Ipv4Header::new(0, self.ttl, protocol, ends.0, ends.1).expect("an empty payload fits");
-        header.identification = 0x1234;
+        header.identification = self.identification;
         header.dscp = self.dscp.try_into().expect("a code point has six bits");
-        header.dont_fragment = self.fragment_offset == 0 && !self.more_fragments;
+        header.dont_fragment = self.fragment_offset == 0 && !self.more_fragments && !self.may_be_fragmented;
         header.more_fragments = self.more_fragments;
         header.fragment_offset = self.fragment_offset.try_into().expect("a fragment offset has 13 bits");
         header.options = self.ip_options[..].try_into().expect("options are a multiple of four bytes, at most 40");
@@ -225,7 +234,7 @@ impl Packet {
         let ports = (self.source.port(), self.destination.port());
         let mut bytes = match &self.transport {
             Transport::Tcp { flags, sequence, acknowledged, options } => {
-                let mut header = TcpHeader::new(ports.0, ports.1, *sequence, 0x2000);
+                let mut header = TcpHeader::new(ports.0, ports.1, *sequence, self.window);
                 (header.syn, header.ack, header.fin, header.rst) = (flags.syn, flags.ack, flags.fin, flags.rst);
                 header.acknowledgment_number = if flags.ack { *acknowledged } else { 0 };
                 header.set_options_raw(options).expect("options are a multiple of four bytes, at most 40");

@@ -5,7 +5,7 @@ use grayxdp_common::{
     hash::FlowHash,
 };
 
-use super::{Found, LOWEST, NO_ENTRY, entry, now, place, read, write_tail};
+use super::{Found, LOWEST, NO_ENTRY, entry, now, read, write_tail};
 use crate::{atomic, tables};
 
 /// Remembers the choice of a SYN whose flow has no entry, where half of its first set is free. False where it is otherwise.

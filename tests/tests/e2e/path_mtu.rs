@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
+    os::fd::{FromRawFd, OwnedFd},
     thread,
     time::Duration,
 };
@@ -57,6 +58,12 @@ fn an_upload_over_a_narrow_path_behind_the_load_balancer_arrives_whole() {
     let text = stand.configuration().replace("10.0.1.1", &address.to_string());
     stand.write("grayxdp.yaml", &text);
     stand.start();
+    upload(&stand, &server, address);
+    assert!(errors(&stand, "reverse") > 0.0);
+}
+
+/// Uploads to a server at an address behind the service, over a path that the client must find to be narrow.
+fn upload(stand: &Stand, server: &Namespace, address: Ipv4Addr) {
     let bytes = 2_000_000;
     let listener = server.run(|| TcpListener::bind((address, SERVER_PORT))).unwrap();
     let received = thread::spawn(move || {
@@ -74,7 +81,60 @@ fn an_upload_over_a_narrow_path_behind_the_load_balancer_arrives_whole() {
     });
     assert!(received.join().unwrap().unwrap() == sent, "each byte arrives");
     assert!(knows_path(stand.lab().client(), *stand.target().ip()), "the client knows the path to the virtual address");
-    assert!(errors(&stand, "reverse") > 0.0);
+}
+
+#[test]
+fn an_upload_over_a_narrow_link_of_the_load_balancer_arrives_whole() {
+    let mut stand = Stand::new(Setup { serves: [false, false], ..Setup::default() });
+    stand.lab().balancer().ip(&[format!("link set backend1 mtu {MTU}")]).unwrap();
+    stand.start();
+    upload(&stand, stand.lab().backend(0), stand.lab().backend_address(0));
+    assert!(stand.service().reasons.get("fragmentation_needed").is_some_and(|count| *count > 0));
+}
+
+/// A socket that gets a host's ICMP messages.
+fn icmp_messages(host: &Namespace) -> UdpSocket {
+    let socket = host.run(|| {
+        // SAFETY: the call takes three numbers.
+        let descriptor =
+            unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_ICMP) };
+        assert!(descriptor >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: a new descriptor that nobody else has. What is asked of it, reading with a time limit, any socket can.
+        UdpSocket::from(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    });
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Who sent the next ICMP message, its type and its code.
+fn next_message(socket: &UdpSocket) -> (Ipv4Addr, u8, u8) {
+    let mut packet = [0; 2_048];
+    let length = socket.recv(&mut packet).unwrap();
+    assert!(length >= 28, "{length}");
+    let [a, b, c, d] = packet[12..16] else { unreachable!("four bytes") };
+    (Ipv4Addr::new(a, b, c, d), packet[20], packet[21])
+}
+
+#[test]
+fn the_way_of_a_datagram_through_the_virtual_address_can_be_traced() {
+    let stand = Stand::running(Setup { protocol: "udp", ..Setup::default() });
+    let messages = icmp_messages(stand.lab().client());
+    let ask = |ttl: u32, port: u16| {
+        let socket = stand.lab().client().run(|| UdpSocket::bind((stand.lab().sources().at(9), 0))).unwrap();
+        socket.set_ttl(ttl).unwrap();
+        socket.send_to(b"who is there?", (*stand.target().ip(), port)).unwrap();
+        socket
+    };
+    let service = stand.target().port();
+    let _first = ask(1, service);
+    assert_eq!(next_message(&messages), (Ipv4Addr::new(10, 0, 0, 254), 11, 0), "the load balancer itself");
+    let second = ask(2, service);
+    second.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(second.recv(&mut [0; 64]).is_ok(), "the backend behind it");
+    let _closed = ask(9, service + 1);
+    assert_eq!(next_message(&messages), (*stand.target().ip(), 3, 3), "a port that no service has");
+    let counted = || ["time_exceeded", "port_closed"].map(|reason| stand.service().reasons.get(reason).copied());
+    eventually("both answers in status", counted, |counts| *counts == [Some(1); 2]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use etherparse::{
-    Icmpv4Type, TimeExceededCode,
-    icmpv4::{DestUnreachableHeader, ParameterProblemHeader, RedirectCode, RedirectHeader},
+    Icmpv4Type,
+    icmpv4::{DestUnreachableHeader, ParameterProblemHeader, RedirectCode, RedirectHeader, TimeExceededCode},
 };
 use grayxdp::model::kernel::{BackendCounters, Counters, Reason, ServiceId};
 use grayxdp_common::records::NextHop;

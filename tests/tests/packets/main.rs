@@ -3,6 +3,7 @@
 //! What must come out is built by the packet builder, whose checksums are another implementation's. Needs root.
 
 mod address;
+mod answers;
 mod broken;
 mod choice;
 mod errors;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::{Icmpv4Type, TimeExceededCode};
+use etherparse::{Icmpv4Type, icmpv4::TimeExceededCode};
 use grayxdp_tests::packet::{Flags, Packet};
 
 use super::stage::{MOVING, NEW, OLD, SETTLED, Stage, Went, client, service, vip, with};
