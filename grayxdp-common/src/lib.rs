@@ -12,6 +12,7 @@ pub mod counters;
 pub mod directory;
 pub mod exceptions;
 pub mod explanation;
+pub mod fragments;
 pub mod guard;
 pub mod hash;
 pub mod histogram;

@@ -47,7 +47,7 @@ macro_rules! reasons {
 reasons! {
     /// A header is cut short or contradicts itself.
     Malformed = 0, Dropped, "malformed";
-    /// A piece of a fragmented datagram: its ports cannot be known.
+    /// A piece of a fragmented datagram whose first piece was not seen, or of an ICMP message: its ports cannot be known.
     Fragment = 1, Dropped, "fragment";
     /// The time to live ran out here, of a packet that is not answered.
     TtlExpired = 2, Dropped, "ttl_expired";

@@ -5,7 +5,7 @@ use core::mem::{MaybeUninit, offset_of};
 use aya_ebpf::{
     bindings::{
         BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
-        BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup as FibLookup,
+        BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup as FibLookup, xdp_md,
     },
     helpers::bpf_fib_lookup,
 };
@@ -13,20 +13,21 @@ use grayxdp_common::{
     counters::BackendCounters,
     exceptions::Tail,
     explanation::Step,
+    fragments::Direction,
     hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
     records::{APART, BackendRecord, Control, NextHop, ReplyWay, RouteKind},
 };
 use grayxdp_ebpf::{
-    packet::{ETHERNET_LEN, Packet, flags},
+    packet::{ETHERNET_LEN, Ip, Packet, flags},
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
 
 use crate::{
     Arrival, Outcome,
     exceptions::{self, Answer, Said},
-    forward, guard, measure,
+    forward, fragments, guard, measure,
     sizes::{self, Size},
     tables,
 };
@@ -36,13 +37,13 @@ const AF_INET: u8 = 2;
 
 /// Whom a packet of a backend is for.
 #[derive(Clone, Copy)]
-pub(crate) struct Client {
+struct Client {
     /// Address.
-    pub(crate) address: u32,
+    address: u32,
     /// Port.
-    pub(crate) port: u16,
+    port: u16,
     /// Protocol of the flow.
-    pub(crate) protocol: u8,
+    protocol: u8,
 }
 
 /// Rewrites a backend's packet as the service's.
@@ -65,8 +66,8 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         Ok(checksum) => checksum,
         Err(reason) => return Outcome::Counted(service, reason),
     };
-    if packet.ip.total_len() > control.least_mtu
-        && let Some(reason) = too_long(arrival, packet, checksum, id, backend, &hop)
+    if packet.ip.weight() > control.least_mtu
+        && let Some(reason) = look_closer(arrival, packet, checksum, id, backend, &hop)
     {
         return Outcome::Counted(service, reason);
     }
@@ -90,10 +91,10 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     }
 }
 
-/// What becomes of a packet that is longer than the link to the client takes; none where it fits. One that may be
-/// fragmented is counted for its backend, but neither watched nor measured.
+/// What becomes of a long packet or the first piece of a datagram; none where it goes the usual way. A packet that is too
+/// long for the link to the client and may be fragmented is counted for its backend, but neither watched nor measured.
 #[inline(always)]
-fn too_long(
+fn look_closer(
     arrival: Arrival,
     packet: &Packet,
     checksum: Checksum,
@@ -101,7 +102,10 @@ fn too_long(
     backend: &BackendRecord,
     hop: &NextHop,
 ) -> Option<Reason> {
-    match sizes::of(packet, hop) {
+    if packet.ip.has_more_fragments() {
+        fragments::leave(packet.ip, Direction::Reverse, id);
+    }
+    match sizes::of(packet.ip, hop) {
         Size::Fits => None,
         Size::Refused => Some(Reason::TooBig),
         Size::Fragmented => {
@@ -174,7 +178,7 @@ fn is_refusal(checksum: Checksum) -> bool {
 /// Finds the way to the client; leaves `hop` unknown where the kernel is to find it. A reason says that the packet stays
 /// as it came: it is no reply of the service, or nothing leads to the client.
 #[inline(always)]
-pub(crate) fn find_hop(
+fn find_hop(
     arrival: Arrival,
     control: &Control,
     to: &Client,
@@ -197,6 +201,24 @@ pub(crate) fn find_hop(
         }
     }
     if hop.is_known() { None } else { by_kernel(arrival, to, backend, hop) }
+}
+
+/// Finds the way of a packet that is neither a TCP segment nor a whole datagram to a client and leaves it in the scratch: 0, or
+/// the word of an [`Outcome`]. `port_and_protocol` are those of its flow, as far as they are known. Exported, so that what
+/// asks the kernel lies on the stack by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn hop_to_client(context: *mut xdp_md, id: u64, port_and_protocol: u64) -> u64 {
+    let arrival = Arrival::of(context);
+    let (Some(control), Some(scratch)) = (tables::control(), tables::scratch()) else { return 0 };
+    let (Some(ip), Some(backend)) = (Ip::of(arrival.frame), tables::backend(id as u16)) else { return 0 };
+    let (port, protocol) = (port_and_protocol as u16, (port_and_protocol >> 16) as u8);
+    let client = Client { address: ip.destination, port, protocol };
+    let mut hop = NextHop::UNKNOWN;
+    let refused = find_hop(arrival, control, &client, backend, &mut hop);
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    unsafe { (*scratch).hop = hop };
+    refused.map_or(0, |reason| Outcome::Counted(ServiceId(backend.service), reason).word())
 }
 
 /// Whether an address does not go by the gateway.

@@ -14,7 +14,7 @@ use grayxdp_common::{
     hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
-    records::{BackendRecord, Control, NextHop, ServiceRecord},
+    records::{BackendRecord, Control, ServiceRecord},
 };
 use grayxdp_ebpf::{
     packet::{Ip, UDP},
@@ -22,18 +22,18 @@ use grayxdp_ebpf::{
     rewrite::{self, TimeToLive},
 };
 
-use crate::{
-    Arrival, Outcome,
-    backward::{self, Client},
-    detail, forward, measure, sizes, tables,
-};
+use crate::{Arrival, Outcome, backward, detail, forward, measure, sizes, tables};
 
 /// What [`error_question`] says: about a reply, the backend is in the low bits.
-const TO_BACKEND: u64 = 1 << 32;
+const TO_BACKEND: u64 = 1 << 60;
 /// About a reply, the scratch holds the question which backend it is.
-const ASKS: u64 = 2 << 32;
-/// About a packet to the backend in the low bits.
-const TO_CLIENT: u64 = 3 << 32;
+const ASKS: u64 = 2 << 60;
+/// About a packet to the backend in the low bits; behind it the client's port and the protocol.
+const TO_CLIENT: u64 = 3 << 60;
+/// The bits that say which of them it is.
+const WHICH: u64 = 3 << 60;
+/// The bits of port and protocol, shifted down.
+const PORT_AND_PROTOCOL: u64 = 0xff_ffff;
 /// The bits of a backend's id.
 const ID: u64 = 0xffff;
 
@@ -48,10 +48,10 @@ pub(crate) fn follow(arrival: Arrival) -> Outcome {
 #[inline(never)]
 extern "C" fn icmp_error(context: *mut xdp_md) -> u64 {
     let said = error_question(context);
-    match said & !ID {
+    match said & WHICH {
         TO_BACKEND => error_to_backend(context, said & ID),
         ASKS => error_to_backend(context, error_choice()),
-        TO_CLIENT => match error_hop(context, said & ID) {
+        TO_CLIENT => match backward::hop_to_client(context, said & ID, said >> 16 & PORT_AND_PROTOCOL) {
             0 => error_to_client(context, said & ID),
             refused => refused,
         },
@@ -82,7 +82,7 @@ extern "C" fn error_question(context: *mut xdp_md) -> u64 {
     if quote.kind == kinds::UNREACHABLE && quote.protocol == UDP {
         measure::unreachable(&client_flow(&quote, backend), backend);
     }
-    TO_CLIENT | (id & ID)
+    TO_CLIENT | u64::from(quote.protocol) << 32 | u64::from(quote.source_port) << 16 | (id & ID)
 }
 
 /// The flow of a client's packet that went to a backend.
@@ -173,21 +173,6 @@ extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
     Outcome::Forwarded(backend.next_hop.interface).word()
 }
 
-/// Finds the way of an error about a client's packet and leaves it in the scratch: 0, or the word of an [`Outcome`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn error_hop(context: *mut xdp_md, id: u64) -> u64 {
-    let arrival = Arrival::of(context);
-    let (Some((quote, control)), Some(scratch)) = (read(arrival), tables::scratch()) else { return 0 };
-    let Some(backend) = tables::backend(id as u16) else { return 0 };
-    let client = Client { address: quote.source, port: quote.source_port, protocol: quote.protocol };
-    let mut hop = NextHop::UNKNOWN;
-    let refused = backward::find_hop(arrival, control, &client, backend, &mut hop);
-    // SAFETY: as in `ask`.
-    unsafe { (*scratch).hop = hop };
-    refused.map_or(0, |reason| Outcome::Counted(ServiceId(backend.service), reason).word())
-}
-
 /// Sends an error about a client's packet to the client: the word of an [`Outcome`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -199,7 +184,7 @@ extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
     if quote.ip.ttl() <= 1 {
         return Outcome::Counted(service, Reason::TtlExpired).word();
     }
-    // SAFETY: as in `ask`; `error_hop` wrote it.
+    // SAFETY: as in `ask`; `hop_to_client` wrote it.
     let hop = unsafe { (*scratch).hop };
     if sizes::is_beyond(quote.ip, &hop) {
         return Outcome::Counted(service, Reason::TooBig).word();

@@ -11,6 +11,7 @@ mod detail;
 mod errors;
 mod exceptions;
 mod forward;
+mod fragments;
 mod guard;
 mod measure;
 mod sizes;
@@ -86,10 +87,22 @@ impl Arrival {
     /// The packet of a context, which must be the program's own.
     #[inline(always)]
     pub(crate) fn of(context: *mut xdp_md) -> Self {
-        let ctx = XdpContext::new(context);
+        let (start, end): (usize, usize);
+        // SAFETY: reads two fields of the context. Written so, because the compiler takes them for numbers of 32 bits and may
+        // shift such a one to and fro once it is a packet pointer, which the verifier refuses.
+        unsafe {
+            core::arch::asm!(
+                "{start} = *(u32 *)({context} + 0)",
+                "{end} = *(u32 *)({context} + 4)",
+                context = in(reg) context,
+                start = out(reg) start,
+                end = lateout(reg) end,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
         // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
-        let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
-        Self { frame, interface: ctx.ingress_ifindex() as u32, context }
+        let frame = unsafe { Frame::new(start, end) };
+        Self { frame, interface: XdpContext::new(context).ingress_ifindex() as u32, context }
     }
 }
 

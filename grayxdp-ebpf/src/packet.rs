@@ -22,6 +22,10 @@ pub const UDP: u8 = 17;
 
 /// More fragments, or an offset: bits of the fragment word as it lies in memory.
 const FRAGMENT: u16 = 0x3fff_u16.to_be();
+/// More fragments follow.
+const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
+/// The offset: where a fragment belongs.
+pub(crate) const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 /// "Do not fragment": a bit of the fragment word as it lies in memory.
 const DO_NOT_FRAGMENT: u16 = 0x4000_u16.to_be();
@@ -84,6 +88,35 @@ impl Ip {
         self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & FRAGMENT != 0
     }
 
+    /// Whether this is a piece of a datagram, but not the first: it has no ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_later_fragment(self) -> bool {
+        self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & FRAGMENT_OFFSET != 0
+    }
+
+    /// Whether pieces of the same datagram follow.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_more_fragments(self) -> bool {
+        self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & MORE_FRAGMENTS != 0
+    }
+
+    /// A number above every length where pieces follow, else the length: one comparison tells what is to be looked at more
+    /// closely before it leaves.
+    #[inline(always)]
+    #[must_use]
+    pub fn weight(self) -> u64 {
+        self.total_len() | if self.has_more_fragments() { 1 << 16 } else { 0 }
+    }
+
+    /// Number of the datagram, as it lies in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn identification(self) -> u16 {
+        self.header.read(offset_of!(Ipv4Hdr, id))
+    }
+
     /// Whether nobody may cut it into pieces.
     #[inline(always)]
     #[must_use]
@@ -125,11 +158,11 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The packet in a frame; none where ports cannot be read: another protocol, a fragment, a broken or cut header.
+    /// The packet in a frame; none where ports cannot be read: another protocol, a later fragment, a broken or cut header.
     #[inline(always)]
     #[must_use]
     pub fn of(frame: Frame, ip: Ip) -> Option<Self> {
-        if (ip.protocol != TCP && ip.protocol != UDP) || ip.is_fragment() {
+        if (ip.protocol != TCP && ip.protocol != UDP) || ip.is_later_fragment() {
             return None;
         }
         let offset = ETHERNET_LEN + ip.header_len()?;

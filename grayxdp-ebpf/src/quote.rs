@@ -7,7 +7,7 @@ use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
 use crate::{
     frame::{Frame, View},
-    packet::{ETHERNET_LEN, ICMP, Ip, Ports, TCP, UDP},
+    packet::{ETHERNET_LEN, FRAGMENT_OFFSET, ICMP, Ip, Ports, TCP, UDP},
     rewrite::{self, TimeToLive},
 };
 
@@ -27,8 +27,6 @@ const ICMP_LEN: usize = 8;
 const ICMP_CHECK: usize = 2;
 /// Bytes of the repeated TCP or UDP header that every error has (RFC 792).
 const REPEATED: usize = size_of::<Ports>();
-/// Bits of the fragment word, as it lies in memory, that say where the piece belongs.
-const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 /// An ICMP error with as much of the packet that it repeats as is needed.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Packets that are longer than what the link takes by which they are to leave.
 
 use grayxdp_common::records::NextHop;
-use grayxdp_ebpf::packet::{Ip, Packet};
+use grayxdp_ebpf::packet::Ip;
 
 use crate::tables;
 
@@ -18,10 +18,10 @@ pub(crate) enum Size {
 
 /// What becomes of a packet that is longer than the shortest link here takes, by its own way out.
 #[inline(always)]
-pub(crate) fn of(packet: &Packet, hop: &NextHop) -> Size {
-    if !is_beyond(packet.ip, hop) {
+pub(crate) fn of(ip: Ip, hop: &NextHop) -> Size {
+    if !is_beyond(ip, hop) {
         Size::Fits
-    } else if packet.ip.must_not_be_fragmented() {
+    } else if ip.must_not_be_fragmented() {
         Size::Refused
     } else {
         Size::Fragmented

@@ -12,7 +12,7 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, UDP},
 };
 
-use crate::{Arrival, Outcome, backward, errors, forward, tables};
+use crate::{Arrival, Outcome, backward, errors, forward, fragments, tables};
 
 /// Decides and rewrites.
 #[inline(always)]
@@ -46,7 +46,7 @@ fn virtual_address(control: &Control, address: u32) -> Option<Entry> {
     tables::look_up(control.directory, EndpointKey::address(address)).map(Entry)
 }
 
-/// A packet whose ports cannot be read: another protocol, a fragment, a broken header.
+/// A packet whose ports cannot be read: another protocol, a later fragment, a broken header.
 #[inline(always)]
 fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
     if ip.protocol == ICMP {
@@ -55,8 +55,14 @@ fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
             known @ (Outcome::Forwarded(_) | Outcome::Counted(..)) => return known,
         }
     }
+    if ip.is_later_fragment() {
+        match fragments::follow(arrival) {
+            Outcome::NotOurs => {}
+            known @ (Outcome::Forwarded(_) | Outcome::Counted(..)) => return known,
+        }
+    }
     let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NotOurs };
-    if ip.is_fragment() {
+    if ip.is_later_fragment() || (ip.is_fragment() && ip.protocol == ICMP) {
         return for_address(entry, Reason::Fragment);
     }
     if ip.header_len().is_none() || ip.protocol == TCP || ip.protocol == UDP {

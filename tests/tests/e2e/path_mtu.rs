@@ -1,4 +1,5 @@
-//! ICMP errors end to end: paths whose packets must be shorter than those of the first link, ports without servers.
+//! Errors and sizes end to end: paths whose packets must be shorter than those of the first link, datagrams in pieces, ports
+//! without servers, the trace of a way.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -90,6 +91,40 @@ fn an_upload_over_a_narrow_link_of_the_load_balancer_arrives_whole() {
     stand.start();
     upload(&stand, stand.lab().backend(0), stand.lab().backend_address(0));
     assert!(stand.service().reasons.get("fragmentation_needed").is_some_and(|count| *count > 0));
+}
+
+/// Asks with a long datagram; what comes back is the server's name and the question.
+fn ask_long(stand: &Stand, number: u64, length: usize) {
+    let question: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+    let answer = stand.lab().client().run(|| {
+        let socket = UdpSocket::bind((stand.lab().sources().at(number), 0)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send_to(&question, stand.target()).unwrap();
+        let mut answer = vec![0; 1 << 16];
+        let length = socket.recv(&mut answer).unwrap();
+        answer.truncate(length);
+        answer
+    });
+    assert!(answer.ends_with(&question), "{} bytes of {length} come back", answer.len());
+}
+
+#[test]
+fn datagrams_in_pieces_reach_their_backend_and_their_client() {
+    let stand = Stand::running(Setup { protocol: "udp", v2_weight: 50, ..Setup::default() });
+    (0..20).for_each(|number| ask_long(&stand, number, 9_000));
+    assert_eq!(stand.service().reasons.get("fragment"), None);
+}
+
+#[test]
+fn datagrams_that_may_be_cut_go_over_a_narrow_link_in_pieces() {
+    let mut stand = Stand::new(Setup { protocol: "udp", ..Setup::default() });
+    stand.lab().balancer().ip(&[format!("link set backend1 mtu {MTU}")]).unwrap();
+    stand.lab().backend(0).ip(&[format!("link set eth0 mtu {MTU}")]).unwrap();
+    stand.lab().client().sysctl("net/ipv4/ip_no_pmtu_disc", "1").unwrap();
+    stand.start();
+    ask_long(&stand, 1, 1_400);
+    ask_long(&stand, 2, 5_000);
+    assert!(stand.service().reasons.get("too_big_passed").is_some_and(|count| *count >= 2));
 }
 
 /// A socket that gets a host's ICMP messages.

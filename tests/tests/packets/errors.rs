@@ -49,20 +49,20 @@ fn question(service: ServiceId) -> Packet {
     Packet { source: client(), destination: backend(service), ..reply(service) }
 }
 
+/// An error on its way to a service's backend.
+fn forwarded(service: ServiceId, error: &Packet) -> Packet {
+    let hop = hop(service);
+    let destination = endpoint(backend(service).ip().octets(), 0);
+    Packet { destination, macs: (hop.source(), hop.destination()), ..error.clone() }.with_ttl(error.ttl - 1)
+}
+
 /// An error about a reply becomes one about what the backend sent.
 fn to_backend(name: &'static str, service: ServiceId, error: &Packet, about: &Packet) -> Case {
-    let hop = hop(service);
-    let length = error.payload.len();
     let sent = Packet { source: backend(service), ..about.clone() };
-    let output = Packet {
-        destination: endpoint(backend(service).ip().octets(), 0),
-        macs: (hop.source(), hop.destination()),
-        payload: sent.bytes()[14..14 + length].to_vec(),
-        ..error.clone()
-    }
-    .with_ttl(error.ttl - 1);
+    let payload = sent.bytes()[14..14 + error.payload.len()].to_vec();
+    let output = forwarded(service, &Packet { payload, ..error.clone() });
     let flags = BackendCounters { icmp_errors_forward: 1, ..PLAIN };
-    let verdict = if hop.interface == host::NEAR { verdict::TX } else { verdict::REDIRECT };
+    let verdict = if hop(service).interface == host::NEAR { verdict::TX } else { verdict::REDIRECT };
     Case::sent(name, verdict, error, &output, forward(service, error, flags))
 }
 
@@ -94,11 +94,19 @@ fn an_error_about_a_reply_goes_to_the_backend_that_sent_it() {
     let first_piece = Packet { more_fragments: true, ..reply(NAMES) };
     let from_client = Packet::icmp_about(*client().ip(), port.clone(), &reply(NAMES), WHOLE);
     let outer_options = Packet { ip_options: vec![1, 1, 1, 0], ..about(WEB, fragmentation_needed(), SHORT) };
+    let half = about(WEB, fragmentation_needed(), 37);
+    let mut half_checksum = case("cut within the TCP checksum, whose half stays as it is", WEB, &half);
+    half_checksum.output = {
+        let mut expected = half.clone();
+        expected.payload = Packet { source: backend(WEB), ..reply(WEB) }.bytes()[14..51].to_vec();
+        expected.payload[36] = half.payload[36];
+        forwarded(WEB, &expected).bytes()
+    };
     let cases = [
         case("frag needed, eight bytes repeated", WEB, &about(WEB, fragmentation_needed(), SHORT)),
         case("frag needed, the whole packet repeated", WEB, &about(WEB, fragmentation_needed(), WHOLE)),
         case("cut in front of the TCP checksum", WEB, &about(WEB, fragmentation_needed(), 36)),
-        case("cut within the TCP checksum", WEB, &about(WEB, fragmentation_needed(), 37)),
+        half_checksum,
         case("cut behind the TCP checksum", WEB, &about(WEB, fragmentation_needed(), 38)),
         case("an odd number of bytes repeated", WEB, &about(WEB, fragmentation_needed(), 51)),
         case("time exceeded", WEB, &about(WEB, time_exceeded(), SHORT)),

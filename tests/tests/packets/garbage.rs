@@ -68,6 +68,7 @@ fn checksums(frame: &[u8]) -> Option<(bool, bool)> {
     let (header, rest) = Ipv4Header::from_slice(&frame[14..]).ok()?;
     let payload = rest.get(..usize::from(header.total_len).checked_sub(header.header_len())?)?;
     let l4 = match header.protocol.0 {
+        _ if header.fragment_offset.value() != 0 => return None,
         6 => {
             let tcp = TcpSlice::from_slice(payload).ok()?;
             tcp.calc_checksum_ipv4(header.source, header.destination).ok()? == tcp.checksum()

@@ -9,6 +9,7 @@ mod choice;
 mod errors;
 mod exceptions;
 mod forward;
+mod fragments;
 mod garbage;
 mod random;
 mod reverse;
