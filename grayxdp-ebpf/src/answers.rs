@@ -69,10 +69,13 @@ pub(crate) fn give(context: *mut xdp_md, reason: Reason) -> Reason {
     match answering(reason) {
         Answering::None => reason,
         Answering::Written(kind) if answer_allowed(kind as u64) == 0 => Reason::AnswerLimited,
-        Answering::Written(AnswerKind::Reset) if !cut(context, RESET_LEN) => match reason {
-            Reason::FlowReset => Reason::FlowResetDropped,
-            _ => Reason::BackendDownDropped,
-        },
+        Answering::Written(AnswerKind::Reset) if !cut(context, RESET_LEN) => {
+            if reason == Reason::FlowReset {
+                Reason::FlowResetDropped
+            } else {
+                Reason::BackendDownDropped
+            }
+        }
         Answering::Written(_) => reason,
         Answering::Wanted => match Reason::from_number(answer_packet(context, reason as u64) as u32) {
             Some(reason) => reason,

@@ -13,7 +13,6 @@ use grayxdp_common::{
     counters::BackendCounters,
     exceptions::Tail,
     explanation::Step,
-    fragments::Direction,
     hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
@@ -27,7 +26,7 @@ use grayxdp_ebpf::{
 use crate::{
     Arrival, Outcome,
     exceptions::{self, Answer, Said},
-    forward, fragments, guard, measure,
+    forward, guard, measure,
     sizes::{self, Size},
     tables,
 };
@@ -66,8 +65,10 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         Ok(checksum) => checksum,
         Err(reason) => return Outcome::Counted(service, reason),
     };
-    if packet.ip.weight() > control.least_mtu
-        && let Some(reason) = look_closer(arrival, packet, checksum, id, backend, &hop)
+    // What leaves by the link that it came by fits it.
+    if hop.interface != arrival.interface
+        && packet.ip.total_len() > control.least_mtu
+        && let Some(reason) = too_long(arrival, packet, checksum, id, backend, &hop)
     {
         return Outcome::Counted(service, reason);
     }
@@ -91,10 +92,10 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     }
 }
 
-/// What becomes of a long packet or the first piece of a datagram; none where it goes the usual way. A packet that is too
-/// long for the link to the client and may be fragmented is counted for its backend, but neither watched nor measured.
+/// What becomes of a packet that is longer than the link to the client takes; none where it fits. One that may be
+/// fragmented is counted for its backend, but neither watched nor measured.
 #[inline(always)]
-fn look_closer(
+fn too_long(
     arrival: Arrival,
     packet: &Packet,
     checksum: Checksum,
@@ -102,9 +103,6 @@ fn look_closer(
     backend: &BackendRecord,
     hop: &NextHop,
 ) -> Option<Reason> {
-    if packet.ip.has_more_fragments() {
-        fragments::leave(packet.ip, Direction::Reverse, id);
-    }
     match sizes::of(packet.ip, hop) {
         Size::Fits => None,
         Size::Refused => Some(Reason::TooBig),
@@ -204,7 +202,7 @@ fn find_hop(
 }
 
 /// Finds the way of a packet that is neither a TCP segment nor a whole datagram to a client and leaves it in the scratch: 0, or
-/// the word of an [`Outcome`]. `port_and_protocol` are those of its flow, as far as they are known. Exported, so that what
+/// the kernel's action. `port_and_protocol` are those of its flow, as far as they are known. Exported, so that what
 /// asks the kernel lies on the stack by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -218,7 +216,7 @@ pub(crate) extern "C" fn hop_to_client(context: *mut xdp_md, id: u64, port_and_p
     let refused = find_hop(arrival, control, &client, backend, &mut hop);
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     unsafe { (*scratch).hop = hop };
-    refused.map_or(0, |reason| Outcome::Counted(ServiceId(backend.service), reason).word())
+    refused.map_or(0, |reason| Outcome::Counted(ServiceId(backend.service), reason).finish(arrival.interface))
 }
 
 /// Whether an address does not go by the gateway.

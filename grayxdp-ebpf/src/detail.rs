@@ -45,8 +45,10 @@ pub(crate) const FIN: u64 = 1;
 pub(crate) const PAYLOAD: u64 = 2;
 /// The flow is one of QUIC.
 pub(crate) const QUIC: u64 = 4;
-/// The flow is one of UDP; asked by ICMP errors only.
+/// The flow is one of UDP; said where a flow is only asked for.
 pub(crate) const DATAGRAM: u64 = 16;
+/// The numbers are those of a reply; said where a flow is only asked for.
+pub(crate) const REPLY: u64 = 32;
 /// Answer: no place for a half-open entry.
 pub(crate) const DEFERRED: u64 = 8;
 
@@ -186,7 +188,7 @@ pub(crate) fn resolve(kind: Kind) -> u32 {
 
 /// The backend that the client's next packet of the scratch's flow would go to; 0 for none. Changes nothing.
 #[inline(always)]
-pub(crate) fn about_reply() -> u64 {
+pub(crate) fn about_flow() -> u64 {
     if detail_see() != 0 || detail_find_entries() != 0 { 0 } else { detail_about() }
 }
 
@@ -230,7 +232,7 @@ stages! {
     detail_defer = defer;
     /// By home.
     detail_by_default = by_default;
-    /// An ICMP error about a reply.
+    /// A question about a flow.
     detail_about = about;
     /// Stamps.
     detail_stamp = stamp;

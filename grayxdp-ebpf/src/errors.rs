@@ -1,8 +1,7 @@
 //! ICMP errors about packets of a service: each goes to whoever sent the packet that it repeats.
 //!
 //! About a reply: to the backend that the client's next packet of the flow would go to, by the flow's entry, else by the
-//! default. Anybody can send an error, so it changes nothing there: it opens, completes, pins, refreshes and stamps
-//! nothing. About a client's packet on its way to a backend: to the client, who sees the virtual endpoint in it. What a
+//! default. Anybody can send an error, so it changes nothing there. About a client's packet on its way to a backend: to the client, who sees the virtual endpoint in it. What a
 //! router says in its own name stays so.
 //!
 //! The parts are exported functions: the verifier looks at each once, none lies on another's stack, and what is no ICMP
@@ -11,10 +10,10 @@
 use aya_ebpf::bindings::xdp_md;
 use grayxdp_common::{
     directory::{EndpointKey, Entry},
-    hash::{Flow, FlowHash},
+    hash::Flow,
     ids::ServiceId,
     reason::Reason,
-    records::{BackendRecord, Control, ServiceRecord},
+    records::{BackendRecord, Control},
 };
 use grayxdp_ebpf::{
     packet::{Ip, UDP},
@@ -22,40 +21,29 @@ use grayxdp_ebpf::{
     rewrite::{self, TimeToLive},
 };
 
-use crate::{Arrival, Outcome, backward, detail, forward, measure, sizes, tables};
+use crate::{
+    Arrival, Outcome, UNDECIDED, backward, detail, measure,
+    resolve::{self, ASKS, ID, TO_BACKEND, TO_CLIENT, WHICH},
+    sizes, tables,
+};
 
-/// What [`error_question`] says: about a reply, the backend is in the low bits.
-const TO_BACKEND: u64 = 1 << 60;
-/// About a reply, the scratch holds the question which backend it is.
-const ASKS: u64 = 2 << 60;
-/// About a packet to the backend in the low bits; behind it the client's port and the protocol.
-const TO_CLIENT: u64 = 3 << 60;
-/// The bits that say which of them it is.
-const WHICH: u64 = 3 << 60;
-/// The bits of port and protocol, shifted down.
+/// The bits of the client's port and the protocol in what [`error_question`] says of a client's packet, shifted down.
 const PORT_AND_PROTOCOL: u64 = 0xff_ffff;
-/// The bits of a backend's id.
-const ID: u64 = 0xffff;
 
-/// What becomes of an ICMP message, if it is an error about a packet of a service.
-#[inline(always)]
-pub(crate) fn follow(arrival: Arrival) -> Outcome {
-    Outcome::of_word(icmp_error(arrival.context))
-}
-
-/// The word of an [`Outcome`].
+/// What becomes of an ICMP message that is an error about a packet of a service: the kernel's action, or
+/// [`crate::UNDECIDED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn icmp_error(context: *mut xdp_md) -> u64 {
+pub(crate) extern "C" fn icmp_error(context: *mut xdp_md) -> u64 {
     let said = error_question(context);
     match said & WHICH {
         TO_BACKEND => error_to_backend(context, said & ID),
-        ASKS => error_to_backend(context, error_choice()),
+        ASKS => error_to_backend(context, resolve::resolve_choice()),
         TO_CLIENT => match backward::hop_to_client(context, said & ID, said >> 16 & PORT_AND_PROTOCOL) {
             0 => error_to_client(context, said & ID),
             refused => refused,
         },
-        _ => Outcome::NotOurs.word(),
+        _ => u64::from(UNDECIDED),
     }
 }
 
@@ -66,7 +54,7 @@ fn read(arrival: Arrival) -> Option<(Quote, &'static Control)> {
     Some((quote, tables::control()?))
 }
 
-/// What an error is about; 0 for what is none, or about nothing that is ours.
+/// What an error is about, as [`resolve`] says it; 0 for what is none, or about nothing that is ours.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn error_question(context: *mut xdp_md) -> u64 {
@@ -74,7 +62,7 @@ extern "C" fn error_question(context: *mut xdp_md) -> u64 {
     let sender = EndpointKey::service(quote.source, quote.source_port, quote.protocol);
     if let Some(entry) = tables::look_up(control.directory, sender) {
         let Some(service) = tables::service(Entry(entry).index()) else { return 0 };
-        return ask(&quote, service, Entry(entry));
+        return resolve::ask(&quote.flow(), service, Entry(entry), (quote.sequence(), 0), detail::REPLY);
     }
     let target = EndpointKey::backend(quote.destination, quote.destination_port, quote.protocol);
     let Some(id) = tables::look_up(control.directory, target) else { return 0 };
@@ -97,52 +85,14 @@ fn client_flow(quote: &Quote, backend: &BackendRecord) -> Flow {
     }
 }
 
-/// Finds the backend of a reply's flow, or asks for it.
-#[inline(always)]
-fn ask(quote: &Quote, service: &ServiceRecord, entry: Entry) -> u64 {
-    let Some(scratch) = tables::scratch() else { return 0 };
-    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
-    let question = unsafe { &mut (*scratch).question };
-    let whole = FlowHash::of(&quote.flow(), &tables::hash_key());
-    let hash = if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY == 0 {
-        whole
-    } else {
-        FlowHash::of(&Flow { source_port: 0, destination_port: 0, ..quote.flow() }, &tables::hash_key())
-    };
-    question.service = u64::from(service.service.0);
-    if service.detail == 0 {
-        return TO_BACKEND | forward::choose(hash, service).map_or(0, u64::from);
-    }
-    question.flow = whole;
-    question.detail = u64::from(service.detail);
-    question.kind = detail::Kind::Later as u64;
-    question.flags = if quote.protocol == UDP { detail::DATAGRAM } else { 0 };
-    question.sequence = u64::from(quote.sequence());
-    question.acknowledged = 0;
-    question.source = u64::from(quote.destination);
-    question.bucket = u64::from(hash.bucket());
-    question.slot = u64::from(hash.slot());
-    question.port_class = u64::from(entry.port_class());
-    question.dscp = 0;
-    ASKS
-}
-
-/// The backend that the scratch's question asks for; 0 for none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn error_choice() -> u64 {
-    detail::about_reply()
-}
-
-/// Sends an error about a reply to the backend that sent it: the word of an [`Outcome`].
+/// Sends an error about a reply to the backend that sent it: the kernel's action.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
     let arrival = Arrival::of(context);
     let Some((quote, _)) = read(arrival) else { return 0 };
-    // SAFETY: as in `ask`, which wrote it.
-    let service = ServiceId(tables::scratch().map_or(0, |scratch| unsafe { (*scratch).question.service }) as u16);
-    let counted = |reason| Outcome::Counted(service, reason).word();
+    let service = resolve::service();
+    let counted = |reason| Outcome::Counted(service, reason).finish(arrival.interface);
     if id == 0 {
         return counted(Reason::NoBackend);
     }
@@ -170,10 +120,10 @@ extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
     }
     quote.replace(Side::Source, backend.address, backend.port, TimeToLive::Decrement);
     rewrite::ethernet(arrival.frame, &backend.next_hop);
-    Outcome::Forwarded(backend.next_hop.interface).word()
+    Outcome::Forwarded(backend.next_hop.interface).finish(arrival.interface)
 }
 
-/// Sends an error about a client's packet to the client: the word of an [`Outcome`].
+/// Sends an error about a client's packet to the client: the kernel's action.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
@@ -182,12 +132,12 @@ extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
     let Some(backend) = tables::backend(id as u16) else { return 0 };
     let service = ServiceId(backend.service);
     if quote.ip.ttl() <= 1 {
-        return Outcome::Counted(service, Reason::TtlExpired).word();
+        return Outcome::Counted(service, Reason::TtlExpired).finish(arrival.interface);
     }
-    // SAFETY: as in `ask`; `hop_to_client` wrote it.
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU; `hop_to_client` wrote it.
     let hop = unsafe { (*scratch).hop };
     if sizes::is_beyond(quote.ip, &hop) {
-        return Outcome::Counted(service, Reason::TooBig).word();
+        return Outcome::Counted(service, Reason::TooBig).finish(arrival.interface);
     }
     if !tables::explains() {
         tables::count(id as u16, |counters| {
@@ -199,8 +149,8 @@ extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
     let ttl = if hop.is_known() { TimeToLive::Decrement } else { TimeToLive::Keep };
     quote.replace(Side::Destination, backend.virtual_address, backend.virtual_port, ttl);
     if !hop.is_known() {
-        return Outcome::Counted(service, Reason::UnresolvedClient).word();
+        return Outcome::Counted(service, Reason::UnresolvedClient).finish(arrival.interface);
     }
     rewrite::ethernet(arrival.frame, &hop);
-    Outcome::Forwarded(hop.interface).word()
+    Outcome::Forwarded(hop.interface).finish(arrival.interface)
 }

@@ -7,7 +7,6 @@ use grayxdp_common::{
     counters::BackendCounters,
     directory::Entry,
     explanation::{Step, Turn},
-    fragments::Direction,
     hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
@@ -24,7 +23,7 @@ use network_types::tcp::TcpHdr;
 use crate::{
     Arrival, Outcome,
     detail::{self, Kind},
-    exceptions, fragments, guard,
+    exceptions, guard,
     measure::{self, Forward},
     sizes::{self, Size},
     tables::{self, note, turn},
@@ -73,8 +72,10 @@ pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, e
     {
         return Outcome::Counted(service.service, reason);
     }
-    if packet.ip.weight() > control.least_mtu
-        && let Some(reason) = look_closer(arrival, packet, checksum, id, backend)
+    // What leaves by the link that it came by fits it.
+    if backend.next_hop.interface != arrival.interface
+        && packet.ip.total_len() > control.least_mtu
+        && let Some(reason) = too_long(arrival, packet, checksum, id, backend)
     {
         return Outcome::Counted(service.service, reason);
     }
@@ -97,19 +98,10 @@ pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, e
     send(arrival, packet, checksum, service.service, backend)
 }
 
-/// What becomes of a long packet or the first piece of a datagram; none where it goes the usual way. A packet that is too
-/// long for the link to its backend and may be fragmented is counted for its backend, but not measured.
+/// What becomes of a packet that is longer than the link to its backend takes; none where it fits. One that may be
+/// fragmented is counted for its backend, but not measured.
 #[inline(always)]
-fn look_closer(
-    arrival: Arrival,
-    packet: &Packet,
-    checksum: Checksum,
-    id: u16,
-    backend: &BackendRecord,
-) -> Option<Reason> {
-    if packet.ip.has_more_fragments() {
-        fragments::leave(packet.ip, Direction::Forward, id);
-    }
+fn too_long(arrival: Arrival, packet: &Packet, checksum: Checksum, id: u16, backend: &BackendRecord) -> Option<Reason> {
     match sizes::of(packet.ip, &backend.next_hop) {
         Size::Fits => None,
         Size::Refused => Some(Reason::TooBig),

@@ -3,18 +3,21 @@
 
 use aya_ebpf::{bindings::xdp_md, macros::map, maps::Array};
 use grayxdp_common::{
+    counters::BackendCounters,
+    directory::Entry,
     fragments::{Direction, PLACES, Pieces},
     ids::ServiceId,
     reason::Reason,
     records::{BackendRecord, NextHop},
 };
 use grayxdp_ebpf::{
-    packet::Ip,
+    packet::{ETHERNET_LEN, Ip, Packet},
     rewrite::{self, TimeToLive},
 };
 
 use crate::{
-    Arrival, Outcome, backward,
+    Arrival, Outcome, UNDECIDED, backward,
+    resolve::{self, ASKS, ID, TO_BACKEND, TO_CLIENT, WHICH},
     sizes::{self, Size},
     tables,
 };
@@ -24,29 +27,53 @@ static FRAGMENTS: Array<u64> = Array::with_max_entries(PLACES, 0);
 
 /// Set in what [`fragment_found`] says of a piece for a client; the low bits are the backend.
 const REVERSE: u64 = 1 << 16;
-/// The bits of a backend's id.
-const ID: u64 = 0xffff;
 
-/// Leaves where the first piece of a datagram goes.
-#[inline(always)]
-pub(crate) fn leave(ip: Ip, direction: Direction, backend: u16) {
-    let direction = match direction {
-        Direction::Forward => 0,
-        Direction::Reverse => REVERSE,
+/// What [`fragment_first`] says of a first piece.
+pub(crate) const FIRST: u64 = 1;
+
+/// A piece of a datagram. If it is the first one, it leaves where it goes; it goes there by itself, as any packet of its
+/// flow does.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fragment_first(context: *mut xdp_md) -> u64 {
+    let Some(ip) = Ip::of(Arrival::of(context).frame) else { return 0 };
+    if ip.is_later_fragment() {
+        return 0;
+    }
+    let said = fragment_question(context);
+    match said & WHICH {
+        TO_BACKEND => fragment_leave(context, said & ID),
+        ASKS => fragment_leave(context, resolve::resolve_choice()),
+        TO_CLIENT => fragment_leave(context, said & ID | REVERSE),
+        _ => 0,
     };
-    let addresses = u64::from(ip.source) | u64::from(ip.destination) << 32;
-    let datagram = u64::from(ip.identification()) | u64::from(ip.protocol) << 16;
-    fragment_leave(addresses, datagram, direction | u64::from(backend));
+    FIRST
+}
+
+/// Where the first piece goes, as [`resolve`] says it; 0 where that is nowhere of ours.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fragment_question(context: *mut xdp_md) -> u64 {
+    let frame = Arrival::of(context).frame;
+    let Some(control) = tables::control() else { return 0 };
+    let Some(packet) = Ip::of(frame).and_then(|ip| Packet::of(frame, ip)) else { return 0 };
+    if let Some(entry) = tables::look_up(control.directory, packet.destination()) {
+        let Some(service) = tables::service(Entry(entry).index()) else { return 0 };
+        let numbers = packet.tcp(frame).map_or((0, 0), |tcp| (tcp.read(4), tcp.read(8)));
+        let numbers = (u32::from_be(numbers.0), u32::from_be(numbers.1));
+        return resolve::ask(&packet.flow(), service, Entry(entry), numbers, 0);
+    }
+    tables::look_up(control.directory, packet.source()).map_or(0, |id| TO_CLIENT | (id & ID))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fragment_leave(addresses: u64, datagram: u64, way: u64) -> u64 {
+extern "C" fn fragment_leave(context: *mut xdp_md, way: u64) -> u64 {
+    let Some(ip) = Ip::of(Arrival::of(context).frame) else { return 0 };
     if tables::explains() {
         return 0;
     }
-    let (source, destination) = (addresses as u32, (addresses >> 32) as u32);
-    let pieces = Pieces::of(source, destination, datagram as u16, (datagram >> 16) as u8, &tables::hash_key());
+    let pieces = Pieces::of(ip.source, ip.destination, ip.identification(), ip.protocol, &tables::hash_key());
     let direction = if way & REVERSE == 0 { Direction::Forward } else { Direction::Reverse };
     if let Some(word) = FRAGMENTS.get_ptr_mut(pieces.place()) {
         // SAFETY: a word of a live map value; others write it, each at once.
@@ -55,19 +82,14 @@ extern "C" fn fragment_leave(addresses: u64, datagram: u64, way: u64) -> u64 {
     0
 }
 
-/// What becomes of a piece that is not the first of its datagram, if that one was seen.
-#[inline(always)]
-pub(crate) fn follow(arrival: Arrival) -> Outcome {
-    Outcome::of_word(fragment(arrival.context))
-}
-
-/// The word of an [`Outcome`].
+/// What becomes of a piece that is not the first of its datagram, if that one was seen: the kernel's action, or
+/// [`crate::UNDECIDED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fragment(context: *mut xdp_md) -> u64 {
+pub(crate) extern "C" fn fragment(context: *mut xdp_md) -> u64 {
     let found = fragment_found(context);
     if found == 0 {
-        return Outcome::NotOurs.word();
+        return u64::from(UNDECIDED);
     }
     if found & REVERSE == 0 {
         return fragment_forward(context, found & ID);
@@ -93,7 +115,7 @@ extern "C" fn fragment_found(context: *mut xdp_md) -> u64 {
     }
 }
 
-/// Sends a piece to the backend of its datagram: the word of an [`Outcome`].
+/// Sends a piece to the backend of its datagram: the kernel's action.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fragment_forward(context: *mut xdp_md, id: u64) -> u64 {
@@ -102,7 +124,10 @@ extern "C" fn fragment_forward(context: *mut xdp_md, id: u64) -> u64 {
     let Some(backend) = tables::backend(id as u16) else { return 0 };
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     if backend.flags & DEAD == DEAD {
-        return Outcome::Counted(ServiceId(backend.service), Reason::BackendDownDropped).word();
+        return Outcome::Counted(ServiceId(backend.service), Reason::BackendDownDropped).finish(arrival.interface);
+    }
+    if backend.flags & BackendRecord::FLAG_ENDS != 0 {
+        return Outcome::Counted(ServiceId(backend.service), Reason::FlowResetDropped).finish(arrival.interface);
     }
     let way = Way { hop: backend.next_hop, unresolved: Reason::UnresolvedBackend };
     let ttl = match fitting(arrival, ip, ServiceId(backend.service), &way) {
@@ -117,7 +142,7 @@ extern "C" fn fragment_forward(context: *mut xdp_md, id: u64) -> u64 {
     leave_by(arrival, ServiceId(backend.service), &way, ttl)
 }
 
-/// Sends a piece of what a backend said to the client: the word of an [`Outcome`].
+/// Sends a piece of what a backend said to the client: the kernel's action.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fragment_reverse(context: *mut xdp_md, id: u64) -> u64 {
@@ -139,7 +164,7 @@ extern "C" fn fragment_reverse(context: *mut xdp_md, id: u64) -> u64 {
 }
 
 #[inline(always)]
-fn count(id: u64, add: impl FnOnce(&mut grayxdp_common::counters::BackendCounters)) {
+fn count(id: u64, add: impl FnOnce(&mut BackendCounters)) {
     if !tables::explains() {
         tables::count(id as u16, add);
     }
@@ -152,30 +177,30 @@ struct Way {
     unresolved: Reason,
 }
 
-/// What happens to the time to live of a piece that is whole, alive and not too long; else the word of an [`Outcome`].
+/// What happens to the time to live of a piece that is whole, alive and not too long; else the kernel's action.
 #[inline(always)]
 fn fitting(arrival: Arrival, ip: Ip, service: ServiceId, way: &Way) -> Result<TimeToLive, u64> {
-    let end = ip.total_len() + grayxdp_ebpf::packet::ETHERNET_LEN as u64;
+    let end = ip.total_len() + ETHERNET_LEN as u64;
     if ip.header_len().is_none() || end > arrival.frame.len() {
-        return Err(Outcome::Counted(service, Reason::Malformed).word());
+        return Err(Outcome::Counted(service, Reason::Malformed).finish(arrival.interface));
     }
     if ip.ttl() <= 1 {
-        return Err(Outcome::Counted(service, Reason::TtlExpired).word());
+        return Err(Outcome::Counted(service, Reason::TtlExpired).finish(arrival.interface));
     }
     match sizes::of(ip, &way.hop) {
-        Size::Refused => Err(Outcome::Counted(service, Reason::TooBig).word()),
+        Size::Refused => Err(Outcome::Counted(service, Reason::TooBig).finish(arrival.interface)),
         Size::Fits if way.hop.is_known() => Ok(TimeToLive::Decrement),
         Size::Fits | Size::Fragmented => Ok(TimeToLive::Keep),
     }
 }
 
-/// Sends a rewritten piece, or leaves it to the kernel: the word of an [`Outcome`].
+/// Sends a rewritten piece, or leaves it to the kernel: the kernel's action.
 #[inline(always)]
 fn leave_by(arrival: Arrival, service: ServiceId, way: &Way, ttl: TimeToLive) -> u64 {
     if ttl == TimeToLive::Decrement {
         rewrite::ethernet(arrival.frame, &way.hop);
-        return Outcome::Forwarded(way.hop.interface).word();
+        return Outcome::Forwarded(way.hop.interface).finish(arrival.interface);
     }
     let reason = if way.hop.is_known() { Reason::TooBigPassed } else { way.unresolved };
-    Outcome::Counted(service, reason).word()
+    Outcome::Counted(service, reason).finish(arrival.interface)
 }

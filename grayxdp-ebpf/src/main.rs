@@ -14,6 +14,7 @@ mod forward;
 mod fragments;
 mod guard;
 mod measure;
+mod resolve;
 mod sizes;
 mod tables;
 mod way;
@@ -39,38 +40,29 @@ pub(crate) enum Outcome {
     Forwarded(u32),
     /// It does not leave as a packet of its service, and is counted.
     Counted(ServiceId, Reason),
+    /// All is done, and this is the kernel's action. For the rare ways: so they do not meet with the common ones.
+    Done(u32),
 }
 
 impl Outcome {
-    const FORWARDED: u64 = 1 << 62;
-    const COUNTED: u64 = 1 << 63;
-
-    /// As one number, in which exported functions say it.
+    /// Does what is left to do and gives the kernel's action, or [`UNDECIDED`] for what is not ours: for exported functions, whose
+    /// packets are never answered.
     #[inline(always)]
-    pub(crate) const fn word(self) -> u64 {
-        match self {
-            Self::NotOurs => 0,
-            Self::Forwarded(interface) => Self::FORWARDED | interface as u64,
-            Self::Counted(service, reason) => Self::COUNTED | (service.0 as u64) << 32 | reason as u64,
-        }
-    }
-
-    /// From such a number.
-    #[inline(always)]
-    pub(crate) const fn of_word(word: u64) -> Self {
-        if word & Self::COUNTED != 0 {
-            let reason = match Reason::from_number(word as u32) {
-                Some(reason) => reason,
-                None => Reason::Fault,
-            };
-            Self::Counted(ServiceId((word >> 32) as u16), reason)
-        } else if word & Self::FORWARDED != 0 {
-            Self::Forwarded(word as u32)
-        } else {
-            Self::NotOurs
-        }
+    pub(crate) fn finish(self, interface: u32) -> u64 {
+        u64::from(match self {
+            Self::NotOurs => UNDECIDED,
+            Self::Done(action) => action,
+            Self::Forwarded(out) => leave(interface, out),
+            Self::Counted(service, reason) => {
+                tables::count_reason(service, reason);
+                action_of(reason)
+            }
+        })
     }
 }
+
+/// What exported functions say of a packet that is not theirs: an action that the program never takes.
+pub(crate) const UNDECIDED: u32 = xdp_action::XDP_ABORTED;
 
 /// The arriving packet.
 #[derive(Clone, Copy)]
@@ -84,7 +76,7 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// The packet of a context, which must be the program's own.
+    /// The packet of a context, which must be the program's own; for exported functions.
     #[inline(always)]
     pub(crate) fn of(context: *mut xdp_md) -> Self {
         let (start, end): (usize, usize);
@@ -110,21 +102,20 @@ impl Arrival {
 #[xdp]
 #[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {
-    let arrival = Arrival::of(ctx.ctx);
+    // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
+    let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
+    let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.ctx };
     match way::of(arrival) {
         Outcome::NotOurs => xdp_action::XDP_PASS,
-        Outcome::Forwarded(interface) => leave(&arrival, interface),
+        Outcome::Forwarded(interface) => leave(arrival.interface, interface),
+        Outcome::Done(action) => action,
         Outcome::Counted(service, reason) => {
             let reason = answers::give(ctx.ctx, reason);
             let count = tables::count_reason(service, reason);
             if reason == Reason::Fault {
                 report_fault(&ctx, service, count);
             }
-            match reason.fate() {
-                Fate::Dropped => xdp_action::XDP_DROP,
-                Fate::Passed => xdp_action::XDP_PASS,
-                Fate::Answered => xdp_action::XDP_TX,
-            }
+            action_of(reason)
         }
     }
 }
@@ -138,8 +129,17 @@ fn report_fault(ctx: &XdpContext, service: ServiceId, count: u64) {
 }
 
 #[inline(always)]
-fn leave(arrival: &Arrival, interface: u32) -> u32 {
-    if interface == arrival.interface {
+fn action_of(reason: Reason) -> u32 {
+    match reason.fate() {
+        Fate::Dropped => xdp_action::XDP_DROP,
+        Fate::Passed => xdp_action::XDP_PASS,
+        Fate::Answered => xdp_action::XDP_TX,
+    }
+}
+
+#[inline(always)]
+fn leave(came_by: u32, interface: u32) -> u32 {
+    if interface == came_by {
         xdp_action::XDP_TX
     } else {
         // SAFETY: the helper takes plain numbers.

@@ -22,8 +22,6 @@ pub const UDP: u8 = 17;
 
 /// More fragments, or an offset: bits of the fragment word as it lies in memory.
 const FRAGMENT: u16 = 0x3fff_u16.to_be();
-/// More fragments follow.
-const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
 /// The offset: where a fragment belongs.
 pub(crate) const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
@@ -95,21 +93,6 @@ impl Ip {
         self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & FRAGMENT_OFFSET != 0
     }
 
-    /// Whether pieces of the same datagram follow.
-    #[inline(always)]
-    #[must_use]
-    pub fn has_more_fragments(self) -> bool {
-        self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & MORE_FRAGMENTS != 0
-    }
-
-    /// A number above every length where pieces follow, else the length: one comparison tells what is to be looked at more
-    /// closely before it leaves.
-    #[inline(always)]
-    #[must_use]
-    pub fn weight(self) -> u64 {
-        self.total_len() | if self.has_more_fragments() { 1 << 16 } else { 0 }
-    }
-
     /// Number of the datagram, as it lies in memory.
     #[inline(always)]
     #[must_use]
@@ -162,7 +145,14 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub fn of(frame: Frame, ip: Ip) -> Option<Self> {
-        if (ip.protocol != TCP && ip.protocol != UDP) || ip.is_later_fragment() {
+        if ip.is_later_fragment() { None } else { Self::of_beginning(frame, ip) }
+    }
+
+    /// The same of what is known to be no later fragment.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_beginning(frame: Frame, ip: Ip) -> Option<Self> {
+        if ip.protocol != TCP && ip.protocol != UDP {
             return None;
         }
         let offset = ETHERNET_LEN + ip.header_len()?;

@@ -12,7 +12,7 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, UDP},
 };
 
-use crate::{Arrival, Outcome, backward, errors, forward, fragments, tables};
+use crate::{Arrival, Outcome, UNDECIDED, backward, errors, forward, fragments, tables};
 
 /// Decides and rewrites.
 #[inline(always)]
@@ -24,7 +24,10 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
         return if kind == ETHERTYPE_ARP { arp(arrival, control) } else { Outcome::NotOurs };
     }
     let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NotOurs };
-    let Some(packet) = Packet::of(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
+    if ip.is_fragment() && fragments::fragment_first(arrival.context) != fragments::FIRST {
+        return without_ports(arrival, control, ip);
+    }
+    let Some(packet) = Packet::of_beginning(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
     if let Some(entry) = tables::look_up(control.directory, packet.destination()) {
         return forward::to_backend(arrival, control, &packet, Entry(entry));
     }
@@ -50,15 +53,15 @@ fn virtual_address(control: &Control, address: u32) -> Option<Entry> {
 #[inline(always)]
 fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
     if ip.protocol == ICMP {
-        match errors::follow(arrival) {
-            Outcome::NotOurs => {}
-            known @ (Outcome::Forwarded(_) | Outcome::Counted(..)) => return known,
+        let action = errors::icmp_error(arrival.context) as u32;
+        if action != UNDECIDED {
+            return Outcome::Done(action);
         }
     }
     if ip.is_later_fragment() {
-        match fragments::follow(arrival) {
-            Outcome::NotOurs => {}
-            known @ (Outcome::Forwarded(_) | Outcome::Counted(..)) => return known,
+        let action = fragments::fragment(arrival.context) as u32;
+        if action != UNDECIDED {
+            return Outcome::Done(action);
         }
     }
     let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NotOurs };

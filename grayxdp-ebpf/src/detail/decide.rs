@@ -9,7 +9,7 @@ use grayxdp_common::{
 };
 
 use super::{
-    Cells, DATAGRAM, DEFERRED, Kind, OTHERWISE, QUIC, Question, detail_stamp, refused,
+    Cells, DATAGRAM, DEFERRED, Kind, OTHERWISE, QUIC, Question, REPLY, detail_stamp, refused,
     view::{BUCKET, PREFIX, SLOT, View},
 };
 use crate::{
@@ -271,8 +271,7 @@ pub(super) fn by_default(
     to(question, view.default)
 }
 
-/// An ICMP error about a packet of the flow's backend: the backend itself, 0 for none. Nothing is changed, because anybody
-/// can send an error.
+/// The backend that the flow's next packet goes to; 0 for none. Nothing is changed.
 #[inline(always)]
 pub(super) fn about(
     question: &mut Question,
@@ -286,7 +285,9 @@ pub(super) fn about(
         // What the backend of a handshake sent begins with the number of its SYN-ACK; QUIC has no numbers.
         let answered = (found.half_open_tail >> 32) as u32;
         let behind = (question.sequence as u32).wrapping_sub(answered);
-        if answered != 0 && (is_datagram || behind <= exceptions::ACKNOWLEDGED_WINDOW) {
+        let is_of_reply = question.flags & REPLY != 0 && behind <= exceptions::ACKNOWLEDGED_WINDOW;
+        if answered != 0 && (is_datagram || is_of_reply || (question.flags & REPLY == 0 && completes(question, found)))
+        {
             return u64::from(found.half_open_head.backend());
         }
     }

@@ -103,7 +103,8 @@ fn a_packet_for_another_port_is_counted_and_never_goes_back_to_the_router() {
     assert_eq!(answer.unwrap_err().kind(), ErrorKind::ConnectionRefused);
     let metrics = || get(stand.lab().balancer(), grayxdp_tests::stand::HTTP.parse().unwrap(), "/metrics").unwrap().1;
     let counted = |text: &String| {
-        let lines = text.lines().filter(|line| line.starts_with("grayxdp_answered_total") && line.contains("port_closed"));
+        let lines =
+            text.lines().filter(|line| line.starts_with("grayxdp_answered_total") && line.contains("port_closed"));
         lines.filter_map(|line| line.split(' ').next_back()?.parse::<u64>().ok()).sum::<u64>() >= 51
     };
     eventually("answers for a closed port", metrics, counted);

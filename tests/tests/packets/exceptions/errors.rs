@@ -1,9 +1,9 @@
-//! ICMP errors about replies of flows with and without entries: they go where the flow goes and change nothing.
+//! ICMP errors about replies, and pieces of segments, of flows with and without entries: they go where the flow goes.
 
 use std::net::Ipv4Addr;
 
 use etherparse::{Icmpv4Type, icmpv4::TimeExceededCode};
-use grayxdp_tests::packet::{Flags, Packet};
+use grayxdp_tests::packet::{Flags, Packet, Transport};
 
 use super::stage::{MOVING, NEW, OLD, SETTLED, Stage, Went, client, service, vip, with};
 
@@ -43,5 +43,45 @@ fn an_error_about_a_syn_ack_goes_to_the_backend_that_sent_it_and_completes_nothi
         assert_eq!(stage.exceptions(), before);
         assert_eq!(stage.ack(1, 101, 901), Went::To(NEW), "the handshake goes on");
         assert_eq!(stage.exceptions().completed, before.completed + 1);
+    });
+}
+
+/// A client's data in two pieces.
+fn pieces(number: u16, sequence: u32, acknowledged: u32) -> [Packet; 2] {
+    let segment = Packet::tcp_with(client(number), vip(), Flags::ACK, sequence, acknowledged);
+    let first = Packet { identification: number, more_fragments: true, ..segment }.with_payload(&[1; 12]);
+    let last = Packet {
+        more_fragments: false,
+        fragment_offset: 4,
+        transport: Transport::Other(6),
+        payload: vec![2; 9],
+        ..first.clone()
+    };
+    [first, last]
+}
+
+#[test]
+fn pieces_of_a_segment_go_where_its_flow_goes() {
+    with(service(SETTLED), |stage| {
+        stage.connect(1, 100, 900, OLD);
+        stage.publish(service(MOVING));
+        stage.connect(2, 200, 800, NEW);
+        for (number, acknowledged, backend) in [(1, 901, OLD), (2, 801, NEW)] {
+            for piece in pieces(number, u32::from(number) * 100 + 1, acknowledged) {
+                assert_eq!(stage.send(&piece), Went::To(backend));
+            }
+        }
+    });
+}
+
+#[test]
+fn pieces_of_the_segment_that_completes_a_handshake_go_together() {
+    with(service(MOVING), |stage| {
+        assert_eq!(stage.syn(1, 100), Went::To(NEW));
+        stage.answer(NEW, 1, Flags::SYN_ACK, 900, 101);
+        for piece in pieces(1, 101, 901) {
+            assert_eq!(stage.send(&piece), Went::To(NEW));
+        }
+        assert_eq!(stage.exceptions().completed, 1);
     });
 }
