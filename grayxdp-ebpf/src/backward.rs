@@ -48,7 +48,7 @@ struct Client {
 /// Rewrites a backend's packet as the service's.
 #[inline(always)]
 pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id: u16) -> Outcome {
-    let Some(backend) = tables::backend(id) else { return Outcome::Counted(ServiceId::NONE, Reason::Fault) };
+    let Some(backend) = tables::backend(id) else { return Outcome::counted(ServiceId::NONE, Reason::Fault) };
     let service = ServiceId(backend.service);
     tables::note(|explanation| {
         explanation.step = Step::Reverse as u32;
@@ -59,18 +59,18 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     let mut hop = NextHop::UNKNOWN;
     let client = Client { address: packet.ip.destination, port: packet.destination_port, protocol: packet.ip.protocol };
     if let Some(reason) = find_hop(arrival, control, &client, backend, &mut hop) {
-        return Outcome::Counted(service, reason);
+        return Outcome::counted(service, reason);
     }
     let checksum = match forward::checksum_of(arrival, packet) {
         Ok(checksum) => checksum,
-        Err(reason) => return Outcome::Counted(service, reason),
+        Err(reason) => return Outcome::counted(service, reason),
     };
     // What leaves by the link that it came by fits it.
     if hop.interface != arrival.interface
         && packet.ip.total_len() > control.least_mtu
         && let Some(reason) = too_long(arrival, packet, checksum, id, backend, &hop)
     {
-        return Outcome::Counted(service, reason);
+        return Outcome::counted(service, reason);
     }
     count(arrival, id, checksum);
     if backend.flags & BackendRecord::FLAG_WATCHED != 0 {
@@ -85,10 +85,10 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
         tables::note(|explanation| explanation.next_hop = hop);
         rewrite::source(packet, checksum, end, TimeToLive::Decrement);
         rewrite::ethernet(arrival.frame, &hop);
-        Outcome::Forwarded(hop.interface)
+        Outcome::left(&arrival, hop.interface)
     } else {
         rewrite::source(packet, checksum, end, TimeToLive::Keep);
-        Outcome::Counted(service, Reason::UnresolvedClient)
+        Outcome::counted(service, Reason::UnresolvedClient)
     }
 }
 
@@ -216,7 +216,7 @@ pub(crate) extern "C" fn hop_to_client(context: *mut xdp_md, id: u64, port_and_p
     let refused = find_hop(arrival, control, &client, backend, &mut hop);
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     unsafe { (*scratch).hop = hop };
-    refused.map_or(0, |reason| Outcome::Counted(ServiceId(backend.service), reason).finish(arrival.interface))
+    refused.map_or(0, |reason| Outcome::counted(ServiceId(backend.service), reason).action())
 }
 
 /// Whether an address does not go by the gateway.

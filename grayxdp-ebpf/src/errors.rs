@@ -92,7 +92,7 @@ extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
     let arrival = Arrival::of(context);
     let Some((quote, _)) = read(arrival) else { return 0 };
     let service = resolve::service();
-    let counted = |reason| Outcome::Counted(service, reason).finish(arrival.interface);
+    let counted = |reason| Outcome::counted(service, reason).action();
     if id == 0 {
         return counted(Reason::NoBackend);
     }
@@ -120,7 +120,7 @@ extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
     }
     quote.replace(Side::Source, backend.address, backend.port, TimeToLive::Decrement);
     rewrite::ethernet(arrival.frame, &backend.next_hop);
-    Outcome::Forwarded(backend.next_hop.interface).finish(arrival.interface)
+    Outcome::left(&arrival, backend.next_hop.interface).action()
 }
 
 /// Sends an error about a client's packet to the client: the kernel's action.
@@ -132,12 +132,12 @@ extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
     let Some(backend) = tables::backend(id as u16) else { return 0 };
     let service = ServiceId(backend.service);
     if quote.ip.ttl() <= 1 {
-        return Outcome::Counted(service, Reason::TtlExpired).finish(arrival.interface);
+        return Outcome::counted(service, Reason::TtlExpired).action();
     }
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU; `hop_to_client` wrote it.
     let hop = unsafe { (*scratch).hop };
     if sizes::is_beyond(quote.ip, &hop) {
-        return Outcome::Counted(service, Reason::TooBig).finish(arrival.interface);
+        return Outcome::counted(service, Reason::TooBig).action();
     }
     if !tables::explains() {
         tables::count(id as u16, |counters| {
@@ -149,8 +149,8 @@ extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
     let ttl = if hop.is_known() { TimeToLive::Decrement } else { TimeToLive::Keep };
     quote.replace(Side::Destination, backend.virtual_address, backend.virtual_port, ttl);
     if !hop.is_known() {
-        return Outcome::Counted(service, Reason::UnresolvedClient).finish(arrival.interface);
+        return Outcome::counted(service, Reason::UnresolvedClient).action();
     }
     rewrite::ethernet(arrival.frame, &hop);
-    Outcome::Forwarded(hop.interface).finish(arrival.interface)
+    Outcome::left(&arrival, hop.interface).action()
 }

@@ -33,7 +33,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, entry: Entry) -> Outcome {
     let Some(service) = tables::service(entry.index()) else {
-        return Outcome::Counted(ServiceId::NONE, Reason::Fault);
+        return Outcome::counted(ServiceId::NONE, Reason::Fault);
     };
     note(|explanation| {
         explanation.step = Step::Service as u32;
@@ -43,7 +43,7 @@ pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, e
     });
     let checksum = match checksum_of(arrival, packet) {
         Ok(checksum) => checksum,
-        Err(reason) => return Outcome::Counted(service.service, reason),
+        Err(reason) => return Outcome::counted(service.service, reason),
     };
     let hash = FlowHash::of(&affine(packet, service), &tables::hash_key());
     note(|explanation| {
@@ -61,23 +61,23 @@ pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, e
     };
     let (id, segment, deferred) = match id {
         Ok(id) => (id as u16, (id >> SEGMENT_SHIFT) as u16 & 0xff, id & DEFERRED != 0),
-        Err(reason) => return Outcome::Counted(service.service, reason),
+        Err(reason) => return Outcome::counted(service.service, reason),
     };
-    let Some(backend) = tables::backend(id) else { return Outcome::Counted(service.service, Reason::Fault) };
+    let Some(backend) = tables::backend(id) else { return Outcome::counted(service.service, Reason::Fault) };
     note(|explanation| {
         (explanation.backend, explanation.version) = (id, backend.version);
     });
     if backend.flags & (BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS) != 0
         && let Some(reason) = ended(arrival, packet, checksum, backend, kind)
     {
-        return Outcome::Counted(service.service, reason);
+        return Outcome::counted(service.service, reason);
     }
     // What leaves by the link that it came by fits it.
     if backend.next_hop.interface != arrival.interface
         && packet.ip.total_len() > control.least_mtu
         && let Some(reason) = too_long(arrival, packet, checksum, id, backend)
     {
-        return Outcome::Counted(service.service, reason);
+        return Outcome::counted(service.service, reason);
     }
     count(arrival, id, checksum);
     let flow = Forward {
@@ -375,9 +375,9 @@ fn send(arrival: Arrival, packet: &Packet, checksum: Checksum, service: ServiceI
     });
     if !hop.is_known() {
         rewrite::destination(packet, checksum, end, TimeToLive::Keep);
-        return Outcome::Counted(service, Reason::UnresolvedBackend);
+        return Outcome::counted(service, Reason::UnresolvedBackend);
     }
     rewrite::destination(packet, checksum, end, TimeToLive::Decrement);
     rewrite::ethernet(arrival.frame, &hop);
-    Outcome::Forwarded(hop.interface)
+    Outcome::left(&arrival, hop.interface)
 }

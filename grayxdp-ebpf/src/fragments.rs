@@ -124,10 +124,10 @@ extern "C" fn fragment_forward(context: *mut xdp_md, id: u64) -> u64 {
     let Some(backend) = tables::backend(id as u16) else { return 0 };
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     if backend.flags & DEAD == DEAD {
-        return Outcome::Counted(ServiceId(backend.service), Reason::BackendDownDropped).finish(arrival.interface);
+        return Outcome::counted(ServiceId(backend.service), Reason::BackendDownDropped).action();
     }
     if backend.flags & BackendRecord::FLAG_ENDS != 0 {
-        return Outcome::Counted(ServiceId(backend.service), Reason::FlowResetDropped).finish(arrival.interface);
+        return Outcome::counted(ServiceId(backend.service), Reason::FlowResetDropped).action();
     }
     let way = Way { hop: backend.next_hop, unresolved: Reason::UnresolvedBackend };
     let ttl = match fitting(arrival, ip, ServiceId(backend.service), &way) {
@@ -182,13 +182,13 @@ struct Way {
 fn fitting(arrival: Arrival, ip: Ip, service: ServiceId, way: &Way) -> Result<TimeToLive, u64> {
     let end = ip.total_len() + ETHERNET_LEN as u64;
     if ip.header_len().is_none() || end > arrival.frame.len() {
-        return Err(Outcome::Counted(service, Reason::Malformed).finish(arrival.interface));
+        return Err(Outcome::counted(service, Reason::Malformed).action());
     }
     if ip.ttl() <= 1 {
-        return Err(Outcome::Counted(service, Reason::TtlExpired).finish(arrival.interface));
+        return Err(Outcome::counted(service, Reason::TtlExpired).action());
     }
     match sizes::of(ip, &way.hop) {
-        Size::Refused => Err(Outcome::Counted(service, Reason::TooBig).finish(arrival.interface)),
+        Size::Refused => Err(Outcome::counted(service, Reason::TooBig).action()),
         Size::Fits if way.hop.is_known() => Ok(TimeToLive::Decrement),
         Size::Fits | Size::Fragmented => Ok(TimeToLive::Keep),
     }
@@ -199,8 +199,8 @@ fn fitting(arrival: Arrival, ip: Ip, service: ServiceId, way: &Way) -> Result<Ti
 fn leave_by(arrival: Arrival, service: ServiceId, way: &Way, ttl: TimeToLive) -> u64 {
     if ttl == TimeToLive::Decrement {
         rewrite::ethernet(arrival.frame, &way.hop);
-        return Outcome::Forwarded(way.hop.interface).finish(arrival.interface);
+        return Outcome::left(&arrival, way.hop.interface).action();
     }
     let reason = if way.hop.is_known() { Reason::TooBigPassed } else { way.unresolved };
-    Outcome::Counted(service, reason).finish(arrival.interface)
+    Outcome::counted(service, reason).action()
 }

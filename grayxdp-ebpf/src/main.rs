@@ -32,32 +32,59 @@ use grayxdp_common::{
 };
 use grayxdp_ebpf::frame::Frame;
 
-/// What became of a packet.
-pub(crate) enum Outcome {
-    /// It is not ours.
-    NotOurs,
-    /// It leaves by an interface.
-    Forwarded(u32),
-    /// It does not leave as a packet of its service, and is counted.
-    Counted(ServiceId, Reason),
-    /// All is done, and this is the kernel's action. For the rare ways: so they do not meet with the common ones.
-    Done(u32),
-}
+/// What became of a packet, in one word: the kernel's action, or why the packet does not leave as one of its service. One word,
+/// because the ways of a packet meet here, and each further one would cost every packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome(u64);
 
 impl Outcome {
-    /// Does what is left to do and gives the kernel's action, or [`UNDECIDED`] for what is not ours: for exported functions, whose
-    /// packets are never answered.
+    const COUNTED: u64 = 1 << 63;
+
+    /// It is not ours.
+    pub(crate) const NOT_OURS: Self = Self::done(xdp_action::XDP_PASS);
+
+    /// All is done, and this is the kernel's action.
     #[inline(always)]
-    pub(crate) fn finish(self, interface: u32) -> u64 {
-        u64::from(match self {
-            Self::NotOurs => UNDECIDED,
-            Self::Done(action) => action,
-            Self::Forwarded(out) => leave(interface, out),
-            Self::Counted(service, reason) => {
-                tables::count_reason(service, reason);
-                action_of(reason)
-            }
-        })
+    pub(crate) const fn done(action: u32) -> Self {
+        Self(action as u64)
+    }
+
+    /// It leaves by an interface.
+    #[inline(always)]
+    pub(crate) fn left(arrival: &Arrival, interface: u32) -> Self {
+        if interface == arrival.interface {
+            Self::done(xdp_action::XDP_TX)
+        } else {
+            // SAFETY: the helper takes plain numbers.
+            Self::done(unsafe { bpf_redirect(interface, 0) } as u32)
+        }
+    }
+
+    /// It does not leave as a packet of its service, and is counted.
+    #[inline(always)]
+    pub(crate) const fn counted(service: ServiceId, reason: Reason) -> Self {
+        Self(Self::COUNTED | (service.0 as u64) << 32 | reason as u64)
+    }
+
+    /// Why it is counted, and for which service.
+    #[inline(always)]
+    const fn reason(self) -> Option<(ServiceId, Reason)> {
+        if self.0 & Self::COUNTED == 0 {
+            return None;
+        }
+        let reason = match Reason::from_number(self.0 as u32) {
+            Some(reason) => reason,
+            None => Reason::Fault,
+        };
+        Some((ServiceId((self.0 >> 32) as u16), reason))
+    }
+
+    /// Counts what is to be counted and gives the kernel's action: in exported functions, whose packets are never answered.
+    #[inline(always)]
+    pub(crate) fn action(self) -> u64 {
+        let Some((service, reason)) = self.reason() else { return self.0 };
+        tables::count_reason(service, reason);
+        u64::from(action_of(reason))
     }
 }
 
@@ -105,19 +132,14 @@ fn grayxdp(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
     let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.ctx };
-    match way::of(arrival) {
-        Outcome::NotOurs => xdp_action::XDP_PASS,
-        Outcome::Forwarded(interface) => leave(arrival.interface, interface),
-        Outcome::Done(action) => action,
-        Outcome::Counted(service, reason) => {
-            let reason = answers::give(ctx.ctx, reason);
-            let count = tables::count_reason(service, reason);
-            if reason == Reason::Fault {
-                report_fault(&ctx, service, count);
-            }
-            action_of(reason)
-        }
+    let outcome = way::of(arrival);
+    let Some((service, reason)) = outcome.reason() else { return outcome.0 as u32 };
+    let reason = answers::give(ctx.ctx, reason);
+    let count = tables::count_reason(service, reason);
+    if reason == Reason::Fault {
+        report_fault(&ctx, service, count);
     }
+    action_of(reason)
 }
 
 /// Tells the daemon of a fault of its own: the first, second, fourth, eighth …, so that a flood of them is a few lines.
@@ -134,16 +156,6 @@ fn action_of(reason: Reason) -> u32 {
         Fate::Dropped => xdp_action::XDP_DROP,
         Fate::Passed => xdp_action::XDP_PASS,
         Fate::Answered => xdp_action::XDP_TX,
-    }
-}
-
-#[inline(always)]
-fn leave(came_by: u32, interface: u32) -> u32 {
-    if interface == came_by {
-        xdp_action::XDP_TX
-    } else {
-        // SAFETY: the helper takes plain numbers.
-        unsafe { bpf_redirect(interface, 0) as u32 }
     }
 }
 

@@ -17,13 +17,13 @@ use crate::{Arrival, Outcome, UNDECIDED, backward, errors, forward, fragments, t
 /// Decides and rewrites.
 #[inline(always)]
 pub(crate) fn of(arrival: Arrival) -> Outcome {
-    let Some(control) = tables::control() else { return Outcome::NotOurs };
-    let Some(ethernet) = arrival.frame.at::<[u8; ETHERNET_LEN]>(0) else { return Outcome::NotOurs };
+    let Some(control) = tables::control() else { return Outcome::NOT_OURS };
+    let Some(ethernet) = arrival.frame.at::<[u8; ETHERNET_LEN]>(0) else { return Outcome::NOT_OURS };
     let kind: u16 = ethernet.read(12);
     if kind != ETHERTYPE_IPV4 {
-        return if kind == ETHERTYPE_ARP { arp(arrival, control) } else { Outcome::NotOurs };
+        return if kind == ETHERTYPE_ARP { arp(arrival, control) } else { Outcome::NOT_OURS };
     }
-    let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NotOurs };
+    let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NOT_OURS };
     if ip.is_fragment() && fragments::fragment_first(arrival.context) != fragments::FIRST {
         return without_ports(arrival, control, ip);
     }
@@ -36,7 +36,7 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
     }
     match virtual_address(control, ip.destination) {
         Some(entry) => for_address(entry, Reason::NoService),
-        None => Outcome::NotOurs,
+        None => Outcome::NOT_OURS,
     }
 }
 
@@ -55,16 +55,16 @@ fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
     if ip.protocol == ICMP {
         let action = errors::icmp_error(arrival.context) as u32;
         if action != UNDECIDED {
-            return Outcome::Done(action);
+            return Outcome::done(action);
         }
     }
     if ip.is_later_fragment() {
         let action = fragments::fragment(arrival.context) as u32;
         if action != UNDECIDED {
-            return Outcome::Done(action);
+            return Outcome::done(action);
         }
     }
-    let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NotOurs };
+    let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NOT_OURS };
     if ip.is_later_fragment() || (ip.is_fragment() && ip.protocol == ICMP) {
         return for_address(entry, Reason::Fragment);
     }
@@ -85,18 +85,18 @@ fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
 fn for_address(entry: Entry, reason: Reason) -> Outcome {
     let service = ServiceId(entry.index() as u16);
     tables::note(|explanation| explanation.step = Step::Address as u32);
-    Outcome::Counted(service, if entry.has(Entry::LOCAL_ADDRESS) { Reason::LocalAddress } else { reason })
+    Outcome::counted(service, if entry.has(Entry::LOCAL_ADDRESS) { Reason::LocalAddress } else { reason })
 }
 
 /// Answers who has an announced virtual address.
 #[inline(always)]
 fn arp(arrival: Arrival, control: &Control) -> Outcome {
-    let Some(target) = answer::arp_target(arrival.frame) else { return Outcome::NotOurs };
-    let Some(entry) = virtual_address(control, target) else { return Outcome::NotOurs };
+    let Some(target) = answer::arp_target(arrival.frame) else { return Outcome::NOT_OURS };
+    let Some(entry) = virtual_address(control, target) else { return Outcome::NOT_OURS };
     if !entry.has(Entry::ANNOUNCE) {
-        return Outcome::NotOurs;
+        return Outcome::NOT_OURS;
     }
-    let Some(interface) = tables::interface(arrival.interface) else { return Outcome::NotOurs };
+    let Some(interface) = tables::interface(arrival.interface) else { return Outcome::NOT_OURS };
     answer::arp(arrival.frame, interface.address);
-    Outcome::Counted(ServiceId(entry.index() as u16), Reason::Arp)
+    Outcome::counted(ServiceId(entry.index() as u16), Reason::Arp)
 }
