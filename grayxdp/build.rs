@@ -1,8 +1,15 @@
-//! Builds the XDP program from source and hands its object file to `datapath`.
+//! Builds the XDP program from source, for current and for old kernels, to handle packets and to explain, and hands the object files
+//! to `datapath`.
 
+#[expect(dead_code, reason = "it knows the programs of other packages, too")]
 #[path = "../xtask/src/xdp.rs"]
 mod xdp;
 
 fn main() {
-    xdp::build_script("grayxdp-xdp", "GRAYXDP_OBJECT");
+    xdp::build_script(&[
+        (xdp::LIVE, "GRAYXDP_OBJECT"),
+        (xdp::EXPLAINING, "GRAYXDP_EXPLAINING_OBJECT"),
+        (xdp::LIVE_OLD, "GRAYXDP_OBJECT_OLD"),
+        (xdp::EXPLAINING_OLD, "GRAYXDP_EXPLAINING_OBJECT_OLD"),
+    ]);
 }

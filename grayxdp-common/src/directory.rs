@@ -79,8 +79,7 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub const fn set_of(self, key: EndpointKey) -> u32 {
-        let multiplier = ((self.0 & 0xffff_ffff) << 1 | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (key.0 ^ (key.0 >> 31)).wrapping_mul(multiplier);
+        let mixed = (key.0 ^ (key.0 >> 31) ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.base() + (mixed >> ((64 - self.sets_log2() as u32) & 63)) as u32
     }
 }

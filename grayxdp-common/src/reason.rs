@@ -65,7 +65,7 @@ reasons! {
     UnresolvedBackend = 8, Passed, "unresolved_backend";
     /// The client's next hop is not resolved: rewritten, then left to the kernel.
     UnresolvedClient = 9, Passed, "unresolved_client";
-    /// From a backend to this host or to a prefix with direct access: not of the service.
+    /// From a backend to this host, to a prefix with direct access, or to a group or everyone: not of the service.
     DirectAccess = 10, Passed, "direct_access";
     /// For a virtual address that this host also has, and for no service there.
     LocalAddress = 11, Passed, "local_address";

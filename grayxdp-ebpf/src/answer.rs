@@ -37,6 +37,9 @@ pub fn echo(frame: Frame, ip: Ip) -> bool {
         return false;
     }
     let Some(icmp) = frame.at::<Icmpv4Hdr>(ETHERNET_LEN + length) else { return false };
+    if !ip.is_whole(frame, size_of::<Icmpv4Hdr>()) {
+        return false;
+    }
     let kind: u16 = icmp.read(0);
     if kind != u16::from_ne_bytes([ECHO_REQUEST, 0]) {
         return false;
@@ -151,16 +154,18 @@ pub fn error(frame: Frame, from: u32, message: Message) -> bool {
 pub const RESET_LEN: usize = ETHERNET_LEN + 20 + 20;
 
 /// Turns a TCP segment into the RST that answers it (RFC 9293, section 3.10.7.1), in its first [`RESET_LEN`] bytes; false
-/// where the IP header has options or nothing may be answered, then nothing was changed. A segment with RST must not be answered.
+/// where the IP header has options, the TCP header's length is wrong or nothing may be answered, then nothing was changed. A
+/// segment with RST must not be answered.
 #[inline(always)]
 #[must_use]
 pub fn reset(frame: Frame, packet: &Packet, tcp: View<TcpHdr>) -> bool {
-    if packet.offset != ETHERNET_LEN + 20 || !may_answer(frame, packet.ip) {
+    let header_len = u64::from(tcp.read::<u8>(12) >> 4) * 4 + 20;
+    let is_odd = packet.offset != ETHERNET_LEN + 20 || header_len < 40 || header_len > packet.ip.total_len();
+    if is_odd || !may_answer(frame, packet.ip) {
         return false;
     }
     let bits: u8 = tcp.read(13);
-    let header_len = u64::from(tcp.read::<u8>(12) >> 4) * 4 + 20;
-    let payload = packet.ip.total_len().saturating_sub(header_len) as u32;
+    let payload = (packet.ip.total_len() - header_len) as u32;
     let taken = payload + u32::from(bits & flags::SYN != 0) + u32::from(bits & flags::FIN != 0);
     let sequence: u32 = tcp.read(offset_of!(TcpHdr, seq));
     let acknowledged: u32 = tcp.read(offset_of!(TcpHdr, ack_seq));

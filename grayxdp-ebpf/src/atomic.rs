@@ -1,18 +1,11 @@
-//! Atomic changes of words that several CPUs write. `core`'s atomics lack them for this target, the intrinsics do not.
+//! Atomic changes of words that several CPUs write.
 
-use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg, atomic_or};
+#[cfg(not(feature = "old-kernels"))]
+mod instructions;
+#[cfg(feature = "old-kernels")]
+mod locked;
 
-/// Replaces a word if it still is `old`; whether it was.
-#[inline(always)]
-pub(crate) fn exchange(word: *mut u64, old: u64, new: u64) -> bool {
-    // SAFETY: all callers give an aligned word of a map's value.
-    let (found, _) = unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word, old, new) };
-    found == old
-}
-
-/// Sets bits of a word; the word before.
-#[inline(always)]
-pub(crate) fn or(word: *mut u64, bits: u64) -> u64 {
-    // SAFETY: as for `exchange`.
-    unsafe { atomic_or::<u64, u64, { SeqCst }>(word, bits) }
-}
+#[cfg(not(feature = "old-kernels"))]
+pub(crate) use self::instructions::{exchange, or};
+#[cfg(feature = "old-kernels")]
+pub(crate) use self::locked::{exchange, or};

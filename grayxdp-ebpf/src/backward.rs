@@ -184,6 +184,9 @@ fn find_hop(
     hop: &mut NextHop,
 ) -> Option<Reason> {
     let client = to.address;
+    if is_of_many(client) {
+        return Some(Reason::DirectAccess);
+    }
     if control.reply_way == ReplyWay::Gateway as u32 && !is_apart(control, client) {
         *hop = control.gateway;
         return None;
@@ -217,6 +220,14 @@ pub(crate) extern "C" fn hop_to_client(context: *mut xdp_md, id: u64, port_and_p
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     unsafe { (*scratch).hop = hop };
     refused.map_or(0, |reason| Outcome::counted(ServiceId(backend.service), reason).action())
+}
+
+/// Whether an address is no single host's: a group's (RFC 5771), a reserved one, or everyone's. Such a packet is no reply, and
+/// no router sends it on.
+#[inline(always)]
+const fn is_of_many(address: u32) -> bool {
+    const FIRST_GROUP: u8 = 224;
+    address.to_ne_bytes()[0] >= FIRST_GROUP
 }
 
 /// Whether an address does not go by the gateway.

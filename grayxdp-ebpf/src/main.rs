@@ -1,8 +1,12 @@
 //! The XDP program: the entry point turns what became of a packet into the kernel's action.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch, core_intrinsics)]
-#![expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")]
+#![feature(asm_experimental_arch)]
+#![cfg_attr(not(feature = "old-kernels"), feature(core_intrinsics))]
+#![cfg_attr(
+    not(feature = "old-kernels"),
+    expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")
+)]
 
 mod answers;
 mod atomic;
@@ -17,6 +21,7 @@ mod measure;
 mod resolve;
 mod sizes;
 mod tables;
+mod verifier;
 mod way;
 
 use aya_ebpf::{
@@ -125,7 +130,7 @@ impl Arrival {
     }
 }
 
-/// Splits, rewrites, counts.
+/// Splits, rewrites, counts. In one piece with its entry, whose own frame of the stack would be one too many.
 #[xdp]
 #[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {

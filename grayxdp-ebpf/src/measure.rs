@@ -11,7 +11,7 @@ use grayxdp_common::{
     explanation::Turn,
     hash::{Flow, FlowHash},
     records::BackendRecord,
-    signals::{Histogram, MeasureKey, Signals, client_cell},
+    signals::{CLIENT_CELLS, CellCounts, Histogram, MeasureKey, Signals, client_cell},
 };
 use grayxdp_ebpf::{
     follow::Segment,
@@ -21,7 +21,7 @@ use grayxdp_ebpf::{
 
 pub(crate) use marks::{Answer, touch as touch_mark};
 
-use crate::tables;
+use crate::{tables, verifier::unknown};
 
 /// A client's packet on its way to a backend, as far as measuring needs it.
 #[derive(Clone, Copy)]
@@ -34,6 +34,8 @@ pub(crate) struct Forward {
     pub(crate) is_sampled: bool,
     /// Ticks for which a flow is followed.
     pub(crate) horizon_ticks: u32,
+    /// It is a SYN.
+    pub(crate) is_syn: bool,
     /// Every SYN leaves a mark.
     pub(crate) measures: bool,
     /// No place for its half-open entry: the packet does not go where its version's split says, and is not judged.
@@ -72,7 +74,7 @@ pub(crate) const fn window_is_zero(word: u32) -> bool {
 pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place: impl FnOnce() -> u16) -> bool {
     let is_sampled = flow.is_sampled;
     let is_tcp = matches!(checksum, Checksum::Tcp(_));
-    let is_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::ACK | flags::RST) == flags::SYN;
+    let is_syn = flow.is_syn;
     let is_marked = is_syn && (is_sampled || flow.measures);
     if !is_sampled && !is_marked {
         return false;
@@ -82,6 +84,10 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
         explanation.turns |= if is_marked { Turn::Measured.bit() } else { 0 };
     });
     if tables::explains() {
+        return false;
+    }
+    // A connection is followed from its SYN on.
+    if is_tcp && !is_syn && !flows::is_followed(flow.hash) {
         return false;
     }
     let place = place();
@@ -114,6 +120,9 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
         return Answer::Nothing;
     }
     let hash = FlowHash::of(&flow, &tables::hash_key());
+    if !is_marked && !flows::is_followed(hash) {
+        return Answer::Nothing;
+    }
     begin(hash, is_marked, is_sampled);
     let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination));
     let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };
@@ -121,7 +130,7 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
         if matches!(checksum, Checksum::Tcp(_)) {
             flows::measure_backend_segment(hash, segment.0, segment.1);
         } else {
-            flows::measure_backend_datagram(hash, segment.0, segment.1);
+            flows::measure_backend_datagram(hash, segment.0);
         }
     }
     answer
@@ -236,13 +245,15 @@ fn count(place: u16, epoch: u64, change: impl FnOnce(&mut Signals)) {
 /// Counts a value in its cell.
 #[inline(always)]
 fn record(histogram: &mut Histogram, value: u64) {
-    let mut cell = Histogram::cell(value);
-    // SAFETY: a register is given its own value. The compiler must not know the bound of the cell already: then it leaves out the check that
-    // the verifier wants to see.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) cell, options(pure, nomem, nostack, preserves_flags)) };
-    if let Some(count) = histogram.0.get_mut(cell) {
+    if let Some(count) = histogram.0.get_mut(unknown(Histogram::cell(value))) {
         *count += 1;
     }
+}
+
+/// Counts in the cell of a client.
+#[inline(always)]
+fn count_cell(cells: &mut CellCounts, cell: u8) {
+    cells.0[unknown(usize::from(cell)) & (CLIENT_CELLS - 1)] += 1;
 }
 
 /// Counts a SYN that was to be measured and could not be.

@@ -114,6 +114,14 @@ impl Ip {
         u64::from(u16::from_be(self.header.read(offset_of!(Ipv4Hdr, tot_len))))
     }
 
+    /// Whether the frame holds all of the datagram, and the datagram its header and some bytes behind it.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_whole(self, frame: Frame, behind: usize) -> bool {
+        let Some(header_len) = self.header_len() else { return false };
+        self.total_len() >= (header_len + behind) as u64 && self.total_len() + ETHERNET_LEN as u64 <= frame.len()
+    }
+
     /// Time to live.
     #[inline(always)]
     #[must_use]

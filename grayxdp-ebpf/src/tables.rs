@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use aya_ebpf::{
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
@@ -92,18 +92,15 @@ static EXPLANATION: Array<Explanation> = Array::with_max_entries(1, 0);
 /// The flow hash's key, set before the program is loaded.
 #[unsafe(no_mangle)]
 static HASH_KEY: HashKey = HashKey([0; 4]);
-/// 1 in the instance that explains: it counts nothing and writes down what it does.
+/// The bits of a hash that choose a set of the exception table.
 #[unsafe(no_mangle)]
-static EXPLAINS: u32 = 0;
-/// Log₂ of the sets of the exception table.
+static EXCEPTION_MASK: u32 = 0;
+/// … a place for a mark.
 #[unsafe(no_mangle)]
-static EXCEPTION_SETS_LOG2: u32 = 0;
-/// Log₂ of the places for marks.
+static MARK_MASK: u32 = 0;
+/// … a place for a sampled flow.
 #[unsafe(no_mangle)]
-static MARKS_LOG2: u32 = 0;
-/// Log₂ of the places for sampled flows.
-#[unsafe(no_mangle)]
-static FLOWS_LOG2: u32 = 0;
+static FLOW_MASK: u32 = 0;
 /// CPUs that the signals have room for.
 #[unsafe(no_mangle)]
 static CPUS: u32 = 1;
@@ -122,13 +119,31 @@ pub(crate) fn constant<T: Copy>(global: &T) -> T {
 /// The flow hash's key.
 #[inline(always)]
 pub(crate) fn hash_key() -> HashKey {
-    constant(&HASH_KEY)
+    HashKey([key_word::<0>(), key_word::<8>(), key_word::<16>(), key_word::<24>()])
 }
 
-/// Whether this instance explains.
+/// The word of the key at a byte offset: the map is frozen, so that it is the same each time, and what is not used is not read.
 #[inline(always)]
-pub(crate) fn explains() -> bool {
-    constant(&EXPLAINS) != 0
+fn key_word<const OFFSET: i16>() -> u64 {
+    let word: u64;
+    // SAFETY: the word lies within the key, which never changes while the program runs.
+    unsafe {
+        core::arch::asm!(
+            "{0} = *(u64 *)({1} + {2})",
+            out(reg) word,
+            in(reg) &raw const HASH_KEY,
+            const OFFSET,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    word
+}
+
+/// Whether this is the program that explains: it counts nothing and writes down what it does. A constant of the compiler's, because
+/// one of the verifier's costs a load wherever it is asked for.
+#[inline(always)]
+pub(crate) const fn explains() -> bool {
+    cfg!(feature = "explain")
 }
 
 /// The root of the tables.
@@ -206,13 +221,13 @@ pub(crate) fn count_reason(service: ServiceId, reason: Reason) -> u64 {
 /// The mark at an index, before the mask.
 #[inline(always)]
 pub(crate) fn mark(index: u32) -> Option<*mut Mark> {
-    MARKS.get_ptr_mut(index & ((1 << constant(&MARKS_LOG2)) - 1))
+    MARKS.get_ptr_mut(index & constant(&MARK_MASK))
 }
 
 /// The sample at an index, before the mask.
 #[inline(always)]
 pub(crate) fn flow_sample(index: u32) -> Option<*mut FlowSample> {
-    FLOWS.get_ptr_mut(index & ((1 << constant(&FLOWS_LOG2)) - 1))
+    FLOWS.get_ptr_mut(index & constant(&FLOW_MASK))
 }
 
 /// This CPU's counts of a place in epochs of a parity.
@@ -249,13 +264,21 @@ pub(crate) fn interface(index: u32) -> Option<InterfaceRecord> {
 }
 
 /// Monotonic time of the last timer tick of the kernel, in nanoseconds: cheap.
+#[cfg(not(feature = "old-kernels"))]
 #[inline(always)]
 pub(crate) fn coarse_ns() -> u64 {
     if is_clock_manual() {
         return manual_ns();
     }
     // SAFETY: the helper only returns a number.
-    unsafe { bpf_ktime_get_coarse_ns() }
+    unsafe { aya_ebpf::helpers::bpf_ktime_get_coarse_ns() }
+}
+
+/// Monotonic time in nanoseconds: kernels before 5.11 have no cheaper one.
+#[cfg(feature = "old-kernels")]
+#[inline(always)]
+pub(crate) fn coarse_ns() -> u64 {
+    precise_ns()
 }
 
 /// Monotonic time in nanoseconds: dear.
@@ -388,7 +411,7 @@ pub(crate) fn exception_set(index: u32) -> Option<*mut ExceptionSet> {
 /// The bits of a hash that choose a set.
 #[inline(always)]
 pub(crate) fn exception_mask() -> u32 {
-    (1 << (constant(&EXCEPTION_SETS_LOG2) & 31)) - 1
+    constant(&EXCEPTION_MASK)
 }
 
 /// Counts what the exception table had to do for a service.

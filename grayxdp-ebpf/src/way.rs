@@ -9,7 +9,7 @@ use grayxdp_common::{
 };
 use grayxdp_ebpf::{
     answer,
-    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, UDP},
+    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, Ports, TCP, UDP},
 };
 
 use crate::{Arrival, Outcome, UNDECIDED, backward, errors, forward, fragments, tables};
@@ -28,14 +28,18 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
         return without_ports(arrival, control, ip);
     }
     let Some(packet) = Packet::of_beginning(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
-    if let Some(entry) = tables::look_up(control.directory, packet.destination()) {
+    // Most replies go to no address that could be a virtual one.
+    if control.addresses.may_hold(ip.destination)
+        && let Some(entry) = tables::look_up(control.directory, packet.destination())
+    {
         return forward::to_backend(arrival, control, &packet, Entry(entry));
     }
     if let Some(backend) = tables::look_up(control.directory, packet.source()) {
         return backward::to_client(arrival, control, &packet, backend as u16);
     }
     match virtual_address(control, ip.destination) {
-        Some(entry) => for_address(entry, Reason::NoService),
+        Some(entry) if ip.is_whole(arrival.frame, size_of::<Ports>()) => for_address(entry, Reason::NoService),
+        Some(entry) => for_address(entry, Reason::Malformed),
         None => Outcome::NOT_OURS,
     }
 }
@@ -68,7 +72,7 @@ fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
     if ip.is_later_fragment() || (ip.is_fragment() && ip.protocol == ICMP) {
         return for_address(entry, Reason::Fragment);
     }
-    if ip.header_len().is_none() || ip.protocol == TCP || ip.protocol == UDP {
+    if !ip.is_whole(arrival.frame, 0) || ip.protocol == TCP || ip.protocol == UDP {
         return for_address(entry, Reason::Malformed);
     }
     if entry.has(Entry::LOCAL_ADDRESS) {

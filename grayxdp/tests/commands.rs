@@ -57,6 +57,7 @@ fn status() -> Status {
         pid: 1,
         started: "2026-03-01T09:00:00Z".parse().expect("a time"),
         warnings: Vec::new(),
+        notes: Vec::new(),
         interfaces: Vec::new(),
         exceptions: grayxdp::model::settling::ExceptionTableStatus::default(),
         services: Vec::new(),

@@ -10,3 +10,4 @@ pub mod size;
 pub mod stand;
 pub mod subject;
 pub mod twin;
+pub mod verified;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 /// How much a test does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
+    /// For a machine that is emulated: as [`Self::Quick`], but a twentieth of what is counted in thousands.
+    Small,
     /// For every change: seconds.
     Quick,
     /// For a night.
@@ -12,7 +14,7 @@ pub enum Size {
 }
 
 impl Size {
-    /// What `GRAYXDP_TEST_SIZE` says: `quick`, which is also meant where it is not set, or `full`.
+    /// What `GRAYXDP_TEST_SIZE` says: `small`, `quick`, which is also meant where it is not set, or `full`.
     ///
     /// # Panics
     /// When it says something else.
@@ -20,8 +22,9 @@ impl Size {
     pub fn of_this_run() -> Self {
         match std::env::var("GRAYXDP_TEST_SIZE").as_deref() {
             Ok("quick") | Err(_) => Self::Quick,
+            Ok("small") => Self::Small,
             Ok("full") => Self::Full,
-            Ok(other) => panic!("GRAYXDP_TEST_SIZE is `quick` or `full`, not `{other}`"),
+            Ok(other) => panic!("GRAYXDP_TEST_SIZE is `small`, `quick` or `full`, not `{other}`"),
         }
     }
 
@@ -29,6 +32,16 @@ impl Size {
     #[must_use]
     pub fn pick<T>(self, quick: T, full: T) -> T {
         match self {
+            Self::Small | Self::Quick => quick,
+            Self::Full => full,
+        }
+    }
+
+    /// How often something is done.
+    #[must_use]
+    pub fn times(self, quick: u32, full: u32) -> u32 {
+        match self {
+            Self::Small => quick.div_ceil(20),
             Self::Quick => quick,
             Self::Full => full,
         }

@@ -14,7 +14,7 @@ pub(crate) fn lint() -> anyhow::Result<()> {
     check_layers()?;
     // With warnings denied cargo replays those of finished builds too, and rebuilds nothing.
     let deny = [("CARGO_BUILD_WARNINGS", "deny"), ("CARGO_UNSTABLE_WARNINGS", "true")];
-    for program in ["grayxdp-xdp", "grayxdp-bench"] {
+    for program in xdp::ALL {
         xdp::build(workspace(), &target().join("xdp"), program, &deny).map_err(|error| anyhow!("{error}"))?;
     }
     run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"]))

@@ -6,6 +6,7 @@ mod lint;
 mod run;
 mod setup;
 mod test;
+mod vm;
 #[expect(dead_code, reason = "what only the build scripts of other packages use")]
 mod xdp;
 
@@ -55,6 +56,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Runs the packet tests on other kernels, in virtual machines.
+    Vm {
+        /// Which kernels.
+        #[arg(long, value_name = "KERNEL", default_value = "all")]
+        kernel: vm::Kernels,
+    },
     /// Measures what packets cost, packets a second in the lab, and the daemon.
     Bench {
         /// For the benchmark, as `--only lab` or `--json`.
@@ -80,6 +87,8 @@ pub(crate) enum Purpose {
     Test,
     /// To compile and measure.
     Bench,
+    /// To compile, and to test on other kernels.
+    Vm,
 }
 
 fn main() -> ExitCode {
@@ -105,6 +114,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Test { arguments } => return test::test(&arguments),
         Command::Long { duration, arguments } => return test::long(duration, &arguments),
+        Command::Vm { kernel } => return Ok(test::conclusion(vm::vm(&kernel.series())?)),
         Command::Bench { arguments } => {
             setup::setup(Purpose::Bench)?;
             run(cargo().args(["build", "--quiet", "--package", "grayxdp", "--release"]))?;

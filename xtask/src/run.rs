@@ -32,6 +32,16 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     if status.success() { Ok(()) } else { bail!("`{}` failed ({status})", shown(command)) }
 }
 
+/// Runs a command to its end and returns what it printed.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("`{}` could not be run", shown(command)))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    bail!("`{}` failed ({}): {}", shown(command), output.status, said.trim())
+}
+
 /// Whether a command can be run and succeeds; what it prints is not shown.
 pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).current_dir(workspace()).output().is_ok_and(|output| output.status.success())

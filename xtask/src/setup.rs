@@ -27,6 +27,14 @@ const FOR_TEST: [(&str, &str); 8] = [
     ("nft", "nftables"),
     ("tshark", "tshark"),
 ];
+/// What virtual machines are made with.
+const FOR_VM: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("xz", "xz-utils"),
+    ("dpkg-deb", "dpkg"),
+];
 /// Debian's compiler for the kernel's machine, and the library that the linker is built with.
 const DEBIAN_TOOLCHAIN: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const LLVM: &str = "llvm-22-dev";
@@ -40,6 +48,7 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     let tools: Vec<_> = match purpose {
         Purpose::Build => FOR_BUILD.to_vec(),
         Purpose::Test | Purpose::Bench => FOR_BUILD.into_iter().chain(FOR_TEST).collect(),
+        Purpose::Vm => FOR_BUILD.into_iter().chain(FOR_VM).collect(),
     };
     let missing: Vec<_> = tools.into_iter().filter(|(program, _)| on_path(program).is_none()).collect();
     if !missing.is_empty() {
@@ -52,7 +61,7 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     let toolchain = xdp::find_toolchain().map_err(|error| anyhow::anyhow!("{error}"))?;
     println!("the XDP program is compiled by {}", described(&toolchain));
     match purpose {
-        Purpose::Build | Purpose::Bench => Ok(()),
+        Purpose::Build | Purpose::Bench | Purpose::Vm => Ok(()),
         Purpose::Test => install_components(),
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::{
     Purpose, lint,
     run::{cargo, run, stage},
-    setup,
+    setup, vm,
 };
 
 /// Says how large the tests are to be; read by the tests' package alone.
@@ -22,14 +22,15 @@ const KERNEL_TESTS: &str = "grayxdp-tests";
 
 /// How many tests passed, failed, were skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Counts {
-    fn add(&mut self, other: Self) {
+    /// Adds others.
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
@@ -41,6 +42,18 @@ impl Counts {
         let count =
             |word: &str| counts.split(';').find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u64>().ok());
         Some(Self { passed: count("passed")?, failed: count("failed")?, skipped: count("ignored")? })
+    }
+
+    /// The same; tests that were filtered out count as skipped.
+    pub(crate) fn of_line_with_filtered(line: &str) -> Option<Self> {
+        let counts = Self::of_line(line)?;
+        let filtered = line.split(';').find_map(|part| part.trim().strip_suffix("filtered out")?.trim().parse().ok());
+        Some(Self { skipped: counts.skipped + filtered.unwrap_or(0), ..counts })
+    }
+
+    /// What a runner that has ended counts: one that fails without a failed test is a failure.
+    pub(crate) fn of_ended(self, succeeded: bool) -> Self {
+        if succeeded || self.failed > 0 { self } else { Self { failed: 1, ..self } }
     }
 }
 
@@ -59,7 +72,7 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<ExitCode> {
     Ok(conclusion(counts))
 }
 
-/// All tests at full size, those on the kernel again and again for a while.
+/// All tests at full size, those on the kernel again and again for a while, then once on other kernels.
 pub(crate) fn long(duration: Duration, arguments: &[String]) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     stage("setup", || setup::setup(Purpose::Test))?;
@@ -68,9 +81,11 @@ pub(crate) fn long(duration: Duration, arguments: &[String]) -> anyhow::Result<E
     loop {
         counts.add(stage("tests on this kernel", || plan.on_this_kernel())?);
         if counts.failed > 0 || start.elapsed() >= duration {
-            return Ok(conclusion(counts));
+            break;
         }
     }
+    counts.add(vm::vm(&vm::Series::ALL)?);
+    Ok(conclusion(counts))
 }
 
 /// How the tests are run.
@@ -120,14 +135,11 @@ fn counted(command: &mut Command, screen: &mut impl Write) -> anyhow::Result<Cou
         }
     }
     // What does not compile, or dies on the way, prints no result.
-    if !child.wait()?.success() && counts.failed == 0 {
-        counts.failed = 1;
-    }
-    Ok(counts)
+    Ok(counts.of_ended(child.wait()?.success()))
 }
 
 /// The last line, and the exit status that goes with it.
-fn conclusion(counts: Counts) -> ExitCode {
+pub(crate) fn conclusion(counts: Counts) -> ExitCode {
     println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
     if counts.failed == 0 && counts.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -60,6 +60,31 @@ pub(crate) fn find_linker() -> Option<PathBuf> {
         .find(|f| f.exists())
 }
 
+/// An object file of `grayxdp-ebpf`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program {
+    binary: &'static str,
+    features: &'static str,
+    /// What cargo makes lies in a folder of this name: one binary with other features would replace the object file.
+    folder: &'static str,
+}
+
+/// What handles packets.
+pub(crate) const LIVE: Program = Program { binary: "grayxdp-xdp", features: "program", folder: "live" };
+/// The same program, which says what it would do.
+pub(crate) const EXPLAINING: Program =
+    Program { binary: "grayxdp-xdp", features: "program,explain", folder: "explaining" };
+/// Both for Linux 5.10 and 5.11, which lack compare-and-swap and the cheap clock.
+pub(crate) const LIVE_OLD: Program =
+    Program { binary: "grayxdp-xdp", features: "program,old-kernels", folder: "live-old" };
+pub(crate) const EXPLAINING_OLD: Program =
+    Program { binary: "grayxdp-xdp", features: "program,old-kernels,explain", folder: "explaining-old" };
+/// The benchmark's own programs.
+pub(crate) const BENCH: Program = Program { binary: "grayxdp-bench", features: "program", folder: "live" };
+
+/// All of them.
+pub(crate) const ALL: [Program; 5] = [LIVE, EXPLAINING, LIVE_OLD, EXPLAINING_OLD, BENCH];
+
 /// Builds one program of `grayxdp-ebpf` and returns the object file.
 ///
 /// `workspace` is the folder of the top `Cargo.toml`; `target` the folder for what cargo makes; `environment` is added
@@ -70,9 +95,10 @@ pub(crate) fn find_linker() -> Option<PathBuf> {
 pub(crate) fn build(
     workspace: &Path,
     target: &Path,
-    program: &str,
+    program: Program,
     environment: &[(&str, &str)],
 ) -> Result<PathBuf, String> {
+    let target = target.join(program.folder);
     let toolchain = find_toolchain()?;
     let linker = find_linker().ok_or(MISSING)?;
     let mut cargo = match &toolchain {
@@ -102,14 +128,14 @@ pub(crate) fn build(
             "--profile",
             "xdp",
             "--features",
-            "program",
+            program.features,
             "--bin",
-            program,
+            program.binary,
             "--target",
             TARGET,
         ])
         .arg("--target-dir")
-        .arg(target)
+        .arg(&target)
         .current_dir(workspace)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .envs(environment.iter().copied())
@@ -117,7 +143,7 @@ pub(crate) fn build(
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTFLAGS");
     run(&mut cargo)?;
-    Ok(target.join(TARGET).join("xdp").join(program))
+    Ok(target.join(TARGET).join("xdp").join(program.binary))
 }
 
 /// Runs a command and returns what it printed.
@@ -130,10 +156,10 @@ fn run(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// The whole of a build script that needs a program: builds it and sets `variable` to the object file's path.
+/// The whole of a build script that needs programs: builds them and sets for each a variable to the object file's path.
 ///
 /// All build scripts share one folder, so a program is compiled once whatever profile asks for it.
-pub(crate) fn build_script(program: &str, variable: &str) {
+pub(crate) fn build_script(programs: &[(Program, &str)]) {
     let folder = |name: &str| PathBuf::from(env::var_os(name).expect("cargo sets it for build scripts"));
     let (manifest, out) = (folder("CARGO_MANIFEST_DIR"), folder("OUT_DIR"));
     let workspace = manifest.parent().expect("the package lies in the workspace");
@@ -143,8 +169,10 @@ pub(crate) fn build_script(program: &str, variable: &str) {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).unwrap_or(&out);
-    match build(workspace, &target.join("xdp"), program, &[]) {
-        Ok(object) => println!("cargo::rustc-env={variable}={}", object.display()),
-        Err(error) => error.lines().for_each(|line| println!("cargo::error={line}")),
+    for (program, variable) in programs {
+        match build(workspace, &target.join("xdp"), *program, &[]) {
+            Ok(object) => println!("cargo::rustc-env={variable}={}", object.display()),
+            Err(error) => error.lines().for_each(|line| println!("cargo::error={line}")),
+        }
     }
 }

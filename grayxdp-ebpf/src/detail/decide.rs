@@ -305,7 +305,12 @@ pub(super) fn about(
 #[inline(always)]
 fn mark(view: &mut View, which: u64, kind: StampKind) {
     if !tables::explains() {
-        (view.stamps, view.stamp_kind) = (which, kind as u64);
+        // Volatile, because the stage finds both by a way of its own, of which the compiler knows nothing.
+        // SAFETY: references are valid to write.
+        unsafe {
+            (&raw mut view.stamps).write_volatile(which);
+            (&raw mut view.stamp_kind).write_volatile(kind as u64);
+        }
         detail_stamp();
     }
 }

@@ -11,7 +11,7 @@ use grayxdp_ebpf::{
 };
 
 use super::{
-    Seen, count, record,
+    Seen, count, count_cell, record,
     sample::{Flow, Side},
 };
 use crate::tables;
@@ -19,9 +19,14 @@ use crate::tables;
 /// Reads a word of a flow's sample, so that it is in the cache when it is asked for.
 #[inline(always)]
 pub(super) fn touch(flow: FlowHash) {
-    if let Some(sample) = tables::flow_sample(MeasureKey::of(flow).index) {
-        Flow(sample).identity();
-    }
+    is_followed(flow);
+}
+
+/// Whether the flow has a sample.
+#[inline(always)]
+pub(super) fn is_followed(flow: FlowHash) -> bool {
+    let key = MeasureKey::of(flow);
+    tables::flow_sample(key.index).is_some_and(|sample| Flow(sample).identity() == key.sample)
 }
 
 /// A client's segment of a sampled connection.
@@ -95,8 +100,8 @@ fn datagram_of_client(seen: &Seen) {
 /// A backend's datagram of a sampled flow.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn measure_backend_datagram(hash: u64, sequence: u64, bits: u64) -> u64 {
-    datagram_of_backend(&Seen::of(hash, 0, 0, sequence, bits));
+pub(super) extern "C" fn measure_backend_datagram(hash: u64, sequence: u64) -> u64 {
+    datagram_of_backend(&Seen::of(hash, 0, 0, sequence, 0));
     0
 }
 
@@ -137,7 +142,7 @@ fn unreachable(seen: &Seen) {
     if flow.identity() == key.sample && waits && flow.change_state(state, state | FlowSample::FLAG_ANSWERED) {
         count(FlowSample::place(state), flow.epoch(), |signals| {
             signals.unanswered += 1;
-            signals.cell_failures.0[usize::from(FlowSample::cell(state))] += 1;
+            count_cell(&mut signals.cell_failures, FlowSample::cell(state));
         });
     }
 }
@@ -152,7 +157,7 @@ fn give_up(flow: Flow, state: u64, now_ns: u64) -> bool {
     if flow.change_state(state, state | FlowSample::FLAG_ANSWERED) {
         count(FlowSample::place(state), flow.epoch(), |signals| {
             signals.unanswered += 1;
-            signals.cell_failures.0[usize::from(FlowSample::cell(state))] += 1;
+            count_cell(&mut signals.cell_failures, FlowSample::cell(state));
             record(&mut signals.first_byte_censored, waited);
         });
     }
@@ -185,7 +190,7 @@ fn begin_datagrams(flow: Flow, key: &MeasureKey, seen: &Seen) {
     flow.write(key, seen, FlowSample::FLAG_UDP | FlowSample::FLAG_ASKED, 0, u64::from(seen.segment.payload));
     count(seen.place, seen.epoch, |signals| {
         signals.flows += 1;
-        signals.cell_attempts.0[usize::from(seen.cell)] += 1;
+        count_cell(&mut signals.cell_attempts, seen.cell);
     });
 }
 
@@ -313,7 +318,7 @@ fn conclude(flow: Flow, state: u64, until: u64, now_ns: u64) {
         }
         if conclusion.events & Conclusion::UNANSWERED != 0 {
             signals.unanswered += 1;
-            signals.cell_failures.0[usize::from(FlowSample::cell(state))] += 1;
+            count_cell(&mut signals.cell_failures, FlowSample::cell(state));
         }
     });
 }

@@ -15,7 +15,7 @@ use grayxdp_common::hash::FlowHash;
 use grayxdp_common::signals::{CONNECT_TIMEOUT_NS, GIVEN_UP_NS, Mark, MarkHead, MarkTail, MeasureKey};
 use grayxdp_ebpf::packet::flags;
 
-use super::{Seen, count, record, unmarked};
+use super::{Seen, count, count_cell, record, unmarked};
 use crate::{atomic, tables};
 
 /// What a backend's packet meant to a handshake.
@@ -103,7 +103,7 @@ fn attempt(seen: &Seen) -> bool {
     }
     count(seen.place, seen.epoch, |signals| {
         signals.attempts += 1;
-        signals.cell_attempts.0[usize::from(seen.cell)] += 1;
+        count_cell(&mut signals.cell_attempts, seen.cell);
     });
     false
 }
@@ -128,7 +128,7 @@ fn answer(seen: &Seen) -> Answer {
         count(head.signals(), head.epoch(), |signals| {
             signals.refused += 1;
             if !tail.is_repeated() {
-                signals.cell_failures.0[usize::from(tail.cell())] += 1;
+                count_cell(&mut signals.cell_failures, tail.cell());
             }
         });
         return Answer::Refused;
@@ -153,7 +153,7 @@ fn repeat(mark: *mut Mark, head: MarkHead, tail: MarkTail) -> bool {
     }
     count(head.signals(), head.epoch(), |signals| {
         signals.syn_retransmits += 1;
-        signals.cell_failures.0[usize::from(tail.cell())] += 1;
+        count_cell(&mut signals.cell_failures, tail.cell());
     });
     true
 }
@@ -167,7 +167,7 @@ fn time_out(mark: *mut Mark, head: MarkHead, tail: MarkTail, new: MarkHead) -> b
     count(head.signals(), head.epoch(), |signals| {
         signals.timeouts += 1;
         if !tail.is_repeated() {
-            signals.cell_failures.0[usize::from(tail.cell())] += 1;
+            count_cell(&mut signals.cell_failures, tail.cell());
         }
     });
     true

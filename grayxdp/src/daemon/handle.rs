@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
-    daemon::owner::Owner,
+    daemon::{memory, owner::Owner},
     health::Report,
     model::api::{ApiError, Request, Response},
     telemetry::MetricsView,
@@ -130,7 +130,7 @@ impl Handle {
 
 /// Serves until told to stop or detached.
 pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
-    give_back_memory();
+    memory::give_back();
     while let Some(message) = messages.blocking_recv() {
         // An asker who has gone away needs no answer.
         match message {
@@ -138,7 +138,7 @@ pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
                 let is_reload = matches!(*request, Request::Reload { .. });
                 let _ = reply.send(owner.handle(*request, &actor));
                 if is_reload {
-                    give_back_memory();
+                    memory::give_back();
                 }
             }
             Message::Metrics { reply } => {
@@ -159,14 +159,5 @@ pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
         if messages.is_empty() {
             owner.follow_backends();
         }
-    }
-}
-
-/// Gives memory back to the kernel that building tables took for a moment, where the allocator keeps it.
-fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the function has no preconditions.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

@@ -10,6 +10,7 @@ mod guards;
 mod handle;
 mod held;
 mod layout;
+mod memory;
 mod meter;
 mod metrics;
 mod names;

@@ -33,6 +33,7 @@ impl Owner {
             pid: std::process::id(),
             started: time::timestamp(self.started.wall),
             warnings: self.warnings(&services),
+            notes: self.kernel.notes(),
             interfaces: self.kernel.interfaces(),
             exceptions: self.exception_table(),
             services,

@@ -8,6 +8,7 @@ mod directory;
 mod entry_life;
 mod events;
 mod explain;
+mod flavour;
 mod grace;
 mod lapsed;
 mod lasting;
@@ -35,6 +36,7 @@ use grayxdp_common::hash::HashKey;
 pub use self::capacity::Capacity;
 use self::{
     events::Events,
+    flavour::Flavour,
     links::Links,
     loaded::Loaded,
     mapped::{Mappable, Mapped},
@@ -98,6 +100,10 @@ impl Datapath {
             links::index_of(&interface.name)?;
         }
         let pins = Pins::open(&settings.pin_dir)?;
+        if let Some(note) = Flavour::of_this_kernel().note() {
+            tracing::warn!("{note}");
+            flavour::lift_memory_limit();
+        }
         let (loaded, unused) = match adoptable(&pins, settings.capacity)? {
             Some(folder) => {
                 let loaded = Loaded::open(folder, &settings)?;
@@ -128,6 +134,12 @@ impl Datapath {
     /// What could not be removed.
     pub fn remove(pin_dir: &Path) -> Result<(), KernelError> {
         Pins::open(pin_dir)?.remove_all()
+    }
+
+    /// The object files of the program, and what each is called.
+    #[must_use]
+    pub fn objects() -> [(&'static str, &'static [u8]); 2] {
+        Flavour::ALL.map(|flavour| (flavour.name(), flavour.object(object::Purpose::Live)))
     }
 
     /// The live program, for test runs.
@@ -307,6 +319,10 @@ impl Kernel for Datapath {
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {
         self.links.status(&self.pins, &self.settings.interfaces)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Flavour::of_this_kernel().note().map(str::to_owned).into_iter().collect()
     }
 
     fn is_resolved(&self, backend: BackendId) -> bool {

@@ -9,11 +9,8 @@ use aya::{
 };
 use grayxdp_common::{cells, exceptions, guard, maps, records, signals};
 
-use super::{Capacity, ClockSource, Settings};
+use super::{Capacity, ClockSource, Settings, flavour::Flavour};
 use crate::model::kernel::KernelError;
-
-/// The object file, as compiled with this binary.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GRAYXDP_OBJECT"));
 
 /// What an instance is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub(super) enum Purpose {
 pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Result<Ebpf, KernelError> {
     let Settings { capacity, hash_key, clock, .. } = settings;
     let manual_clock = u32::from(*clock == ClockSource::Manual);
-    let explains = u32::from(purpose == Purpose::Explain);
+    let bytes = Flavour::of_this_kernel().object(purpose);
     // Pinned maps keep the size that they were made with.
     let entries = |name: &str| -> Result<u32, KernelError> {
         let path = folder.join(name);
@@ -40,11 +37,10 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
     };
     let [sets, marks, flows] = [entries(maps::EXCEPTIONS)?, entries(maps::MARKS)?, entries(maps::FLOWS)?];
     let globals = [
-        ("EXPLAINS", explains),
         ("MANUAL_CLOCK", manual_clock),
-        ("EXCEPTION_SETS_LOG2", sets.ilog2()),
-        ("MARKS_LOG2", marks.ilog2()),
-        ("FLOWS_LOG2", flows.ilog2()),
+        ("EXCEPTION_MASK", sets - 1),
+        ("MARK_MASK", marks - 1),
+        ("FLOW_MASK", flows - 1),
         ("CPUS", capacity.cpus),
     ];
     let mut loader = EbpfLoader::new();
@@ -60,9 +56,21 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
     for (name, entries) in capacity.entries() {
         loader.map_max_entries(name, entries);
     }
-    let mut object = loader.load(OBJECT).map_err(|error| loading_failed(&error))?;
+    let mut object = loader.load(bytes).map_err(|error| loading_failed(&error))?;
     program(&mut object)?.load().map_err(|error| program_failed(&error))?;
+    leave_memory(bytes);
     Ok(object)
+}
+
+/// Lets the kernel take back the memory of an object file that was read: it is in the file still.
+fn leave_memory(bytes: &'static [u8]) {
+    const PAGE: usize = 4_096;
+    let start = bytes.as_ptr().align_offset(PAGE);
+    let len = bytes.len().saturating_sub(start) / PAGE * PAGE;
+    // SAFETY: whole pages of a constant, which the kernel reads from the file again where they are asked for.
+    let _ = unsafe {
+        libc::madvise(bytes.as_ptr().add(start.min(bytes.len())).cast_mut().cast(), len, libc::MADV_DONTNEED)
+    };
 }
 
 /// Sets the time of an instance with a manual clock.
@@ -194,12 +202,21 @@ fn program_failed(error: &ProgramError) -> KernelError {
                 "no right to load the program: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into(),
             );
         }
-        tracing::debug!(%verifier_log, "verifier");
+        let log = verifier_log.to_string();
+        tracing::debug!(verifier_log = log, "verifier");
+        let why = last_word(&log).map(|word| format!(": {word}")).unwrap_or_default();
         return KernelError(format!(
-            "this kernel refuses the program ({io_error}): grayxdp needs Linux 5.10 or newer; GRAYXDP_LOG=debug shows why"
+            "this kernel refuses the program ({io_error}{why}): grayxdp needs Linux 5.10 or newer; GRAYXDP_LOG=debug shows more"
         ));
     }
     KernelError(format!("the program could not be loaded: {}", first_line(&error.to_string())))
+}
+
+/// What the verifier said last, before its statistics.
+fn last_word(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    let is_word = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|figures| line.starts_with(figures));
+    log.lines().rev().map(str::trim).find(is_word)
 }
 
 fn is_denied(error: &EbpfError) -> bool {
@@ -218,4 +235,17 @@ fn is_denied(error: &EbpfError) -> bool {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_reason_is_the_line_before_its_statistics() {
+        let log =
+            "func#0 @0\nR3 unbounded memory access\nverification time 9 usec\nstack depth 16\nprocessed 4 insns\n\n";
+        assert_eq!(last_word(log), Some("R3 unbounded memory access"));
+        assert_eq!(last_word("processed 4 insns"), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! Where maps and links are pinned, and finding what an earlier daemon left there.
 //!
-//! `<pin folder>/abi-1/maps-<n>/<map>` and `<pin folder>/abi-1/<mode>-<interface index>`. Maps that are made anew (larger)
+//! `<pin folder>/abi-<version>/maps-<n>/<map>` and `<pin folder>/abi-<version>/<mode>-<interface index>`. Maps that are made anew (larger)
 //! get the next number; those of the program that the links run are the live ones.
 
 use std::{

@@ -271,6 +271,9 @@ pub struct Status {
     pub started: jiff::Timestamp,
     /// What is wrong now: one sentence each. Empty when all is well.
     pub warnings: Vec<String>,
+    /// What this machine's kernel lacks, and what takes its place: one sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceStatus>,
     /// The exception table.

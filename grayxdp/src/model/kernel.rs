@@ -272,6 +272,9 @@ pub trait Kernel: Send {
     /// The interfaces and how they are attached now.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
 
+    /// What this machine's kernel lacks, and what takes its place: one sentence each.
+    fn notes(&self) -> Vec<String>;
+
     /// Whether packets to a backend have a next hop.
     fn is_resolved(&self, backend: BackendId) -> bool;
 

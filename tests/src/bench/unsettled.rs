@@ -38,10 +38,11 @@ use crate::{
     subject::KEY,
 };
 
-/// A size of tables.
+/// SYNs, and the tables that they meet.
 struct Size {
     path: &'static str,
     mark: f64,
+    service: fn() -> WantedService,
     /// Log₂ of the sets of exceptions.
     sets_log2: u32,
     /// Log₂ of the places for marks.
@@ -52,25 +53,18 @@ struct Size {
     runs: u32,
 }
 
-/// Tables *for* so many flows are those that so many half fill, as the daemon makes them; those *full* of so many entries have as
-/// many places.
-const SIZES: [Size; 4] = [
-    Size {
-        path: "SYN, unsettled and measured, tables for 65,536 flows",
-        mark: 3.0,
-        sets_log2: 15,
-        marks_log2: 17,
-        table: Table::empty,
-        runs: 65_536,
-    },
-    Size {
-        path: "SYN, unsettled and measured, tables for 1,000,000 flows",
-        mark: 7.0,
-        sets_log2: 19,
-        marks_log2: 20,
-        table: Table::empty,
-        runs: 1_000_000,
-    },
+/// As the daemon makes them, half full at most.
+const FOR_65_536: Size =
+    Size { path: "", mark: 3.0, service: unsettled, sets_log2: 15, marks_log2: 17, table: Table::empty, runs: 65_536 };
+const FOR_A_MILLION: Size = Size { mark: 7.0, sets_log2: 19, marks_log2: 20, runs: 1_000_000, ..FOR_65_536 };
+
+const SIZES: [Size; 8] = [
+    Size { path: "SYN, unsettled, tables for 65,536 flows", service: unmeasured, ..FOR_65_536 },
+    Size { path: "SYN, measured, tables for 65,536 flows", service: measured, ..FOR_65_536 },
+    Size { path: "SYN, unsettled and measured, tables for 65,536 flows", ..FOR_65_536 },
+    Size { path: "SYN, unsettled, tables for 1,000,000 flows", service: unmeasured, ..FOR_A_MILLION },
+    Size { path: "SYN, measured, tables for 1,000,000 flows", service: measured, ..FOR_A_MILLION },
+    Size { path: "SYN, unsettled and measured, tables for 1,000,000 flows", ..FOR_A_MILLION },
     Size {
         path: "SYN that makes an entry, table full of 65,536 lapsed ones",
         mark: 4.5,
@@ -78,14 +72,15 @@ const SIZES: [Size; 4] = [
         marks_log2: 16,
         table: Table::full_of_lapsed,
         runs: 32_768,
+        ..FOR_65_536
     },
     Size {
-        path: "SYN that makes an entry, table full of 1,000,000 lapsed ones",
+        path: "SYN that makes an entry, table full of 1,048,576 lapsed ones",
         mark: 10.0,
         sets_log2: 18,
-        marks_log2: 20,
         table: Table::full_of_lapsed,
         runs: 500_000,
+        ..FOR_A_MILLION
     },
 ];
 
@@ -96,14 +91,14 @@ const SIZES: [Size; 4] = [
 pub fn cases(harness: &mut Harness) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for size in &SIZES {
-        let world = World::of_size(harness, vec![unsettled()], |capacity| grayxdp::datapath::Capacity {
+        let world = World::of_size(harness, vec![(size.service)()], |capacity| grayxdp::datapath::Capacity {
             exception_sets_log2: size.sets_log2,
             marks_log2: size.marks_log2,
             ..capacity
         })?;
         let folder = world.map_folder();
         cases.push(syn(&world, size.path, size.runs, size.mark, reset(&folder, size)));
-        if size.sets_log2 == 19 {
+        if size.path == "SYN, unsettled and measured, tables for 1,000,000 flows" {
             for (flows, mark) in [(Flows::ONE, 1.3), (Flows::MILLION, 8.5)] {
                 cases.push(with_entries(&world, flows, mark, size.sets_log2));
             }
@@ -132,6 +127,16 @@ pub(super) fn unsettled() -> WantedService {
         measures: true,
         ..worlds::service(0, 0, Protocol::Tcp)
     }
+}
+
+/// The same without measuring.
+fn unmeasured() -> WantedService {
+    WantedService { measures: false, ..unsettled() }
+}
+
+/// Settled; every handshake is measured.
+fn measured() -> WantedService {
+    WantedService { measures: true, ..worlds::service(0, 0, Protocol::Tcp) }
 }
 
 /// A settled tenth for the candidate, fuse armed.

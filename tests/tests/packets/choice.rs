@@ -145,7 +145,7 @@ fn explain_says_the_whole_way_and_counts_nothing() {
     let wanted = wanted(&mut random);
     on_host(&neighbours(&wanted), &wanted, |subject| {
         let before = subject.counters().expect("counters can be read");
-        for _ in 0..Size::of_this_run().pick(500, 20_000) {
+        for _ in 0..Size::of_this_run().times(500, 20_000) {
             for service in &wanted.services {
                 let client = client(&mut random);
                 let (index, bucket, slot, id) = reference(service, client);

@@ -105,7 +105,7 @@ fn rewritten(change: &Counters) -> u64 {
 
 #[test]
 fn what_leaves_has_checksums_as_right_as_before_and_what_passes_is_untouched_or_counted() {
-    let frames = Size::of_this_run().pick(100_000, 5_000_000);
+    let frames = u64::from(Size::of_this_run().times(100_000, 5_000_000));
     in_world(&[], |subject| {
         let before = subject.counters().expect("counters can be read");
         let mut random = Random(4);

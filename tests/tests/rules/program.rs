@@ -9,7 +9,8 @@ use grayxdp_tests::{
 
 #[test]
 fn the_program_does_as_the_model_says() {
-    let histories = Size::of_this_run().pick(30, 1_000);
+    let size = Size::of_this_run();
+    let histories = u64::from(size.times(30, 1_000));
     let length = Length { steps: 800, ..Length::USUAL };
     let host = host::host(&neighbours()).expect("tests of the kernel need root and `ip`");
     let mut total = Summary::default();
@@ -20,6 +21,7 @@ fn the_program_does_as_the_model_says() {
         }
     }
     println!("{histories} histories: {total:?}");
-    assert!(total.flows >= Size::of_this_run().pick(5_000, 100_000), "so many flows were explained, too: {total:?}");
-    assert!(total.deferred > 0 && total.refused > 0, "tables are full at times: {total:?}");
+    assert!(total.flows >= size.times(5_000, 100_000).into(), "so many flows were explained, too: {total:?}");
+    // Two histories need not come to it.
+    assert!(size == Size::Small || (total.deferred > 0 && total.refused > 0), "tables are full at times: {total:?}");
 }

@@ -65,6 +65,7 @@ pub(crate) fn status() -> Status {
         pid: 812,
         started: "2026-03-01T09:00:00.25Z".parse().expect("a time"),
         warnings: vec!["no next hop for 10.0.2.1".to_owned()],
+        notes: vec!["this kernel is old".to_owned()],
         interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), mode: "native".to_owned() }],
         exceptions: ExceptionTableStatus { entries: 12, places: 65_536, expired: 0, needless: 0 },
         services: vec![ServiceStatus {

@@ -18,10 +18,14 @@ use crate::{
 
 /// How everything stands.
 pub(crate) fn status(status: &Status, paint: Paint) -> String {
-    let Status { version, pid, started, warnings, interfaces, exceptions: _, services } = status;
+    let Status { version, pid, started, warnings, notes, interfaces, exceptions: _, services } = status;
     let mut text = format!("grayxdp {version}, process {pid}, since {}\n", instant(*started));
     for warning in warnings {
         text.push_str(&paint.text(Tone::Bad, &format!("! {warning}")));
+        text.push('\n');
+    }
+    for note in notes {
+        text.push_str(&paint.text(Tone::Notable, &format!("- {note}")));
         text.push('\n');
     }
     let mut table = Table::new(0, &[("INTERFACE", Side::Left), ("MODE", Side::Left)]);
@@ -165,6 +169,7 @@ mod tests {
         let expected = "\
 grayxdp 0.1.0, process 812, since 2026-03-01 09:00:00Z
 ! no next hop for 10.0.2.1
+- this kernel is old
 
 INTERFACE  MODE
 eth0       native

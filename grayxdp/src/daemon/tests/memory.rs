@@ -185,6 +185,10 @@ impl Kernel for FakeKernel {
         self.attach()
     }
 
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn interfaces(&self) -> Vec<InterfaceStatus> {
         let mode = if self.memory().attached { "generic" } else { DETACHED };
         vec![InterfaceStatus { name: "lo".to_owned(), mode: mode.to_owned() }]

@@ -78,7 +78,7 @@ fn flow(round: u32) -> u16 {
 
 #[test]
 fn two_first_packets_at_once_complete_a_handshake_once_and_both_go_the_right_way() {
-    let rounds = Size::of_this_run().pick(3_000, 8_000);
+    let rounds = Size::of_this_run().times(3_000, 8_000);
     with(service(MOVING), |stage| {
         race(stage, rounds, |program, round| {
             let from = client(flow(round));
@@ -95,7 +95,7 @@ fn two_first_packets_at_once_complete_a_handshake_once_and_both_go_the_right_way
 
 #[test]
 fn a_flow_that_is_pinned_on_two_cpus_at_once_stays_where_it_is() {
-    let rounds = Size::of_this_run().pick(3_000, 8_000);
+    let rounds = Size::of_this_run().times(3_000, 8_000);
     with(service(PINNING), |stage| {
         race(stage, rounds, |_, round| {
             let data = Packet::tcp_with(client(flow(round)), vip(), Flags::ACK, 101, 201).with_payload(b"question");
@@ -116,7 +116,7 @@ fn a_flow_that_is_pinned_on_two_cpus_at_once_stays_where_it_is() {
 
 #[test]
 fn a_syn_repeated_on_two_cpus_at_once_goes_one_way() {
-    let rounds = Size::of_this_run().pick(3_000, 8_000);
+    let rounds = Size::of_this_run().times(3_000, 8_000);
     with(service(MOVING), |stage| {
         race(stage, rounds, |_, round| {
             let syn = Packet::tcp_with(client(flow(round)), vip(), Flags::SYN, 100, 0).bytes();
@@ -128,7 +128,7 @@ fn a_syn_repeated_on_two_cpus_at_once_goes_one_way() {
 /// Eight places for sixteen flows, eight on each CPU: each takes the place that the other is about to take.
 #[test]
 fn flows_that_open_at_once_in_a_full_table_stay_where_their_syns_went() {
-    let rounds = Size::of_this_run().pick(300, 3_000);
+    let rounds = Size::of_this_run().times(300, 3_000) as u16;
     with_places(Places::Eight, service(MOVING), |stage| {
         for round in 0..rounds {
             let program: &Xdp = stage.subject.datapath.program().expect("the program is loaded");
