@@ -19,7 +19,7 @@ use grayxdp_ebpf::{
     packet::{Ip, Packet, TCP, flags},
 };
 
-use crate::{Arrival, tables};
+use crate::{Arrival, explain::explains, tables};
 
 #[map(name = "ANSWERS")]
 static METERS: PerCpuArray<AnswerMeters> = PerCpuArray::with_max_entries(1, 0);
@@ -97,7 +97,7 @@ fn cut(context: *mut xdp_md, length: usize) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn answer_allowed(kind: u64) -> u64 {
-    if tables::explains() {
+    if explains() {
         return 1;
     }
     let Some(meters) = METERS.get_ptr_mut(0) else { return 0 };

@@ -26,6 +26,7 @@ use grayxdp_ebpf::{
 use crate::{
     Arrival, Outcome,
     exceptions::{self, Answer, Said},
+    explain::{self, explains},
     forward, guard, measure,
     sizes::{self, Size},
     tables,
@@ -50,7 +51,7 @@ struct Client {
 pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id: u16) -> Outcome {
     let Some(backend) = tables::backend(id) else { return Outcome::counted(ServiceId::NONE, Reason::Fault) };
     let service = ServiceId(backend.service);
-    tables::note(|explanation| {
+    explain::note(|explanation| {
         explanation.step = Step::Reverse as u32;
         explanation.service = backend.service;
         explanation.version = backend.version;
@@ -82,7 +83,7 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     }
     let end = end_of(backend);
     if hop.is_known() {
-        tables::note(|explanation| explanation.next_hop = hop);
+        explain::note(|explanation| explanation.next_hop = hop);
         rewrite::source(packet, checksum, end, TimeToLive::Decrement);
         rewrite::ethernet(arrival.frame, &hop);
         Outcome::left(&arrival, hop.interface)
@@ -318,7 +319,7 @@ fn hop_of(answer: &FibLookup) -> NextHop {
 /// Counts a backend's packet.
 #[inline(always)]
 fn count(arrival: Arrival, id: u16, checksum: Checksum) {
-    if tables::explains() {
+    if explains() {
         return;
     }
     tables::count(id, |counters| {

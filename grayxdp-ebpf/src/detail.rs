@@ -21,8 +21,8 @@ use self::{
 };
 use crate::{
     exceptions::{self, Found},
-    guard,
-    tables::{self, note, turn},
+    explain::{explains, note, turn},
+    guard, tables,
 };
 
 /// What a packet is to its flow.
@@ -113,7 +113,7 @@ pub(crate) fn settled(
         return None;
     }
     let cell = tables::bucket(detail.buckets, bucket);
-    if kind == Kind::Later && !tables::explains() && cell.looks() && !cell.differs() {
+    if kind == Kind::Later && !explains() && cell.looks() && !cell.differs() {
         return by_entry_alone(flow, bucket, flags(), service);
     }
     if cell.looks() || cell.differs() || guard::turn_of(detail, cell.current(), kind == Kind::Datagram) {

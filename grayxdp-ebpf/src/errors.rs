@@ -10,6 +10,7 @@
 use aya_ebpf::bindings::xdp_md;
 use grayxdp_common::{
     directory::{EndpointKey, Entry},
+    explanation::Step,
     hash::Flow,
     ids::ServiceId,
     reason::Reason,
@@ -22,7 +23,9 @@ use grayxdp_ebpf::{
 };
 
 use crate::{
-    Arrival, Outcome, UNDECIDED, backward, detail, measure,
+    Arrival, Outcome, UNDECIDED, backward, detail,
+    explain::{self, explains},
+    measure,
     resolve::{self, ASKS, ID, TO_BACKEND, TO_CLIENT, WHICH},
     sizes, tables,
 };
@@ -97,6 +100,7 @@ extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
         return counted(Reason::NoBackend);
     }
     let Some(backend) = tables::backend(id as u16) else { return counted(Reason::Fault) };
+    explain::note_backend(Step::Backend, id as u16, backend, &backend.next_hop);
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     if backend.flags & DEAD == DEAD {
         return counted(Reason::BackendDownDropped);
@@ -107,7 +111,7 @@ extern "C" fn error_to_backend(context: *mut xdp_md, id: u64) -> u64 {
     if sizes::is_beyond(quote.ip, &backend.next_hop) {
         return counted(Reason::TooBig);
     }
-    if !tables::explains() {
+    if !explains() {
         tables::count(id as u16, |counters| {
             counters.packets_forward += 1;
             counters.bytes_forward += arrival.frame.len();
@@ -136,10 +140,11 @@ extern "C" fn error_to_client(context: *mut xdp_md, id: u64) -> u64 {
     }
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU; `hop_to_client` wrote it.
     let hop = unsafe { (*scratch).hop };
+    explain::note_backend(Step::Reverse, id as u16, backend, &hop);
     if sizes::is_beyond(quote.ip, &hop) {
         return Outcome::counted(service, Reason::TooBig).action();
     }
-    if !tables::explains() {
+    if !explains() {
         tables::count(id as u16, |counters| {
             counters.packets_reverse += 1;
             counters.bytes_reverse += arrival.frame.len();

@@ -23,10 +23,12 @@ use network_types::tcp::TcpHdr;
 use crate::{
     Arrival, Outcome,
     detail::{self, Kind},
-    exceptions, guard,
+    exceptions,
+    explain::{explains, note, turn},
+    guard,
     measure::{self, Forward},
     sizes::{self, Size},
-    tables::{self, note, turn},
+    tables,
     verifier::unknown,
 };
 
@@ -336,7 +338,7 @@ pub(crate) fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Rea
 /// Counts a client's packet for its backend.
 #[inline(always)]
 fn count(arrival: Arrival, id: u16, checksum: Checksum) {
-    if tables::explains() {
+    if explains() {
         return;
     }
     tables::count(id, |counters| {

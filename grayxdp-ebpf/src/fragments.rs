@@ -5,6 +5,7 @@ use aya_ebpf::{bindings::xdp_md, macros::map, maps::Array};
 use grayxdp_common::{
     counters::BackendCounters,
     directory::Entry,
+    explanation::Step,
     fragments::{Direction, PLACES, Pieces},
     ids::ServiceId,
     reason::Reason,
@@ -17,13 +18,14 @@ use grayxdp_ebpf::{
 
 use crate::{
     Arrival, Outcome, UNDECIDED, backward,
+    explain::{self, explains},
     resolve::{self, ASKS, ID, TO_BACKEND, TO_CLIENT, WHICH},
     sizes::{self, Size},
     tables,
 };
 
 #[map(name = "FRAGMENTS")]
-static FRAGMENTS: Array<u64> = Array::with_max_entries(PLACES, 0);
+static FRAGMENTS: Array<u64> = Array::with_max_entries(PLACES, tables::MAPPABLE);
 
 /// Set in what [`fragment_found`] says of a piece for a client; the low bits are the backend.
 const REVERSE: u64 = 1 << 16;
@@ -39,6 +41,10 @@ pub(crate) extern "C" fn fragment_first(context: *mut xdp_md) -> u64 {
     let Some(ip) = Ip::of(Arrival::of(context).frame) else { return 0 };
     if ip.is_later_fragment() {
         return 0;
+    }
+    // Here and not in `fragment_leave`, which would then have arguments without a use: the verifier wants all of them given.
+    if explains() {
+        return FIRST;
     }
     let said = fragment_question(context);
     match said & WHICH {
@@ -70,9 +76,6 @@ extern "C" fn fragment_question(context: *mut xdp_md) -> u64 {
 #[inline(never)]
 extern "C" fn fragment_leave(context: *mut xdp_md, way: u64) -> u64 {
     let Some(ip) = Ip::of(Arrival::of(context).frame) else { return 0 };
-    if tables::explains() {
-        return 0;
-    }
     let pieces = Pieces::of(ip.source, ip.destination, ip.identification(), ip.protocol, &tables::hash_key());
     let direction = if way & REVERSE == 0 { Direction::Forward } else { Direction::Reverse };
     if let Some(word) = FRAGMENTS.get_ptr_mut(pieces.place()) {
@@ -122,6 +125,7 @@ extern "C" fn fragment_forward(context: *mut xdp_md, id: u64) -> u64 {
     let arrival = Arrival::of(context);
     let Some(ip) = Ip::of(arrival.frame) else { return 0 };
     let Some(backend) = tables::backend(id as u16) else { return 0 };
+    explain::note_backend(Step::Backend, id as u16, backend, &backend.next_hop);
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     if backend.flags & DEAD == DEAD {
         return Outcome::counted(ServiceId(backend.service), Reason::BackendDownDropped).action();
@@ -151,6 +155,7 @@ extern "C" fn fragment_reverse(context: *mut xdp_md, id: u64) -> u64 {
     let Some(backend) = tables::backend(id as u16) else { return 0 };
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     let way = Way { hop: unsafe { (*scratch).hop }, unresolved: Reason::UnresolvedClient };
+    explain::note_backend(Step::Reverse, id as u16, backend, &way.hop);
     let ttl = match fitting(arrival, ip, ServiceId(backend.service), &way) {
         Ok(ttl) => ttl,
         Err(word) => return word,
@@ -165,7 +170,7 @@ extern "C" fn fragment_reverse(context: *mut xdp_md, id: u64) -> u64 {
 
 #[inline(always)]
 fn count(id: u64, add: impl FnOnce(&mut BackendCounters)) {
-    if !tables::explains() {
+    if !explains() {
         tables::count(id as u16, add);
     }
 }

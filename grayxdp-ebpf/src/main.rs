@@ -14,6 +14,7 @@ mod backward;
 mod detail;
 mod errors;
 mod exceptions;
+mod explain;
 mod forward;
 mod fragments;
 mod guard;

@@ -21,7 +21,11 @@ use grayxdp_ebpf::{
 
 pub(crate) use marks::{Answer, touch as touch_mark};
 
-use crate::{tables, verifier::unknown};
+use crate::{
+    explain::{self, explains},
+    tables,
+    verifier::unknown,
+};
 
 /// A client's packet on its way to a backend, as far as measuring needs it.
 #[derive(Clone, Copy)]
@@ -79,11 +83,11 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
     if !is_sampled && !is_marked {
         return false;
     }
-    tables::note(|explanation| {
+    explain::note(|explanation| {
         explanation.turns |= if is_sampled { Turn::Sampled.bit() } else { 0 };
         explanation.turns |= if is_marked { Turn::Measured.bit() } else { 0 };
     });
-    if tables::explains() {
+    if explains() {
         return false;
     }
     // A connection is followed from its SYN on.
@@ -116,7 +120,7 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
     let is_sampled = flow.sample(&tables::hash_key()) < backend.sample_rate;
     let answers_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::RST) != 0;
     let is_marked = answers_syn && (is_sampled || backend.flags & BackendRecord::FLAG_MEASURES != 0);
-    if (!is_sampled && !is_marked) || tables::explains() {
+    if (!is_sampled && !is_marked) || explains() {
         return Answer::Nothing;
     }
     let hash = FlowHash::of(&flow, &tables::hash_key());
@@ -139,7 +143,7 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
 /// Measures an ICMP error about a datagram: a backend that cannot be reached does not answer it.
 #[inline(always)]
 pub(crate) fn unreachable(flow: &Flow, backend: &BackendRecord) {
-    if flow.sample(&tables::hash_key()) < backend.sample_rate && !tables::explains() {
+    if flow.sample(&tables::hash_key()) < backend.sample_rate && !explains() {
         let hash = FlowHash::of(flow, &tables::hash_key());
         begin(hash, false, true);
         flows::measure_unreachable(hash.0);

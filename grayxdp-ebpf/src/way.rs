@@ -12,7 +12,7 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, Ports, TCP, UDP},
 };
 
-use crate::{Arrival, Outcome, UNDECIDED, backward, errors, forward, fragments, tables};
+use crate::{Arrival, Outcome, UNDECIDED, backward, errors, explain, forward, fragments, tables};
 
 /// Decides and rewrites.
 #[inline(always)]
@@ -88,7 +88,7 @@ fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
 #[inline(always)]
 fn for_address(entry: Entry, reason: Reason) -> Outcome {
     let service = ServiceId(entry.index() as u16);
-    tables::note(|explanation| explanation.step = Step::Address as u32);
+    explain::note(|explanation| explanation.step = Step::Address as u32);
     Outcome::counted(service, if entry.has(Entry::LOCAL_ADDRESS) { Reason::LocalAddress } else { reason })
 }
 

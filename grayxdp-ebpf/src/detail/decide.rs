@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     exceptions::{self, Found, NO_ENTRY},
+    explain::{explains, note, turn},
     guard,
-    tables::{self, StampKind, note, turn},
+    tables::{self, StampKind},
 };
 
 /// Rule 2 for a SYN that nothing is remembered of. 0: done; else the longer way is to be taken.
@@ -28,7 +29,7 @@ pub(super) fn open_fresh(
     _: &mut Found,
 ) -> u64 {
     let needs_entry = view.choice != view.default || view.unsettled != 0;
-    if tables::explains() || view.looks == 0 || view.choice == 0 || !needs_entry || question.flags & QUIC != 0 {
+    if explains() || view.looks == 0 || view.choice == 0 || !needs_entry || question.flags & QUIC != 0 {
         return 1;
     }
     if !exceptions::insert_fresh(question.flow, question.bucket, view.choice as u16, question.sequence as u32) {
@@ -304,7 +305,7 @@ pub(super) fn about(
 /// Stamps some of bucket, slot and prefix.
 #[inline(always)]
 fn mark(view: &mut View, which: u64, kind: StampKind) {
-    if !tables::explains() {
+    if !explains() {
         // Volatile, because the stage finds both by a way of its own, of which the compiler knows nothing.
         // SAFETY: references are valid to write.
         unsafe {

@@ -8,8 +8,8 @@ use grayxdp_common::{
 use super::{Cells, Kind, Question, decide::is_open, zero};
 use crate::{
     exceptions::Found,
-    guard,
-    tables::{self, note, turn},
+    explain::{note, turn},
+    guard, tables,
 };
 
 /// Finds the segments of the packet and its buckets in them.
