@@ -189,7 +189,7 @@ fn an_error_that_is_about_nothing_of_a_service_is_not_followed() {
         dropped("seven bytes repeated", &about(time_exceeded(), &reply(WEB), SHORT - 1)),
         dropped("for a virtual address, about somebody else's packet", &other_source),
         Case::dropped("a piece of an error", piece.bytes(), reason(WEB, Reason::Fragment)),
-        Case::dropped("shorter than it says", cut, icmp()),
+        Case::dropped("shorter than it says", cut, reason(WEB, Reason::Malformed)),
         Case::dropped("without time to live", last_hop.bytes(), reason(WEB, Reason::TtlExpired)),
         Case::dropped("without time to live, to a client", last_hop_back.bytes(), reason(WEB, Reason::TtlExpired)),
         Case::dropped(
