@@ -34,8 +34,10 @@ pub struct BackendCounters {
     pub zero_windows_reverse: u64,
     /// SYNs that were to be measured and could not be: no place for their mark, or deferred.
     pub unmarked: u64,
-    /// Room for what comes later.
-    pub reserved: [u64; 2],
+    /// ICMP errors about its packets that went to it; of `packets_forward`.
+    pub icmp_errors_forward: u64,
+    /// ICMP errors about packets to it that went to the client; of `packets_reverse`.
+    pub icmp_errors_reverse: u64,
 }
 
 map_value!(BackendCounters, size 128);
@@ -56,6 +58,8 @@ impl core::ops::AddAssign for BackendCounters {
         self.zero_windows_forward += other.zero_windows_forward;
         self.zero_windows_reverse += other.zero_windows_reverse;
         self.unmarked += other.unmarked;
+        self.icmp_errors_forward += other.icmp_errors_forward;
+        self.icmp_errors_reverse += other.icmp_errors_reverse;
     }
 }
 

@@ -5,12 +5,14 @@
 #[cfg(feature = "user")]
 extern crate std;
 
+pub mod answers;
 pub mod cells;
 pub mod checksum;
 pub mod counters;
 pub mod directory;
 pub mod exceptions;
 pub mod explanation;
+pub mod fragments;
 pub mod guard;
 pub mod hash;
 pub mod histogram;
@@ -23,7 +25,7 @@ pub mod signals;
 /// Version of everything in this crate that both sides see: map layouts, hash, meaning of flags.
 ///
 /// It is part of the folder name under which maps and links are pinned, so programs of two layouts never meet.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Buckets in a service's hash space.
 pub const BUCKETS: u16 = 16_384;

@@ -57,9 +57,11 @@ pub const MARKS: &str = "MARKS";
 pub const FLOWS: &str = "FLOWS";
 /// What is judged.
 pub const SIGNALS: &str = "SIGNALS";
+/// Where first pieces of datagrams went.
+pub const FRAGMENTS: &str = "FRAGMENTS";
 
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 26] = [
+pub const PINNED: [&str; 27] = [
     CONTROL,
     DIRECTORY,
     SERVICES,
@@ -86,6 +88,7 @@ pub const PINNED: [&str; 26] = [
     MARKS,
     FLOWS,
     SIGNALS,
+    FRAGMENTS,
 ];
 
 /// Name of the XDP program in the object file.

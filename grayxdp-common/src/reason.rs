@@ -33,6 +33,13 @@ macro_rules! reasons {
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)* }
             }
+
+            /// The reason of a number read from a table.
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
         }
     };
 }
@@ -40,15 +47,15 @@ macro_rules! reasons {
 reasons! {
     /// A header is cut short or contradicts itself.
     Malformed = 0, Dropped, "malformed";
-    /// A piece of a fragmented datagram: its ports cannot be known.
+    /// A piece of a fragmented datagram whose first piece was not seen, or of an ICMP message: its ports cannot be known.
     Fragment = 1, Dropped, "fragment";
-    /// The time to live ran out here.
+    /// The time to live ran out here, of a packet that is not answered.
     TtlExpired = 2, Dropped, "ttl_expired";
-    /// For a virtual address, but for no service there; passed up it would come back from the router.
+    /// For a virtual address, but for no service there, and not answered; passed up it would come back from the router.
     NoService = 3, Dropped, "no_service";
     /// The chosen version has no backend.
     NoBackend = 4, Dropped, "no_backend";
-    /// An ICMP message for a virtual address that is no echo request.
+    /// An ICMP message for a virtual address that is neither an echo request nor an error about a packet of a service.
     Icmp = 5, Dropped, "icmp";
     /// The kernel's tables forward nothing to the client: left to the kernel as it came.
     NoRoute = 6, Passed, "no_route";
@@ -76,6 +83,18 @@ reasons! {
     FlowReset = 17, Answered, "flow_reset";
     /// The same, of a packet that cannot be answered with RST.
     FlowResetDropped = 18, Dropped, "flow_reset_dropped";
+    /// The time to live ran out here: ICMP time exceeded.
+    TimeExceeded = 19, Answered, "time_exceeded";
+    /// For a port of a virtual address that no service has: RST, or ICMP port unreachable.
+    PortClosed = 20, Answered, "port_closed";
+    /// Longer than the next link takes, must not be fragmented, and not answered.
+    TooBig = 21, Dropped, "too_big";
+    /// Longer than the next link takes, and must not be fragmented: ICMP fragmentation needed, with the length that fits.
+    FragmentationNeeded = 22, Answered, "fragmentation_needed";
+    /// Longer than the next link takes: rewritten, then left to the kernel, which fragments it.
+    TooBigPassed = 23, Passed, "too_big_passed";
+    /// The program gave as many answers of the kind as it may.
+    AnswerLimited = 24, Dropped, "answer_limited";
 }
 
 impl Reason {
@@ -87,12 +106,6 @@ impl Reason {
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
-    }
-
-    /// The reason of a number read from a table.
-    #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| *reason as u32 == number)
     }
 }
 

@@ -137,8 +137,10 @@ pub struct Control {
     pub region_log2: u64,
     /// Bits of the virtual addresses, so that most packets that are not ours are known after one look-up.
     pub addresses: AddressFilter,
+    /// What the narrowest link of this host takes, in bytes of an IP packet: longer ones are looked at more closely.
+    pub least_mtu: u64,
     /// Room for what comes later.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 map_value!(Control, size 128);
@@ -362,11 +364,13 @@ impl BackendRecord {
 pub struct InterfaceRecord {
     /// Its Ethernet address.
     pub address: [u8; 6],
-    /// Room for what comes later.
-    pub reserved: u16,
+    /// The longest IP packet that it takes; 0: not known.
+    pub mtu: u16,
+    /// Its first IPv4 address; 0: none.
+    pub ipv4: u32,
 }
 
-map_value!(InterfaceRecord, size 8);
+map_value!(InterfaceRecord, size 12);
 
 #[cfg(test)]
 mod tests {

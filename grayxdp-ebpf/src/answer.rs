@@ -1,5 +1,5 @@
 //! Packets that the program answers itself: ICMP echo requests for a virtual address, ARP requests for an announced one,
-//! segments of connections that are to end.
+//! segments of connections that are to end, ports without service, packets that cannot go on.
 
 use core::mem::offset_of;
 
@@ -8,7 +8,7 @@ use network_types::{arp::ArpHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr, tcp::TcpHdr};
 
 use crate::{
     frame::{Frame, View},
-    packet::{ETHERNET_LEN, ICMP, Ip, Packet, TCP, flags},
+    packet::{ETHERNET_LEN, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, flags},
     rewrite,
 };
 
@@ -33,6 +33,9 @@ pub fn echo(frame: Frame, ip: Ip) -> bool {
         return false;
     }
     let Some(length) = ip.header_len() else { return false };
+    if !may_answer(frame, ip) {
+        return false;
+    }
     let Some(icmp) = frame.at::<Icmpv4Hdr>(ETHERNET_LEN + length) else { return false };
     if !ip.is_whole(frame, size_of::<Icmpv4Hdr>()) {
         return false;
@@ -53,17 +56,112 @@ pub fn echo(frame: Frame, ip: Ip) -> bool {
     true
 }
 
+/// Whether anything may be answered to a packet: it came to this host alone and from one host (RFC 1122, sections 3.2.1.3
+/// and 3.2.2).
+#[inline(always)]
+#[must_use]
+pub fn may_answer(frame: Frame, ip: Ip) -> bool {
+    let Some(ethernet) = frame.at::<[u8; 14]>(0) else { return false };
+    let [source, ..] = ip.source.to_ne_bytes();
+    let [destination, ..] = ip.destination.to_ne_bytes();
+    ethernet.read::<u8>(0) & 1 == 0 && source != 0 && source != 127 && source < 224 && destination < 224
+}
+
+/// Bytes that an ICMP error puts before the packet that it is about: its own IP and ICMP header.
+pub const ERROR_HEAD: usize = 28;
+/// Bytes that it repeats of the packet.
+const REPEATED: usize = 28;
+/// Bytes of the frame of an ICMP error.
+pub const ERROR_LEN: usize = ETHERNET_LEN + ERROR_HEAD + REPEATED;
+
+/// First and second word of an ICMP header, without its checksum, as they lie in memory.
+#[derive(Clone, Copy)]
+pub struct Message {
+    type_and_code: u16,
+    rest: u32,
+}
+
+/// Nobody serves the port.
+pub const PORT_UNREACHABLE: Message = Message { type_and_code: u16::from_ne_bytes([3, 3]), rest: 0 };
+/// The time to live ran out.
+pub const TIME_EXCEEDED: Message = Message { type_and_code: u16::from_ne_bytes([11, 0]), rest: 0 };
+
+/// The packet must be shorter (RFC 1191, section 4).
+#[inline(always)]
+#[must_use]
+pub const fn fragmentation_needed(mtu: u16) -> Message {
+    let [high, low] = mtu.to_be_bytes();
+    Message { type_and_code: u16::from_ne_bytes([3, 4]), rest: u32::from_ne_bytes([0, 0, high, low]) }
+}
+
+/// Whether an ICMP error may repeat a packet: it may be answered, is a whole TCP segment without RST or the beginning of a
+/// UDP datagram, and has no IP options.
+#[inline(always)]
+#[must_use]
+pub fn may_be_repeated(frame: Frame, ip: Ip) -> bool {
+    let Some(packet) = Packet::of(frame, ip) else { return false };
+    let is_reset = ip.protocol == TCP && packet.tcp(frame).is_none_or(|tcp| tcp.read::<u8>(13) & flags::RST != 0);
+    let fits = ip.total_len() >= REPEATED as u64 && ip.total_len() + ETHERNET_LEN as u64 <= frame.len();
+    packet.offset == ETHERNET_LEN + 20 && fits && !is_reset && may_answer(frame, ip)
+}
+
+/// Writes an ICMP error in front of the packet that it is about, to which [`ERROR_HEAD`] bytes were added there; false where
+/// the frame is too short. The frame is [`ERROR_LEN`] bytes long then; the rest is to be cut off.
+#[inline(always)]
+#[must_use]
+pub fn error(frame: Frame, from: u32, message: Message) -> bool {
+    let inner_at = ETHERNET_LEN + ERROR_HEAD;
+    let (Some(ethernet), Some(old)) = (frame.at::<[u8; 14]>(0), frame.at::<[u8; 14]>(ERROR_HEAD)) else { return false };
+    let (Some(ip), Some(icmp)) = (frame.at::<Ipv4Hdr>(ETHERNET_LEN), frame.at::<[u8; 8]>(ETHERNET_LEN + 20)) else {
+        return false;
+    };
+    let Some(inner) = frame.at::<[u8; REPEATED]>(inner_at) else { return false };
+    let to: u32 = inner.read(offset_of!(Ipv4Hdr, src_addr));
+    let (to_mac, from_mac) = ((old.read::<u32>(6), old.read::<u16>(10)), (old.read::<u32>(0), old.read::<u16>(4)));
+    ethernet.write(0, to_mac.0);
+    ethernet.write(4, to_mac.1);
+    ethernet.write(6, from_mac.0);
+    ethernet.write(10, from_mac.1);
+    ethernet.write(12, ETHERTYPE_IPV4);
+
+    // Version, length and service ("internetwork control"); total length, identity, "do not fragment"; time to live, protocol.
+    let words = [
+        u16::from_ne_bytes([0x45, 0xc0]),
+        ((ERROR_HEAD + REPEATED) as u16).to_be(),
+        0,
+        0x4000_u16.to_be(),
+        u16::from_ne_bytes([ANSWER_TTL, ICMP]),
+    ];
+    ip.write(0, words[0]);
+    ip.write(2, words[1]);
+    ip.write(4, words[2]);
+    ip.write(6, words[3]);
+    ip.write(8, words[4]);
+    let head = u64::from(words[0]) + u64::from(words[1]) + u64::from(words[3]) + u64::from(words[4]);
+    ip.write(offset_of!(Ipv4Hdr, check), checksum(head + halves(from) + halves(to)));
+    ip.write(offset_of!(Ipv4Hdr, src_addr), from);
+    ip.write(offset_of!(Ipv4Hdr, dst_addr), to);
+
+    let first = halves(inner.read(0)) + halves(inner.read(4)) + halves(inner.read(8)) + halves(inner.read(12));
+    let repeated = first + halves(inner.read(16)) + halves(inner.read(20)) + halves(inner.read(24));
+    icmp.write(0, message.type_and_code);
+    icmp.write(2, checksum(u64::from(message.type_and_code) + halves(message.rest) + repeated));
+    icmp.write(4, message.rest);
+    true
+}
+
 /// Bytes of the frame of a RST.
 pub const RESET_LEN: usize = ETHERNET_LEN + 20 + 20;
 
 /// Turns a TCP segment into the RST that answers it (RFC 9293, section 3.10.7.1), in its first [`RESET_LEN`] bytes; false
-/// where the IP header has options or the TCP header's length is wrong, then nothing was changed. A segment with RST must
-/// not be answered.
+/// where the IP header has options, the TCP header's length is wrong or nothing may be answered, then nothing was changed. A
+/// segment with RST must not be answered.
 #[inline(always)]
 #[must_use]
 pub fn reset(frame: Frame, packet: &Packet, tcp: View<TcpHdr>) -> bool {
     let header_len = u64::from(tcp.read::<u8>(12) >> 4) * 4 + 20;
-    if packet.offset != ETHERNET_LEN + 20 || header_len < 40 || header_len > packet.ip.total_len() {
+    let is_odd = packet.offset != ETHERNET_LEN + 20 || header_len < 40 || header_len > packet.ip.total_len();
+    if is_odd || !may_answer(frame, packet.ip) {
         return false;
     }
     let bits: u8 = tcp.read(13);

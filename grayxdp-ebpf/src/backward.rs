@@ -5,7 +5,7 @@ use core::mem::{MaybeUninit, offset_of};
 use aya_ebpf::{
     bindings::{
         BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
-        BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup as FibLookup,
+        BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup as FibLookup, xdp_md,
     },
     helpers::bpf_fib_lookup,
 };
@@ -19,38 +19,60 @@ use grayxdp_common::{
     records::{APART, BackendRecord, Control, NextHop, ReplyWay, RouteKind},
 };
 use grayxdp_ebpf::{
-    packet::{ETHERNET_LEN, Packet, flags},
+    packet::{ETHERNET_LEN, Ip, Packet, flags},
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
 
 use crate::{
     Arrival, Outcome,
     exceptions::{self, Answer, Said},
-    forward, guard, measure, tables,
+    explain::{self, explains},
+    forward, guard, measure,
+    sizes::{self, Size},
+    tables,
 };
 
 /// Address family of IPv4.
 const AF_INET: u8 = 2;
 
+/// Whom a packet of a backend is for.
+#[derive(Clone, Copy)]
+struct Client {
+    /// Address.
+    address: u32,
+    /// Port.
+    port: u16,
+    /// Protocol of the flow.
+    protocol: u8,
+}
+
 /// Rewrites a backend's packet as the service's.
 #[inline(always)]
 pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id: u16) -> Outcome {
-    let Some(backend) = tables::backend(id) else { return Outcome::Counted(ServiceId::NONE, Reason::Fault) };
+    let Some(backend) = tables::backend(id) else { return Outcome::counted(ServiceId::NONE, Reason::Fault) };
     let service = ServiceId(backend.service);
-    tables::note(|explanation| {
+    explain::note(|explanation| {
         explanation.step = Step::Reverse as u32;
         explanation.service = backend.service;
         explanation.version = backend.version;
         explanation.backend = id;
     });
     let mut hop = NextHop::UNKNOWN;
-    if let Some(reason) = find_hop(arrival, control, packet, backend, &mut hop) {
-        return Outcome::Counted(service, reason);
+    let client = Client { address: packet.ip.destination, port: packet.destination_port, protocol: packet.ip.protocol };
+    if let Some(reason) = find_hop(arrival, control, &client, backend, &mut hop) {
+        return Outcome::counted(service, reason);
     }
     let checksum = match forward::checksum_of(arrival, packet) {
         Ok(checksum) => checksum,
-        Err(reason) => return Outcome::Counted(service, reason),
+        Err(reason) => return Outcome::counted(service, reason),
     };
+    // What leaves by the link that it came by fits it.
+    if hop.interface != arrival.interface
+        && packet.ip.total_len() > control.least_mtu
+        && let Some(reason) = too_long(arrival, packet, checksum, id, backend, &hop)
+    {
+        return Outcome::counted(service, reason);
+    }
     count(arrival, id, checksum);
     if backend.flags & BackendRecord::FLAG_WATCHED != 0 {
         watch(packet, checksum, backend, id);
@@ -59,20 +81,48 @@ pub(crate) fn to_client(arrival: Arrival, control: &Control, packet: &Packet, id
     if backend.guard != 0 && (answer == measure::Answer::Refused || is_refusal(checksum)) {
         guard::failure(u32::from(id));
     }
-    let end = NewEnd {
+    let end = end_of(backend);
+    if hop.is_known() {
+        explain::note(|explanation| explanation.next_hop = hop);
+        rewrite::source(packet, checksum, end, TimeToLive::Decrement);
+        rewrite::ethernet(arrival.frame, &hop);
+        Outcome::left(&arrival, hop.interface)
+    } else {
+        rewrite::source(packet, checksum, end, TimeToLive::Keep);
+        Outcome::counted(service, Reason::UnresolvedClient)
+    }
+}
+
+/// What becomes of a packet that is longer than the link to the client takes; none where it fits. One that may be
+/// fragmented is counted for its backend, but neither watched nor measured.
+#[inline(always)]
+fn too_long(
+    arrival: Arrival,
+    packet: &Packet,
+    checksum: Checksum,
+    id: u16,
+    backend: &BackendRecord,
+    hop: &NextHop,
+) -> Option<Reason> {
+    match sizes::of(packet.ip, hop) {
+        Size::Fits => None,
+        Size::Refused => Some(Reason::TooBig),
+        Size::Fragmented => {
+            count(arrival, id, checksum);
+            rewrite::source(packet, checksum, end_of(backend), TimeToLive::Keep);
+            Some(Reason::TooBigPassed)
+        }
+    }
+}
+
+/// The virtual endpoint as the new end of a backend's packet.
+#[inline(always)]
+const fn end_of(backend: &BackendRecord) -> NewEnd {
+    NewEnd {
         address: backend.virtual_address,
         port: backend.virtual_port,
         ip: backend.reverse_ip,
         l4: backend.reverse_l4,
-    };
-    if hop.is_known() {
-        tables::note(|explanation| explanation.next_hop = hop);
-        rewrite::source(packet, checksum, end, TimeToLive::Decrement);
-        rewrite::ethernet(arrival.frame, &hop);
-        Outcome::Forwarded(hop)
-    } else {
-        rewrite::source(packet, checksum, end, TimeToLive::Keep);
-        Outcome::Counted(service, Reason::UnresolvedClient)
     }
 }
 
@@ -130,11 +180,11 @@ fn is_refusal(checksum: Checksum) -> bool {
 fn find_hop(
     arrival: Arrival,
     control: &Control,
-    packet: &Packet,
+    to: &Client,
     backend: &BackendRecord,
     hop: &mut NextHop,
 ) -> Option<Reason> {
-    let client = packet.ip.destination;
+    let client = to.address;
     if is_of_many(client) {
         return Some(Reason::DirectAccess);
     }
@@ -152,7 +202,25 @@ fn find_hop(
             *hop = tables::neighbour(client);
         }
     }
-    if hop.is_known() { None } else { by_kernel(arrival, packet, backend, hop) }
+    if hop.is_known() { None } else { by_kernel(arrival, to, backend, hop) }
+}
+
+/// Finds the way of a packet that is neither a TCP segment nor a whole datagram to a client and leaves it in the scratch: 0, or
+/// the kernel's action. `port_and_protocol` are those of its flow, as far as they are known. Exported, so that what
+/// asks the kernel lies on the stack by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn hop_to_client(context: *mut xdp_md, id: u64, port_and_protocol: u64) -> u64 {
+    let arrival = Arrival::of(context);
+    let (Some(control), Some(scratch)) = (tables::control(), tables::scratch()) else { return 0 };
+    let (Some(ip), Some(backend)) = (Ip::of(arrival.frame), tables::backend(id as u16)) else { return 0 };
+    let (port, protocol) = (port_and_protocol as u16, (port_and_protocol >> 16) as u8);
+    let client = Client { address: ip.destination, port, protocol };
+    let mut hop = NextHop::UNKNOWN;
+    let refused = find_hop(arrival, control, &client, backend, &mut hop);
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    unsafe { (*scratch).hop = hop };
+    refused.map_or(0, |reason| Outcome::counted(ServiceId(backend.service), reason).action())
 }
 
 /// Whether an address is no single host's: a group's (RFC 5771), a reserved one, or everyone's. Such a packet is no reply, and
@@ -181,18 +249,18 @@ fn is_apart(control: &Control, address: u32) -> bool {
 
 /// Asks the kernel's own tables.
 #[inline(always)]
-fn by_kernel(arrival: Arrival, packet: &Packet, backend: &BackendRecord, hop: &mut NextHop) -> Option<Reason> {
+fn by_kernel(arrival: Arrival, to: &Client, backend: &BackendRecord, hop: &mut NextHop) -> Option<Reason> {
     let mut place = Aligned(MaybeUninit::<FibLookup>::uninit());
     let query = zeroed(&mut place);
     query.family = AF_INET;
-    query.l4_protocol = packet.ip.protocol;
+    query.l4_protocol = to.protocol;
     query.sport = backend.virtual_port;
-    query.dport = packet.destination_port;
+    query.dport = to.port;
     query.ifindex = arrival.interface;
     query.__bindgen_anon_3.ipv4_src = backend.virtual_address;
-    query.__bindgen_anon_4.ipv4_dst = packet.ip.destination;
+    query.__bindgen_anon_4.ipv4_dst = to.address;
     // SAFETY: the context is the program's own, the structure lives on the stack and its size is given.
-    let answer = unsafe { bpf_fib_lookup(arrival.context, query, size_of::<FibLookup>() as i32, 0) } as u32;
+    let answer = unsafe { bpf_fib_lookup(arrival.context.cast(), query, size_of::<FibLookup>() as i32, 0) } as u32;
     match answer {
         BPF_FIB_LKUP_RET_SUCCESS => {
             *hop = hop_of(query);
@@ -251,7 +319,7 @@ fn hop_of(answer: &FibLookup) -> NextHop {
 /// Counts a backend's packet.
 #[inline(always)]
 fn count(arrival: Arrival, id: u16, checksum: Checksum) {
-    if tables::explains() {
+    if explains() {
         return;
     }
     tables::count(id, |counters| {

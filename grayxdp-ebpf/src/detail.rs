@@ -5,6 +5,7 @@
 //! what opens a flow goes by the choice. Packets of settled cells take the quick way and meet none of this.
 
 mod decide;
+mod stamp;
 mod view;
 
 use grayxdp_common::{
@@ -12,16 +13,17 @@ use grayxdp_common::{
     explanation::Turn,
     hash::FlowHash,
     reason::Reason,
+    records::NextHop,
 };
 
 use self::{
-    decide::{by_default, datagram, defer, find_entries, go_on, open, open_fresh, stamp},
+    decide::{about, by_default, datagram, defer, find_entries, go_on, open, open_fresh},
     view::{View, find_cells, see},
 };
 use crate::{
     exceptions::{self, Found},
-    guard,
-    tables::{self, note, turn},
+    explain::{explains, note, turn},
+    guard, tables,
 };
 
 /// What a packet is to its flow.
@@ -44,6 +46,10 @@ pub(crate) const FIN: u64 = 1;
 pub(crate) const PAYLOAD: u64 = 2;
 /// The flow is one of QUIC.
 pub(crate) const QUIC: u64 = 4;
+/// The flow is one of UDP; said where a flow is only asked for.
+pub(crate) const DATAGRAM: u64 = 16;
+/// The numbers are those of a reply; said where a flow is only asked for.
+pub(crate) const REPLY: u64 = 32;
 /// Answer: no place for a half-open entry.
 pub(crate) const DEFERRED: u64 = 8;
 
@@ -108,7 +114,7 @@ pub(crate) fn settled(
         return None;
     }
     let cell = tables::bucket(detail.buckets, bucket);
-    if kind == Kind::Later && !tables::explains() && cell.looks() && !cell.differs() {
+    if kind == Kind::Later && !explains() && cell.looks() && !cell.differs() {
         return by_entry_alone(flow, bucket, flags(), service);
     }
     if cell.looks() || cell.differs() || guard::turn_of(detail, cell.current(), kind == Kind::Datagram) {
@@ -148,6 +154,10 @@ pub(crate) struct Scratch {
     found: Found,
     /// Monotonic time of a packet that is measured, in nanoseconds.
     pub(crate) now_ns: u64,
+    /// Where an ICMP error leaves.
+    pub(crate) hop: NextHop,
+    /// What the link takes that a packet is too long for.
+    pub(crate) mtu: u64,
 }
 
 /// Decides the way of any other packet, of which the scratch holds the question. 0: to its `backend`; else a [`Reason`]
@@ -175,6 +185,12 @@ pub(crate) fn resolve(kind: Kind) -> u32 {
     } else {
         detail_by_default() as u32
     }
+}
+
+/// The backend that the client's next packet of the scratch's flow would go to; 0 for none. Changes nothing.
+#[inline(always)]
+pub(crate) fn about_flow() -> u64 {
+    if detail_see() != 0 || detail_find_entries() != 0 { 0 } else { detail_about() }
 }
 
 /// What a stage says when another one is to go on: what opens a flow is deferred, anything else goes by home. Not called
@@ -217,8 +233,8 @@ stages! {
     detail_defer = defer;
     /// By home.
     detail_by_default = by_default;
-    /// Stamps.
-    detail_stamp = stamp;
+    /// A question about a flow.
+    detail_about = about;
 }
 
 const fn failed(reason: Reason) -> u32 {

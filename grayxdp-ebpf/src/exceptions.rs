@@ -20,6 +20,7 @@ pub(crate) use self::{
 use crate::{
     atomic,
     detail::{FIN, PAYLOAD},
+    explain::explains,
     tables,
 };
 
@@ -108,7 +109,7 @@ fn look_in(set: u32, identity: u64, numbers: &mut u64) -> bool {
             if head.state_bits() == EntryState::HalfOpen as u8 {
                 if head.half_open_age(now()) <= HALF_OPEN_TICKS {
                     *numbers = (*numbers & 0xffff_ffff) | (number << 32);
-                } else if !tables::explains() {
+                } else if !explains() {
                     // Left behind it would count again when its clock comes round, before a younger one of the flow.
                     atomic::exchange(place(entries, way), head.0, head.0 & Head::OVERFLOW);
                 }
@@ -155,7 +156,7 @@ fn write_tail(entry: *mut u64, tail: u64) {
 /// Frees an entry that still is what was found.
 #[inline(always)]
 pub(crate) fn clear(number: u32, head: Head) {
-    if tables::explains() {
+    if explains() {
         return;
     }
     if let Some(entry) = entry(number) {
@@ -166,7 +167,7 @@ pub(crate) fn clear(number: u32, head: Head) {
 /// The SYN came again: its entry lives on.
 #[inline(always)]
 pub(crate) fn refresh_half_open(found: &Found) {
-    if tables::explains() {
+    if explains() {
         return;
     }
     let head = found.half_open_head;
@@ -230,7 +231,7 @@ fn ways_of(entries: *mut ExceptionSet, identity: u64) -> u64 {
 /// half-open, with the numbers it needs, or established, where the second word tells the time and no more.
 #[inline(always)]
 pub(crate) fn complete(found: &Found, slot: u16) {
-    if tables::explains() {
+    if explains() {
         return;
     }
     let Some(entry) = entry(found.half_open) else { return };
@@ -250,7 +251,7 @@ pub(crate) fn touch_forward(found: &Found, is_reset: bool, flags: u64) {
 /// A packet of an entry in either direction.
 #[inline(always)]
 pub(crate) fn touch(number: u32, ends: u64, has_payload: bool) {
-    if tables::explains() {
+    if explains() {
         return;
     }
     if let Some(entry) = entry(number) {

@@ -10,7 +10,7 @@ use grayxdp_common::{
     hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
-    records::{BackendRecord, ServiceRecord},
+    records::{BackendRecord, Control, ServiceRecord},
 };
 use grayxdp_ebpf::{
     answer,
@@ -23,17 +23,20 @@ use network_types::tcp::TcpHdr;
 use crate::{
     Arrival, Outcome,
     detail::{self, Kind},
-    exceptions, guard,
+    exceptions,
+    explain::{explains, note, turn},
+    guard,
     measure::{self, Forward},
-    tables::{self, note, turn},
+    sizes::{self, Size},
+    tables,
     verifier::unknown,
 };
 
 /// Chooses a backend for a client's packet and rewrites it.
 #[inline(always)]
-pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Outcome {
+pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, entry: Entry) -> Outcome {
     let Some(service) = tables::service(entry.index()) else {
-        return Outcome::Counted(ServiceId::NONE, Reason::Fault);
+        return Outcome::counted(ServiceId::NONE, Reason::Fault);
     };
     note(|explanation| {
         explanation.step = Step::Service as u32;
@@ -43,7 +46,7 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     });
     let checksum = match checksum_of(arrival, packet) {
         Ok(checksum) => checksum,
-        Err(reason) => return Outcome::Counted(service.service, reason),
+        Err(reason) => return Outcome::counted(service.service, reason),
     };
     let hash = FlowHash::of(&affine(packet, service), &tables::hash_key());
     note(|explanation| {
@@ -61,16 +64,23 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     };
     let (id, segment, deferred) = match id {
         Ok(id) => (id as u16, (id >> SEGMENT_SHIFT) as u16 & 0xff, id & DEFERRED != 0),
-        Err(reason) => return Outcome::Counted(service.service, reason),
+        Err(reason) => return Outcome::counted(service.service, reason),
     };
-    let Some(backend) = tables::backend(id) else { return Outcome::Counted(service.service, Reason::Fault) };
+    let Some(backend) = tables::backend(id) else { return Outcome::counted(service.service, Reason::Fault) };
     note(|explanation| {
         (explanation.backend, explanation.version) = (id, backend.version);
     });
     if backend.flags & (BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS) != 0
         && let Some(reason) = ended(arrival, packet, checksum, backend, kind)
     {
-        return Outcome::Counted(service.service, reason);
+        return Outcome::counted(service.service, reason);
+    }
+    // What leaves by the link that it came by fits it.
+    if backend.next_hop.interface != arrival.interface
+        && packet.ip.total_len() > control.least_mtu
+        && let Some(reason) = too_long(arrival, packet, checksum, id, backend)
+    {
+        return Outcome::counted(service.service, reason);
     }
     count(arrival, id, checksum);
     let flow = Forward {
@@ -89,8 +99,28 @@ pub(crate) fn to_backend(arrival: Arrival, packet: &Packet, entry: Entry) -> Out
     } else if kind == Kind::First {
         guard::attempt(backend);
     }
-    let end = NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 };
-    send(arrival, packet, checksum, service.service, backend, end)
+    send(arrival, packet, checksum, service.service, backend)
+}
+
+/// What becomes of a packet that is longer than the link to its backend takes; none where it fits. One that may be
+/// fragmented is counted for its backend, but not measured.
+#[inline(always)]
+fn too_long(arrival: Arrival, packet: &Packet, checksum: Checksum, id: u16, backend: &BackendRecord) -> Option<Reason> {
+    match sizes::of(packet.ip, &backend.next_hop) {
+        Size::Fits => None,
+        Size::Refused => Some(Reason::TooBig),
+        Size::Fragmented => {
+            count(arrival, id, checksum);
+            rewrite::destination(packet, checksum, end_of(backend), TimeToLive::Keep);
+            Some(Reason::TooBigPassed)
+        }
+    }
+}
+
+/// A backend as the new end of a client's packet.
+#[inline(always)]
+const fn end_of(backend: &BackendRecord) -> NewEnd {
+    NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 }
 }
 
 /// How many segments a service has.
@@ -291,7 +321,7 @@ pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum,
 
 /// The backend of a flow of a settled service.
 #[inline(always)]
-fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Reason> {
+pub(crate) fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Reason> {
     let index = service.split.version_of(hash.bucket());
     // No branch: a tenth of new flows would be guessed wrongly.
     let (table, first) = (service.tables[index & 1], service.first_backends[index & 1]);
@@ -308,7 +338,7 @@ fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Reason> {
 /// Counts a client's packet for its backend.
 #[inline(always)]
 fn count(arrival: Arrival, id: u16, checksum: Checksum) {
-    if tables::explains() {
+    if explains() {
         return;
     }
     tables::count(id, |counters| {
@@ -343,24 +373,17 @@ fn count_flags(word: u32, counters: &mut BackendCounters) {
 
 /// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known.
 #[inline(always)]
-fn send(
-    arrival: Arrival,
-    packet: &Packet,
-    checksum: Checksum,
-    service: ServiceId,
-    backend: &BackendRecord,
-    end: NewEnd,
-) -> Outcome {
-    let hop = backend.next_hop;
+fn send(arrival: Arrival, packet: &Packet, checksum: Checksum, service: ServiceId, backend: &BackendRecord) -> Outcome {
+    let (hop, end) = (backend.next_hop, end_of(backend));
     note(|explanation| {
         explanation.step = Step::Backend as u32;
         explanation.next_hop = hop;
     });
     if !hop.is_known() {
         rewrite::destination(packet, checksum, end, TimeToLive::Keep);
-        return Outcome::Counted(service, Reason::UnresolvedBackend);
+        return Outcome::counted(service, Reason::UnresolvedBackend);
     }
     rewrite::destination(packet, checksum, end, TimeToLive::Decrement);
     rewrite::ethernet(arrival.frame, &hop);
-    Outcome::Forwarded(hop)
+    Outcome::left(&arrival, hop.interface)
 }

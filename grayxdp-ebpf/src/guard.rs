@@ -13,7 +13,8 @@ use grayxdp_common::{
 
 use crate::{
     atomic,
-    tables::{self, turn},
+    explain::{self, explains, turn},
+    tables,
 };
 
 #[map(name = "EVENTS")]
@@ -32,7 +33,7 @@ pub(crate) fn is_turned(detail: &DetailRecord, place: u8) -> bool {
 /// What is latched; in the instance that explains, also the lease that this packet would have found expired.
 #[inline(always)]
 fn latches(guard: *mut Guard) -> u64 {
-    let found = if tables::is_noted(Turn::LeaseExpired) { Guard::LEASE_EXPIRED } else { 0 };
+    let found = if explain::is_noted(Turn::LeaseExpired) { Guard::LEASE_EXPIRED } else { 0 };
     load(guard, offset_of!(Guard, latches)) | found
 }
 
@@ -77,7 +78,7 @@ fn expire(detail: &DetailRecord, guard: *mut Guard) {
     }
     let no_stable = detail.flags & (DetailRecord::FLAG_NO_STABLE | DetailRecord::FLAG_LEASE_STABLE)
         == DetailRecord::FLAG_NO_STABLE | DetailRecord::FLAG_LEASE_STABLE;
-    if tables::explains() {
+    if explains() {
         if !no_stable {
             turn(Turn::LeaseExpired);
         }
@@ -91,7 +92,7 @@ fn expire(detail: &DetailRecord, guard: *mut Guard) {
 /// A SYN went to a backend: an attempt.
 #[inline(always)]
 pub(crate) fn attempt(backend: &BackendRecord) {
-    if backend.guard == 0 || tables::explains() {
+    if backend.guard == 0 || explains() {
         return;
     }
     let Some(guard) = tables::guard(backend.guard) else { return };
@@ -108,7 +109,7 @@ pub(crate) fn attempt(backend: &BackendRecord) {
 #[inline(never)]
 pub(crate) fn failure(id: u32) -> u32 {
     let Some(backend) = tables::backend(id as u16) else { return 0 };
-    if backend.guard == 0 || tables::explains() {
+    if backend.guard == 0 || explains() {
         return 0;
     }
     let Some(guard) = tables::guard(backend.guard) else { return 0 };

@@ -5,4 +5,5 @@ pub mod answer;
 pub mod follow;
 pub mod frame;
 pub mod packet;
+pub mod quote;
 pub mod rewrite;

@@ -8,43 +8,94 @@
     expect(internal_features, reason = "compare-and-swap and fetch-or exist for this target only as intrinsics")
 )]
 
+mod answers;
 mod atomic;
 mod backward;
 mod detail;
+mod errors;
 mod exceptions;
+mod explain;
 mod forward;
+mod fragments;
 mod guard;
 mod measure;
+mod resolve;
+mod sizes;
 mod tables;
 mod verifier;
 mod way;
 
 use aya_ebpf::{
-    EbpfContext,
-    bindings::xdp_action,
-    helpers::{bpf_redirect, bpf_xdp_adjust_tail},
+    bindings::{xdp_action, xdp_md},
+    helpers::bpf_redirect,
     macros::xdp,
     programs::XdpContext,
 };
 use aya_log_ebpf::error;
-use core::ffi::c_void;
-
 use grayxdp_common::{
     ids::ServiceId,
     reason::{Fate, Reason},
-    records::NextHop,
 };
-use grayxdp_ebpf::{answer::RESET_LEN, frame::Frame};
+use grayxdp_ebpf::frame::Frame;
 
-/// What became of a packet.
-pub(crate) enum Outcome {
+/// What became of a packet, in one word: the kernel's action, or why the packet does not leave as one of its service. One word,
+/// because the ways of a packet meet here, and each further one would cost every packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome(u64);
+
+impl Outcome {
+    const COUNTED: u64 = 1 << 63;
+
     /// It is not ours.
-    NotOurs,
-    /// It leaves by a next hop.
-    Forwarded(NextHop),
+    pub(crate) const NOT_OURS: Self = Self::done(xdp_action::XDP_PASS);
+
+    /// All is done, and this is the kernel's action.
+    #[inline(always)]
+    pub(crate) const fn done(action: u32) -> Self {
+        Self(action as u64)
+    }
+
+    /// It leaves by an interface.
+    #[inline(always)]
+    pub(crate) fn left(arrival: &Arrival, interface: u32) -> Self {
+        if interface == arrival.interface {
+            Self::done(xdp_action::XDP_TX)
+        } else {
+            // SAFETY: the helper takes plain numbers.
+            Self::done(unsafe { bpf_redirect(interface, 0) } as u32)
+        }
+    }
+
     /// It does not leave as a packet of its service, and is counted.
-    Counted(ServiceId, Reason),
+    #[inline(always)]
+    pub(crate) const fn counted(service: ServiceId, reason: Reason) -> Self {
+        Self(Self::COUNTED | (service.0 as u64) << 32 | reason as u64)
+    }
+
+    /// Why it is counted, and for which service.
+    #[inline(always)]
+    const fn reason(self) -> Option<(ServiceId, Reason)> {
+        if self.0 & Self::COUNTED == 0 {
+            return None;
+        }
+        let reason = match Reason::from_number(self.0 as u32) {
+            Some(reason) => reason,
+            None => Reason::Fault,
+        };
+        Some((ServiceId((self.0 >> 32) as u16), reason))
+    }
+
+    /// Counts what is to be counted and gives the kernel's action: in exported functions, whose packets are never answered.
+    #[inline(always)]
+    pub(crate) fn action(self) -> u64 {
+        let Some((service, reason)) = self.reason() else { return self.0 };
+        tables::count_reason(service, reason);
+        u64::from(action_of(reason))
+    }
 }
+
+/// What exported functions say of a packet that is not theirs: an action that the program never takes.
+pub(crate) const UNDECIDED: u32 = xdp_action::XDP_ABORTED;
 
 /// The arriving packet.
 #[derive(Clone, Copy)]
@@ -54,7 +105,30 @@ pub(crate) struct Arrival {
     /// Where it came in.
     pub(crate) interface: u32,
     /// What helpers want to see.
-    pub(crate) context: *mut c_void,
+    pub(crate) context: *mut xdp_md,
+}
+
+impl Arrival {
+    /// The packet of a context, which must be the program's own; for exported functions.
+    #[inline(always)]
+    pub(crate) fn of(context: *mut xdp_md) -> Self {
+        let (start, end): (usize, usize);
+        // SAFETY: reads two fields of the context. Written so, because the compiler takes them for numbers of 32 bits and may
+        // shift such a one to and fro once it is a packet pointer, which the verifier refuses.
+        unsafe {
+            core::arch::asm!(
+                "{start} = *(u32 *)({context} + 0)",
+                "{end} = *(u32 *)({context} + 4)",
+                context = in(reg) context,
+                start = out(reg) start,
+                end = lateout(reg) end,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
+        let frame = unsafe { Frame::new(start, end) };
+        Self { frame, interface: XdpContext::new(context).ingress_ifindex() as u32, context }
+    }
 }
 
 /// Splits, rewrites, counts. In one piece with its entry, whose own frame of the stack would be one too many.
@@ -63,35 +137,15 @@ pub(crate) struct Arrival {
 fn grayxdp(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
-    let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.as_ptr() };
-    match way::of(arrival) {
-        Outcome::NotOurs => xdp_action::XDP_PASS,
-        Outcome::Forwarded(hop) => leave(&arrival, &hop),
-        Outcome::Counted(service, reason) => {
-            let count = tables::count_reason(service, reason);
-            if reason == Reason::Fault {
-                report_fault(&ctx, service, count);
-            }
-            if matches!(reason, Reason::BackendDown | Reason::FlowReset) && !cut(&ctx) {
-                return xdp_action::XDP_DROP;
-            }
-            match reason.fate() {
-                Fate::Dropped => xdp_action::XDP_DROP,
-                Fate::Passed => xdp_action::XDP_PASS,
-                Fate::Answered => xdp_action::XDP_TX,
-            }
-        }
+    let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.ctx };
+    let outcome = way::of(arrival);
+    let Some((service, reason)) = outcome.reason() else { return outcome.0 as u32 };
+    let reason = answers::give(ctx.ctx, reason);
+    let count = tables::count_reason(service, reason);
+    if reason == Reason::Fault {
+        report_fault(&ctx, service, count);
     }
-}
-
-/// Cuts what lies behind the RST that was written over the head of a segment.
-#[inline(always)]
-fn cut(ctx: &XdpContext) -> bool {
-    // The mask keeps the compiler from subtracting a number from a packet pointer, which the verifier refuses.
-    let length = (ctx.data_end() - ctx.data()) & 0xffff;
-    let excess = RESET_LEN as i64 - length as i64;
-    // SAFETY: the context is the program's own.
-    unsafe { bpf_xdp_adjust_tail(ctx.ctx, excess as i32) == 0 }
+    action_of(reason)
 }
 
 /// Tells the daemon of a fault of its own: the first, second, fourth, eighth …, so that a flood of them is a few lines.
@@ -103,12 +157,11 @@ fn report_fault(ctx: &XdpContext, service: ServiceId, count: u64) {
 }
 
 #[inline(always)]
-fn leave(arrival: &Arrival, hop: &NextHop) -> u32 {
-    if hop.interface == arrival.interface {
-        xdp_action::XDP_TX
-    } else {
-        // SAFETY: the helper takes plain numbers.
-        unsafe { bpf_redirect(hop.interface, 0) as u32 }
+fn action_of(reason: Reason) -> u32 {
+    match reason.fate() {
+        Fate::Dropped => xdp_action::XDP_DROP,
+        Fate::Passed => xdp_action::XDP_PASS,
+        Fate::Answered => xdp_action::XDP_TX,
     }
 }
 

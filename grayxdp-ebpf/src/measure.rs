@@ -6,27 +6,26 @@ mod flows;
 mod marks;
 mod sample;
 
-use core::mem::offset_of;
-
 use grayxdp_common::{
     counters::BackendCounters,
-    directory::EndpointKey,
     explanation::Turn,
     hash::{Flow, FlowHash},
-    records::{BackendRecord, Control},
+    records::BackendRecord,
     signals::{CLIENT_CELLS, CellCounts, Histogram, MeasureKey, Signals, client_cell},
 };
 use grayxdp_ebpf::{
     follow::Segment,
-    packet::{ETHERNET_LEN, Ip, Packet, UDP, flags},
+    packet::{ETHERNET_LEN, Packet, flags},
     rewrite::Checksum,
 };
 
-use network_types::ip::Ipv4Hdr;
-
 pub(crate) use marks::{Answer, touch as touch_mark};
 
-use crate::{Arrival, tables, verifier::unknown};
+use crate::{
+    explain::{self, explains},
+    tables,
+    verifier::unknown,
+};
 
 /// A client's packet on its way to a backend, as far as measuring needs it.
 #[derive(Clone, Copy)]
@@ -84,11 +83,11 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
     if !is_sampled && !is_marked {
         return false;
     }
-    tables::note(|explanation| {
+    explain::note(|explanation| {
         explanation.turns |= if is_sampled { Turn::Sampled.bit() } else { 0 };
         explanation.turns |= if is_marked { Turn::Measured.bit() } else { 0 };
     });
-    if tables::explains() {
+    if explains() {
         return false;
     }
     // A connection is followed from its SYN on.
@@ -121,7 +120,7 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
     let is_sampled = flow.sample(&tables::hash_key()) < backend.sample_rate;
     let answers_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::RST) != 0;
     let is_marked = answers_syn && (is_sampled || backend.flags & BackendRecord::FLAG_MEASURES != 0);
-    if (!is_sampled && !is_marked) || tables::explains() {
+    if (!is_sampled && !is_marked) || explains() {
         return Answer::Nothing;
     }
     let hash = FlowHash::of(&flow, &tables::hash_key());
@@ -141,34 +140,11 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
     answer
 }
 
-/// Measures an ICMP error: a backend that cannot be reached does not answer the datagram that the error repeats.
+/// Measures an ICMP error about a datagram: a backend that cannot be reached does not answer it.
 #[inline(always)]
-pub(crate) fn icmp(arrival: Arrival, control: &Control, ip: Ip) {
-    const DESTINATION_UNREACHABLE: u8 = 3;
-    let Some(header_len) = ip.header_len() else { return };
-    let offset = ETHERNET_LEN + header_len;
-    let Some(header) = arrival.frame.at::<[u8; 8]>(offset) else { return };
-    if header.read::<u8>(0) != DESTINATION_UNREACHABLE || tables::explains() {
-        return;
-    }
-    let Some(inner) = arrival.frame.at::<Ipv4Hdr>(offset + 8) else { return };
-    // With options in the inner header the ports are elsewhere; nobody sends such datagrams.
-    if inner.read::<u8>(0) != 0x45 || inner.read::<u8>(offset_of!(Ipv4Hdr, proto)) != UDP {
-        return;
-    }
-    let Some(ports) = arrival.frame.at::<[u8; 4]>(offset + 28) else { return };
-    let (address, port): (u32, u16) = (inner.read(offset_of!(Ipv4Hdr, dst_addr)), ports.read(2));
-    let Some(id) = tables::look_up(control.directory, EndpointKey::backend(address, port, UDP)) else { return };
-    let Some(backend) = tables::backend(id as u16) else { return };
-    let flow = Flow {
-        source: inner.read(offset_of!(Ipv4Hdr, src_addr)),
-        destination: backend.virtual_address,
-        source_port: ports.read(0),
-        destination_port: if backend.virtual_port == 0 { port } else { backend.virtual_port },
-        protocol: UDP,
-    };
-    if flow.sample(&tables::hash_key()) < backend.sample_rate {
-        let hash = FlowHash::of(&flow, &tables::hash_key());
+pub(crate) fn unreachable(flow: &Flow, backend: &BackendRecord) {
+    if flow.sample(&tables::hash_key()) < backend.sample_rate && !explains() {
+        let hash = FlowHash::of(flow, &tables::hash_key());
         begin(hash, false, true);
         flows::measure_unreachable(hash.0);
     }

@@ -22,6 +22,11 @@ pub const UDP: u8 = 17;
 
 /// More fragments, or an offset: bits of the fragment word as it lies in memory.
 const FRAGMENT: u16 = 0x3fff_u16.to_be();
+/// The offset: where a fragment belongs.
+pub(crate) const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
+
+/// "Do not fragment": a bit of the fragment word as it lies in memory.
+const DO_NOT_FRAGMENT: u16 = 0x4000_u16.to_be();
 
 /// TCP flags, byte 13 of the header.
 pub mod flags {
@@ -81,6 +86,27 @@ impl Ip {
         self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & FRAGMENT != 0
     }
 
+    /// Whether this is a piece of a datagram, but not the first: it has no ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_later_fragment(self) -> bool {
+        self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & FRAGMENT_OFFSET != 0
+    }
+
+    /// Number of the datagram, as it lies in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn identification(self) -> u16 {
+        self.header.read(offset_of!(Ipv4Hdr, id))
+    }
+
+    /// Whether nobody may cut it into pieces.
+    #[inline(always)]
+    #[must_use]
+    pub fn must_not_be_fragmented(self) -> bool {
+        self.header.read::<u16>(offset_of!(Ipv4Hdr, frags)) & DO_NOT_FRAGMENT != 0
+    }
+
     /// Length of the datagram, header included, as it says itself.
     #[inline(always)]
     #[must_use]
@@ -123,11 +149,18 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The packet in a frame; none where ports cannot be read: another protocol, a fragment, a broken or cut header.
+    /// The packet in a frame; none where ports cannot be read: another protocol, a later fragment, a broken or cut header.
     #[inline(always)]
     #[must_use]
     pub fn of(frame: Frame, ip: Ip) -> Option<Self> {
-        if (ip.protocol != TCP && ip.protocol != UDP) || ip.is_fragment() {
+        if ip.is_later_fragment() { None } else { Self::of_beginning(frame, ip) }
+    }
+
+    /// The same of what is known to be no later fragment.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_beginning(frame: Frame, ip: Ip) -> Option<Self> {
+        if ip.protocol != TCP && ip.protocol != UDP {
             return None;
         }
         let offset = ETHERNET_LEN + ip.header_len()?;

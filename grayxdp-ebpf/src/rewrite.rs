@@ -61,16 +61,35 @@ pub fn source(packet: &Packet, checksum: Checksum, end: NewEnd, ttl: TimeToLive)
     finish(packet, checksum, end, ttl);
 }
 
+/// Replaces where a piece of a datagram goes that has no ports; `delta` is that of [`NewEnd::ip`].
+#[inline(always)]
+pub fn address_of_destination(ip: Ip, address: u32, delta: Delta, ttl: TimeToLive) {
+    ip.header.write(offset_of!(Ipv4Hdr, dst_addr), address);
+    finish_ip(ip, delta, ttl);
+}
+
+/// Replaces where such a piece comes from.
+#[inline(always)]
+pub fn address_of_source(ip: Ip, address: u32, delta: Delta, ttl: TimeToLive) {
+    ip.header.write(offset_of!(Ipv4Hdr, src_addr), address);
+    finish_ip(ip, delta, ttl);
+}
+
+#[inline(always)]
+fn finish_ip(ip: Ip, delta: Delta, ttl: TimeToLive) {
+    let delta = match ttl {
+        TimeToLive::Decrement => {
+            ip.header.write(offset_of!(Ipv4Hdr, ttl), ip.ttl().wrapping_sub(1));
+            delta
+        }
+        TimeToLive::Keep => delta.and(Delta::replace16(u16::from_ne_bytes([0, 0]), u16::from_ne_bytes([1, 0]))),
+    };
+    apply_ip(ip, delta);
+}
+
 #[inline(always)]
 fn finish(packet: &Packet, checksum: Checksum, end: NewEnd, ttl: TimeToLive) {
-    let ip = match ttl {
-        TimeToLive::Decrement => {
-            packet.ip.header.write(offset_of!(Ipv4Hdr, ttl), packet.ip.ttl().wrapping_sub(1));
-            end.ip
-        }
-        TimeToLive::Keep => end.ip.and(Delta::replace16(u16::from_ne_bytes([0, 0]), u16::from_ne_bytes([1, 0]))),
-    };
-    apply_ip(packet.ip, ip);
+    finish_ip(packet.ip, end.ip, ttl);
     match checksum {
         Checksum::Tcp(header) => {
             let old: u16 = header.read(offset_of!(TcpHdr, check));

@@ -16,7 +16,6 @@ use grayxdp_common::{
     counters::{BackendCounters, ReasonCounters},
     directory::{DirectorySet, EndpointKey, Place},
     exceptions::ExceptionSet,
-    explanation::{Explanation, Turn},
     guard::Guard,
     hash::HashKey,
     ids::ServiceId,
@@ -27,10 +26,13 @@ use grayxdp_common::{
     signals::{ExceptionCounters, FlowSample, Mark, Signals},
 };
 
-use crate::detail::Scratch;
+use crate::{
+    detail::Scratch,
+    explain::{explains, note},
+};
 
 /// User space writes single words of such a map.
-const MAPPABLE: u32 = 1 << 10;
+pub(crate) const MAPPABLE: u32 = 1 << 10;
 /// Elements are allocated as they come; the kernel asks for it in a trie.
 const NO_PREALLOC: u32 = 1;
 
@@ -86,8 +88,6 @@ static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
 static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 #[map(name = "SCRATCH")]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-#[map(name = "EXPLANATION")]
-static EXPLANATION: Array<Explanation> = Array::with_max_entries(1, 0);
 
 /// The flow hash's key, set before the program is loaded.
 #[unsafe(no_mangle)]
@@ -137,13 +137,6 @@ fn key_word<const OFFSET: i16>() -> u64 {
         );
     }
     word
-}
-
-/// Whether this is the program that explains: it counts nothing and writes down what it does. A constant of the compiler's, because
-/// one of the verifier's costs a load wherever it is asked for.
-#[inline(always)]
-pub(crate) const fn explains() -> bool {
-    cfg!(feature = "explain")
 }
 
 /// The root of the tables.
@@ -209,7 +202,11 @@ pub(crate) fn count_reason(service: ServiceId, reason: Reason) -> u64 {
     let Some(counters) = REASONS.get_ptr_mut(u32::from(service.0)) else { return 0 };
     // SAFETY: as for `count`.
     let counters = unsafe { &mut *counters };
-    let count = &mut counters.0[reason.index() % Reason::ROOM];
+    let mut index = reason.index();
+    // SAFETY: a register is given its own value. The compiler must not know its bound already: then it leaves out the mask
+    // that the verifier wants to see.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) index, options(pure, nomem, nostack, preserves_flags)) };
+    let count = &mut counters.0[index % Reason::ROOM];
     *count += 1;
     *count
 }
@@ -419,28 +416,5 @@ pub(crate) fn count_exceptions(service: u32, add: impl FnOnce(&mut ExceptionCoun
     if let Some(counters) = EXCEPTION_COUNTERS.get_ptr_mut(service) {
         // SAFETY: as for `count`.
         add(unsafe { &mut *counters });
-    }
-}
-
-/// Notes what decided the way of a packet.
-#[inline(always)]
-pub(crate) fn turn(turn: Turn) {
-    note(|explanation| explanation.turns |= turn.bit());
-}
-
-/// Whether the instance that explains noted a turn of this packet.
-#[inline(always)]
-pub(crate) fn is_noted(turn: Turn) -> bool {
-    explains() && EXPLANATION.get(0).is_some_and(|explanation| explanation.turns & turn.bit() != 0)
-}
-
-/// Writes into the explanation, in the instance that explains.
-#[inline(always)]
-pub(crate) fn note(write: impl FnOnce(&mut Explanation)) {
-    if explains()
-        && let Some(explanation) = EXPLANATION.get_ptr_mut(0)
-    {
-        // SAFETY: the map belongs to the explaining instance alone, which is run once at a time.
-        write(unsafe { &mut *explanation });
     }
 }

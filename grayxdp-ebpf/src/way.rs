@@ -12,24 +12,27 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, Ports, TCP, UDP},
 };
 
-use crate::{Arrival, Outcome, backward, forward, measure, tables};
+use crate::{Arrival, Outcome, UNDECIDED, backward, errors, explain, forward, fragments, tables};
 
 /// Decides and rewrites.
 #[inline(always)]
 pub(crate) fn of(arrival: Arrival) -> Outcome {
-    let Some(control) = tables::control() else { return Outcome::NotOurs };
-    let Some(ethernet) = arrival.frame.at::<[u8; ETHERNET_LEN]>(0) else { return Outcome::NotOurs };
+    let Some(control) = tables::control() else { return Outcome::NOT_OURS };
+    let Some(ethernet) = arrival.frame.at::<[u8; ETHERNET_LEN]>(0) else { return Outcome::NOT_OURS };
     let kind: u16 = ethernet.read(12);
     if kind != ETHERTYPE_IPV4 {
-        return if kind == ETHERTYPE_ARP { arp(arrival, control) } else { Outcome::NotOurs };
+        return if kind == ETHERTYPE_ARP { arp(arrival, control) } else { Outcome::NOT_OURS };
     }
-    let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NotOurs };
-    let Some(packet) = Packet::of(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
+    let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NOT_OURS };
+    if ip.is_fragment() && fragments::fragment_first(arrival.context) != fragments::FIRST {
+        return without_ports(arrival, control, ip);
+    }
+    let Some(packet) = Packet::of_beginning(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
     // Most replies go to no address that could be a virtual one.
     if control.addresses.may_hold(ip.destination)
         && let Some(entry) = tables::look_up(control.directory, packet.destination())
     {
-        return forward::to_backend(arrival, &packet, Entry(entry));
+        return forward::to_backend(arrival, control, &packet, Entry(entry));
     }
     if let Some(backend) = tables::look_up(control.directory, packet.source()) {
         return backward::to_client(arrival, control, &packet, backend as u16);
@@ -37,7 +40,7 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
     match virtual_address(control, ip.destination) {
         Some(entry) if ip.is_whole(arrival.frame, size_of::<Ports>()) => for_address(entry, Reason::NoService),
         Some(entry) => for_address(entry, Reason::Malformed),
-        None => Outcome::NotOurs,
+        None => Outcome::NOT_OURS,
     }
 }
 
@@ -50,14 +53,23 @@ fn virtual_address(control: &Control, address: u32) -> Option<Entry> {
     tables::look_up(control.directory, EndpointKey::address(address)).map(Entry)
 }
 
-/// A packet whose ports cannot be read: another protocol, a fragment, a broken header.
+/// A packet whose ports cannot be read: another protocol, a later fragment, a broken header.
 #[inline(always)]
 fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
     if ip.protocol == ICMP {
-        measure::icmp(arrival, control, ip);
+        let action = errors::icmp_error(arrival.context) as u32;
+        if action != UNDECIDED {
+            return Outcome::done(action);
+        }
     }
-    let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NotOurs };
-    if ip.is_fragment() {
+    if ip.is_later_fragment() {
+        let action = fragments::fragment(arrival.context) as u32;
+        if action != UNDECIDED {
+            return Outcome::done(action);
+        }
+    }
+    let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NOT_OURS };
+    if ip.is_later_fragment() || (ip.is_fragment() && ip.protocol == ICMP) {
         return for_address(entry, Reason::Fragment);
     }
     if !ip.is_whole(arrival.frame, 0) || ip.protocol == TCP || ip.protocol == UDP {
@@ -76,19 +88,19 @@ fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
 #[inline(always)]
 fn for_address(entry: Entry, reason: Reason) -> Outcome {
     let service = ServiceId(entry.index() as u16);
-    tables::note(|explanation| explanation.step = Step::Address as u32);
-    Outcome::Counted(service, if entry.has(Entry::LOCAL_ADDRESS) { Reason::LocalAddress } else { reason })
+    explain::note(|explanation| explanation.step = Step::Address as u32);
+    Outcome::counted(service, if entry.has(Entry::LOCAL_ADDRESS) { Reason::LocalAddress } else { reason })
 }
 
 /// Answers who has an announced virtual address.
 #[inline(always)]
 fn arp(arrival: Arrival, control: &Control) -> Outcome {
-    let Some(target) = answer::arp_target(arrival.frame) else { return Outcome::NotOurs };
-    let Some(entry) = virtual_address(control, target) else { return Outcome::NotOurs };
+    let Some(target) = answer::arp_target(arrival.frame) else { return Outcome::NOT_OURS };
+    let Some(entry) = virtual_address(control, target) else { return Outcome::NOT_OURS };
     if !entry.has(Entry::ANNOUNCE) {
-        return Outcome::NotOurs;
+        return Outcome::NOT_OURS;
     }
-    let Some(interface) = tables::interface(arrival.interface) else { return Outcome::NotOurs };
+    let Some(interface) = tables::interface(arrival.interface) else { return Outcome::NOT_OURS };
     answer::arp(arrival.frame, interface.address);
-    Outcome::Counted(ServiceId(entry.index() as u16), Reason::Arp)
+    Outcome::counted(ServiceId(entry.index() as u16), Reason::Arp)
 }

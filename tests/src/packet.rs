@@ -10,6 +10,9 @@ use etherparse::{
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
+/// Bytes of an Ethernet header.
+const ETHERNET_LEN: usize = 14;
+
 /// Shortest Ethernet frame without its check sequence.
 pub const MIN_FRAME_LEN: usize = 60;
 
@@ -85,6 +88,12 @@ pub struct Packet {
     pub ttl: u8,
     /// Differentiated services code point, six bits.
     pub dscp: u8,
+    /// Number of the datagram among those of its sender.
+    pub identification: u16,
+    /// Whether routers may cut it into pieces; pieces always may be.
+    pub may_be_fragmented: bool,
+    /// The window of TCP.
+    pub window: u16,
     /// IPv4 options, a multiple of four bytes.
     pub ip_options: Vec<u8>,
     /// Fragment offset in units of eight bytes.
@@ -109,6 +118,9 @@ impl Packet {
             destination,
             ttl: 64,
             dscp: 0,
+            identification: 0x1234,
+            may_be_fragmented: false,
+            window: 0x2000,
             ip_options: Vec::new(),
             fragment_offset: 0,
             more_fragments: false,
@@ -146,6 +158,13 @@ impl Packet {
     #[must_use]
     pub fn icmp(source: Ipv4Addr, destination: Ipv4Addr, message: Icmpv4Type) -> Self {
         Self::new(SocketAddrV4::new(source, 0), SocketAddrV4::new(destination, 0), Transport::Icmp(message))
+    }
+
+    /// An ICMP error that somebody sends about a packet, of which it repeats `length` bytes, IPv4 header first.
+    #[must_use]
+    pub fn icmp_about(from: Ipv4Addr, message: Icmpv4Type, about: &Self, length: usize) -> Self {
+        let repeated = &about.bytes()[ETHERNET_LEN..];
+        Self::icmp(from, *about.source.ip(), message).with_payload(&repeated[..length.min(repeated.len())])
     }
 
     /// The same with another payload.
@@ -198,9 +217,9 @@ impl Packet {
         };
         let ends = (self.source.ip().octets(), self.destination.ip().octets());
         let mut header = Ipv4Header::new(0, self.ttl, protocol, ends.0, ends.1).expect("an empty payload fits");
-        header.identification = 0x1234;
+        header.identification = self.identification;
         header.dscp = self.dscp.try_into().expect("a code point has six bits");
-        header.dont_fragment = self.fragment_offset == 0 && !self.more_fragments;
+        header.dont_fragment = self.fragment_offset == 0 && !self.more_fragments && !self.may_be_fragmented;
         header.more_fragments = self.more_fragments;
         header.fragment_offset = self.fragment_offset.try_into().expect("a fragment offset has 13 bits");
         header.options = self.ip_options[..].try_into().expect("options are a multiple of four bytes, at most 40");
@@ -215,7 +234,7 @@ impl Packet {
         let ports = (self.source.port(), self.destination.port());
         let mut bytes = match &self.transport {
             Transport::Tcp { flags, sequence, acknowledged, options } => {
-                let mut header = TcpHeader::new(ports.0, ports.1, *sequence, 0x2000);
+                let mut header = TcpHeader::new(ports.0, ports.1, *sequence, self.window);
                 (header.syn, header.ack, header.fin, header.rst) = (flags.syn, flags.ack, flags.fin, flags.rst);
                 header.acknowledgment_number = if flags.ack { *acknowledged } else { 0 };
                 header.set_options_raw(options).expect("options are a multiple of four bytes, at most 40");

@@ -23,7 +23,7 @@ fn a_program_grows_by_more_than_a_tenth_only_with_a_word_about_it() {
         Datapath::objects().into_iter().map(|(name, file)| (name, instructions(file))).collect();
     println!("{found:?}");
     for (name, count) in &found {
-        let before = *known.get(*name).unwrap_or_else(|| panic!("tests/instructions.json does not know `{name}`"));
+        let before = *known.get(name).unwrap_or_else(|| panic!("tests/instructions.json does not know `{name}`"));
         assert!(
             *count <= before + before / UNNOTICED,
             "`{name}` has {count} instructions, {} % more than the {before} of tests/instructions.json. Make it smaller; or, if it \

@@ -1,21 +1,19 @@
 //! DATAPATH's rules 2 to 4 on the packet's side: what opens a flow, what goes on with one, what finds no entry.
 
 use grayxdp_common::{
-    cells::{DetailRecord, PrefixKey, VersionDetail},
-    exceptions::Tail,
-    explanation::Turn,
-    reason::Reason,
-    records::BackendRecord,
+    cells::DetailRecord, exceptions::Tail, explanation::Turn, reason::Reason, records::BackendRecord,
 };
 
 use super::{
-    Cells, DEFERRED, Kind, OTHERWISE, QUIC, Question, detail_stamp, refused,
+    Cells, DATAGRAM, DEFERRED, Kind, OTHERWISE, QUIC, Question, REPLY, refused,
+    stamp::stamp,
     view::{BUCKET, PREFIX, SLOT, View},
 };
 use crate::{
     exceptions::{self, Found, NO_ENTRY},
+    explain::{explains, note, turn},
     guard,
-    tables::{self, StampKind, note, turn},
+    tables::{self, StampKind},
 };
 
 /// Rule 2 for a SYN that nothing is remembered of. 0: done; else the longer way is to be taken.
@@ -28,7 +26,7 @@ pub(super) fn open_fresh(
     _: &mut Found,
 ) -> u64 {
     let needs_entry = view.choice != view.default || view.unsettled != 0;
-    if tables::explains() || view.looks == 0 || view.choice == 0 || !needs_entry || question.flags & QUIC != 0 {
+    if explains() || view.looks == 0 || view.choice == 0 || !needs_entry || question.flags & QUIC != 0 {
         return 1;
     }
     if !exceptions::insert_fresh(question.flow, question.bucket, view.choice as u16, question.sequence as u32) {
@@ -129,14 +127,14 @@ pub(super) fn open(
 pub(super) fn defer(
     question: &mut Question,
     detail: &DetailRecord,
-    _: &mut Cells,
+    cells: &mut Cells,
     view: &mut View,
     found: &mut Found,
 ) -> u64 {
     turn(Turn::Deferred);
     question.flags |= DEFERRED;
-    mark(view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
-    mark(view, view.unsettled, StampKind::Seen);
+    stamp(question, cells, view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
+    stamp(question, cells, view, view.unsettled, StampKind::Seen);
     tables::count_exceptions(question.service as u32, |counters| counters.choice_deferred += 1);
     let target = if found.established == NO_ENTRY { view.default } else { u64::from(found.established_head.backend()) };
     if found.established != NO_ENTRY {
@@ -243,7 +241,7 @@ fn chosen(question: &mut Question, view: &View) -> u64 {
 pub(super) fn by_default(
     question: &mut Question,
     _: &DetailRecord,
-    _: &mut Cells,
+    cells: &mut Cells,
     view: &mut View,
     _: &mut Found,
 ) -> u64 {
@@ -254,7 +252,7 @@ pub(super) fn by_default(
         return refused(Reason::NoBackend);
     }
     if view.unsettled != 0 {
-        mark(view, view.unsettled, StampKind::Seen);
+        stamp(question, cells, view, view.unsettled, StampKind::Seen);
     }
     let pins = view.pins & view.unsettled;
     if may_pin && pins != 0 {
@@ -264,59 +262,41 @@ pub(super) fn by_default(
             tables::count_exceptions(question.service as u32, |counters| counters.pinned += 1);
         } else {
             turn(Turn::PinRefused);
-            mark(view, pins, StampKind::Refused);
+            stamp(question, cells, view, pins, StampKind::Refused);
             tables::count_exceptions(question.service as u32, |counters| counters.pins_refused += 1);
         }
     }
     to(question, view.default)
 }
 
-/// Stamps some of bucket, slot and prefix.
+/// The backend that the flow's next packet goes to; 0 for none. Nothing is changed.
 #[inline(always)]
-fn mark(view: &mut View, which: u64, kind: StampKind) {
-    if !tables::explains() {
-        // Volatile, because the stage finds both by a way of its own, of which the compiler knows nothing.
-        // SAFETY: references are valid to write.
-        unsafe {
-            (&raw mut view.stamps).write_volatile(which);
-            (&raw mut view.stamp_kind).write_volatile(kind as u64);
-        }
-        detail_stamp();
-    }
-}
-
-#[inline(always)]
-pub(super) fn stamp(
+pub(super) fn about(
     question: &mut Question,
-    detail: &DetailRecord,
-    cells: &mut Cells,
+    _: &DetailRecord,
+    _: &mut Cells,
     view: &mut View,
-    _: &mut Found,
+    found: &mut Found,
 ) -> u64 {
-    let (which, kind) = (view.stamps, view.stamp_kind);
-    if which & BUCKET != 0 && detail.bucket_stamps != 0 {
-        tables::stamp(detail.bucket_stamps + cells.home_segment as u32, question.bucket as u16, kind);
-        if cells.segment != cells.home_segment {
-            tables::stamp(detail.bucket_stamps + cells.segment as u32, question.bucket as u16, kind);
+    let is_datagram = question.flags & DATAGRAM != 0;
+    if found.half_open != NO_ENTRY {
+        // What the backend of a handshake sent begins with the number of its SYN-ACK; QUIC has no numbers.
+        let answered = (found.half_open_tail >> 32) as u32;
+        let behind = (question.sequence as u32).wrapping_sub(answered);
+        let is_of_reply = question.flags & REPLY != 0 && behind <= exceptions::ACKNOWLEDGED_WINDOW;
+        if answered != 0 && (is_datagram || is_of_reply || (question.flags & REPLY == 0 && completes(question, found)))
+        {
+            return u64::from(found.half_open_head.backend());
         }
     }
-    if which & SLOT != 0 {
-        stamp_slot(&detail.versions[view.home_place as usize & 7], question.slot as u16, kind);
-        if kind == StampKind::Deferred as u64 && view.place != view.home_place {
-            stamp_slot(&detail.versions[view.place as usize & 7], question.slot as u16, kind);
-        }
+    let established = u64::from(found.established_head.backend());
+    if found.established != NO_ENTRY && (!is_datagram || stays(established)) {
+        return established;
     }
-    if which & PREFIX != 0 && cells.prefix != 0 {
-        tables::stamp_prefix(PrefixKey { set: detail.prefixes, address: question.source as u32 }, kind);
+    if is_datagram && (view.turned != 0 || view.default == 0 || !stays(view.default)) {
+        return view.choice;
     }
-    0
-}
-
-#[inline(always)]
-fn stamp_slot(version: &VersionDetail, slot: u16, kind: u64) {
-    if version.stamps != 0 {
-        tables::stamp(u32::from(version.stamps), slot, kind);
-    }
+    view.default
 }
 
 #[inline(always)]

@@ -8,8 +8,8 @@ use grayxdp_common::{
 use super::{Cells, Kind, Question, decide::is_open, zero};
 use crate::{
     exceptions::Found,
-    guard,
-    tables::{self, note, turn},
+    explain::{note, turn},
+    guard, tables,
 };
 
 /// Finds the segments of the packet and its buckets in them.
@@ -90,10 +90,6 @@ pub(super) struct View {
     pub(super) looks: u64,
     /// The guard turned the bucket's candidate off.
     pub(super) turned: u64,
-    /// What is to be stamped: the same bits.
-    pub(super) stamps: u64,
-    /// With what: a [`StampKind`].
-    pub(super) stamp_kind: u64,
 }
 
 pub(super) const BUCKET: u64 = 1;

@@ -6,12 +6,12 @@ use grayxdp_common::{
 };
 
 use super::{Found, NO_ENTRY, entry, find, touch};
-use crate::{atomic, tables};
+use crate::{atomic, explain::explains};
 
 /// What a backend sent of a flow that has entries: the number of its SYN-ACK, the confirmation of a pin, the end.
 #[inline(never)]
 pub(crate) fn answered(said: &Said) -> u32 {
-    if tables::explains() {
+    if explains() {
         return 0;
     }
     let mut found = Found {

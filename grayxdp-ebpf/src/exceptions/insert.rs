@@ -6,7 +6,7 @@ use grayxdp_common::{
 };
 
 use super::{Found, LOWEST, NO_ENTRY, entry, now, read, write_tail};
-use crate::{atomic, tables};
+use crate::{atomic, explain::explains, tables, verifier};
 
 /// Remembers the choice of a SYN whose flow has no entry, where half of its first set is free. False where it is otherwise.
 #[inline(always)]
@@ -63,7 +63,7 @@ fn take(place: *mut u64, head: Head, now: u32) -> bool {
 #[inline(always)]
 pub(crate) fn insert_half_open(flow: FlowHash, bucket: u64, found: &Found, backend: u16, sequence: u32) -> bool {
     let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::HalfOpen, now());
-    if tables::explains() {
+    if explains() {
         return found.half_open != NO_ENTRY || exceptions_insert(flow.0, head.0, 0) as u32 != NO_ENTRY;
     }
     let number = if found.half_open != NO_ENTRY
@@ -90,7 +90,7 @@ pub(crate) fn insert_pin(flow: FlowHash, bucket: u64, backend: u16, slot: u16, t
     // A pin's time is in its second word: until that is written the place is kept by a young half-open entry.
     let head = Head::new(ExceptionKey::of(flow, bucket as u16).identity, backend, EntryState::HalfOpen, now);
     let number = exceptions_insert(flow.0, head.0, tail_flags) as u32;
-    if number == NO_ENTRY || tables::explains() {
+    if number == NO_ENTRY || explains() {
         return number != NO_ENTRY;
     }
     if let Some(entry) = entry(number) {
@@ -137,21 +137,14 @@ pub(crate) extern "C" fn exceptions_insert(flow: u64, head: u64, tail_flags: u64
     }
     let number = set * WAYS as u32 + way as u32 + 1;
     let Some(place) = entry(number) else { return u64::from(NO_ENTRY) };
-    if tables::explains() {
-        keep(head.0);
+    if explains() {
+        verifier::keep(head.0);
         return u64::from(number);
     }
     if is_second {
         overflow(first);
     }
     if take(place, head, now) { u64::from(number) } else { u64::from(NO_ENTRY) }
-}
-
-/// Uses an argument that is of no use: without one the callers would not pass it, and the verifier wants to see it.
-#[inline(always)]
-fn keep(argument: u64) {
-    // SAFETY: a register is given its own value.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) argument => _, options(nomem, nostack, preserves_flags)) };
 }
 
 /// Free ways count four times as much as those of UDP pins.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grayxdp_common::{exceptions::WAYS, maps};
+use grayxdp_common::{exceptions::WAYS, fragments, maps};
 
 use super::directory;
 use crate::model::kernel::{Wanted, WantedBuckets, WantedService, WantedVersion};
@@ -156,7 +156,7 @@ impl Capacity {
     }
 
     /// Entries of each map.
-    pub(super) fn entries(self) -> [(&'static str, u32); 26] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 27] {
         let spare_tables = (self.slot_tables / 5).max(8);
         [
             (maps::CONTROL, 1),
@@ -185,6 +185,7 @@ impl Capacity {
             (maps::MARKS, 1 << self.marks_log2),
             (maps::FLOWS, 1 << self.flows_log2),
             (maps::SIGNALS, self.signals.max(1) * 2 * self.cpus),
+            (maps::FRAGMENTS, fragments::PLACES),
         ]
     }
 }

@@ -138,8 +138,12 @@ impl Datapath {
 
     /// The object files of the program, and what each is called.
     #[must_use]
-    pub fn objects() -> [(&'static str, &'static [u8]); 2] {
-        Flavour::ALL.map(|flavour| (flavour.name(), flavour.object(object::Purpose::Live)))
+    pub fn objects() -> Vec<(String, &'static [u8])> {
+        let purposes = [(object::Purpose::Live, ""), (object::Purpose::Explain, ", explaining")];
+        let of = |flavour: Flavour| {
+            purposes.map(|(purpose, word)| (format!("{}{word}", flavour.name()), flavour.object(purpose)))
+        };
+        Flavour::ALL.into_iter().flat_map(of).collect()
     }
 
     /// The live program, for test runs.

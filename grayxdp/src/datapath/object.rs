@@ -135,6 +135,7 @@ fn expected(name: &str) -> Shape {
         maps::MARKS => array(size_of::<signals::Mark>()),
         maps::FLOWS => array(size_of::<signals::FlowSample>()),
         maps::SIGNALS => array(size_of::<signals::Signals>()),
+        maps::FRAGMENTS => array(size_of::<u64>()),
         maps::EVENTS => Shape { kind: RING_BUFFER, key: 0, value: 0, flags: 0 },
         maps::PREFIXES => {
             Shape { kind: LPM_TRIE, key: 12, value: size_of::<cells::PrefixValue>() as u32, flags: NO_PREALLOC }

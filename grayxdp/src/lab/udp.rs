@@ -55,7 +55,7 @@ impl Drop for UdpEcho {
 }
 
 fn answer_one(socket: &UdpSocket, identity: &str) -> io::Result<()> {
-    let mut datagram = vec![0; 2_048];
+    let mut datagram = vec![0; 1 << 16];
     let (length, client) = socket.recv_from(&mut datagram)?;
     let answer = [identity.as_bytes(), &datagram[..length]].concat();
     socket.send_to(&answer, client).map(drop)

@@ -44,7 +44,7 @@ fn versions(view: &MetricsView) -> impl Iterator<Item = (&str, &str, &BackendCou
     })
 }
 
-fn traffic(view: &MetricsView) -> [Family; 3] {
+fn traffic(view: &MetricsView) -> [Family; 4] {
     const LABELS: &[&str] = &["service", "version", "direction"];
     let mut packets = Family::counter(
         "grayxdp_packets_total",
@@ -58,11 +58,18 @@ fn traffic(view: &MetricsView) -> [Family; 3] {
         &["service", "version", "backend", "direction"],
         "Packets forwarded, by backend.",
     );
+    let mut errors = Family::counter(
+        "grayxdp_icmp_errors_total",
+        LABELS,
+        "Of the packets forwarded, ICMP errors about packets of the version, by direction.",
+    );
     for (service, version, totals) in versions(view) {
         packets.count([service, version, "forward"], totals.packets_forward);
         packets.count([service, version, "reverse"], totals.packets_reverse);
         bytes.count([service, version, "forward"], totals.bytes_forward);
         bytes.count([service, version, "reverse"], totals.bytes_reverse);
+        errors.count([service, version, "forward"], totals.icmp_errors_forward);
+        errors.count([service, version, "reverse"], totals.icmp_errors_reverse);
     }
     for service in &view.services {
         for version in &service.versions {
@@ -74,7 +81,7 @@ fn traffic(view: &MetricsView) -> [Family; 3] {
             }
         }
     }
-    [packets, bytes, backends]
+    [packets, bytes, backends, errors]
 }
 
 fn connections(view: &MetricsView) -> [Family; 4] {
@@ -227,7 +234,7 @@ mod tests {
         let address = "10.0.1.1:8080".parse().expect("an address");
         let backends = vec![BackendMetrics { address, is_up: true, counters }];
         let totals = BackendCounters { packets_forward: 20, ..counters };
-        let totals = BackendCounters { zero_windows_forward: 8, ..totals };
+        let totals = BackendCounters { zero_windows_forward: 8, icmp_errors_reverse: 2, ..totals };
         let mut measured = Measured { attempts: 9, timeouts: 2, retransmits: 3, lost: 4, ..Measured::default() };
         for nanoseconds in [10_000, 20_000, 1_000_000] {
             measured.connect.record(nanoseconds);
@@ -274,6 +281,7 @@ mod tests {
             r#"grayxdp_packets_total{service="web",version="v1",direction="reverse"} 12"#,
             r#"grayxdp_bytes_total{service="web",version="v1",direction="forward"} 1300"#,
             r#"grayxdp_backend_packets_total{service="web",version="v1",backend="10.0.1.1:8080",direction="forward"} 11"#,
+            r#"grayxdp_icmp_errors_total{service="web",version="v1",direction="reverse"} 2"#,
             r#"grayxdp_connect_attempts_total{service="web",version="v1"} 5"#,
             r#"grayxdp_flows_opened_total{service="web",version="v1"} 4"#,
             r#"grayxdp_connect_failures_total{service="web",version="v1",kind="refused"} 1"#,
@@ -321,7 +329,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 33);
+        assert_eq!(heads.len(), 34);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");

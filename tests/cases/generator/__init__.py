@@ -1,6 +1,6 @@
 """All files of cases."""
 
-from . import addresses, down, entries, forward, full_table, malformed, not_ours, quic, reverse, segments, split, unanswered
+from . import addresses, answers, down, entries, errors, forward, full_table, malformed, not_ours, pieces, quic, reverse, segments, split
 
 BOOKS = [
     forward.tcp_book(), forward.udp_book(),
@@ -8,5 +8,5 @@ BOOKS = [
     addresses.echo_book(), addresses.arp_book(), addresses.service_book(),
     malformed.book(), not_ours.book(), split.book(),
     down.book(), entries.book(), segments.book(), quic.book(), full_table.book(),
-    unanswered.ports_book(), unanswered.expired_book(), unanswered.fragments_book(), unanswered.icmp_book(), unanswered.sizes_book(),
+    answers.ports_book(), answers.expired_book(), answers.sizes_book(), pieces.fragments_book(), errors.icmp_book(),
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 INDEX = {"near": 10, "far": 12}
+OWN_ADDRESS = {"near": "10.1.0.1", "far": "10.2.0.1"}
 GATEWAY = "10.1.0.254"
 FAR_GATEWAY = "10.2.0.254"
 

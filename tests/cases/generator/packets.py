@@ -68,3 +68,21 @@ def without_checksums(packet):
 def padded(packet, length=60):
     """The packet padded with zeros to a frame of a length."""
     return packet / Padding(bytes(length - len(bytes(packet))))
+
+
+def pieces(packet, size=1_480):
+    """The packet cut into pieces of so many bytes behind the IP header (RFC 791, section 3.2)."""
+    whole = Ether(bytes(packet))
+    body, total = bytes(whole[IP].payload), len(bytes(whole[IP].payload))
+    for start in range(0, total, size):
+        head = whole[IP].copy()
+        head.remove_payload()
+        head.flags, head.frag = "MF" if start + size < total else 0, start // 8
+        del head.len, head.chksum
+        yield Ether(src=whole.src, dst=whole.dst) / head / Raw(body[start:start + size])
+
+
+def error_about(router, packet, kind, code, length=28, came="near", mtu=0, **header):
+    """A router's ICMP error about a packet, of which it repeats so many bytes, to whoever sent that."""
+    more = {"nexthopmtu": mtu} if mtu else {}
+    return ip(router, packet[IP].src, came, **header) / ICMP(type=kind, code=code, **more) / Raw(bytes(packet[IP])[:length])

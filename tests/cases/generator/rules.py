@@ -4,7 +4,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from .hosts import NEAR_GATEWAY_HOP, mac_of, own_mac
+from .hosts import NEAR_GATEWAY_HOP, OWN_ADDRESS, mac_of, own_mac
 from .packets import FLAGS, ip, without_checksums
 
 
@@ -43,45 +43,57 @@ def dropped(packet, service, reason, came="near", exceptions=None):
     return step(packet, "DROP", came=came, reasons={service: {reason: 1}}, exceptions=exceptions)
 
 
-def _leaving(packet, hop):
+def leaving(packet, hop):
     packet[Ether].src, packet[Ether].dst = own_mac(hop.interface), mac_of(hop.neighbour)
     packet[IP].ttl -= 1
 
 
-def to_backend(packet, backend, came="near", service=None, exceptions=None):
-    """The client's packet to a backend. Without a next hop it is rewritten, keeps its time to live and goes to the kernel."""
-    frame, out = bytes(packet), without_checksums(packet)
+def for_backend(packet, backend):
+    """The client's packet with the backend's endpoint in it."""
+    out = without_checksums(packet)
     out[IP].dst = backend.address
     if backend.port:
         out[TCP if TCP in out else UDP].dport = backend.port
-    counts = {"packetsForward": 1, "bytesForward": len(frame), **_flag_counts(packet, "Forward")}
+    return out
+
+
+def for_client(packet, service, backend=None, port=None):
+    """A backend's packet with the virtual endpoint in it."""
+    out = without_checksums(packet)
+    out[IP].src = service.vip
+    if (backend or service.backend).port:
+        out[TCP if TCP in out else UDP].sport = port or service.port
+    return out
+
+
+def to_backend(packet, backend, came="near", service=None, exceptions=None):
+    """The client's packet to a backend. Without a next hop it is rewritten, keeps its time to live and goes to the kernel."""
+    frame, out = bytes(packet), for_backend(packet, backend)
+    counts = {"packetsForward": 1, "bytesForward": len(frame), **flag_counts(packet, "Forward")}
     more = {"backends": {backend.name: counts}, "exceptions": exceptions}
     if backend.hop is None:
         return step(packet, "PASS", out, came=came, reasons={service: {"unresolved_backend": 1}}, **more)
-    _leaving(out, backend.hop)
-    return step(packet, _verdict(backend.hop, came), out, to=backend.hop.interface, came=came, **more)
+    leaving(out, backend.hop)
+    return step(packet, verdict_of(backend.hop, came), out, to=backend.hop.interface, came=came, **more)
 
 
 def to_client(packet, service, backend=None, hop=NEAR_GATEWAY_HOP, came="near", port=None):
     """A backend's packet back to the client, from the virtual endpoint; `hop` none: the client's neighbour is not known."""
-    frame, out = bytes(packet), without_checksums(packet)
-    out[IP].src = service.vip
     backend = backend or service.backend
-    if backend.port:
-        out[TCP if TCP in out else UDP].sport = port or service.port
-    counts = {"packetsReverse": 1, "bytesReverse": len(frame), **_flag_counts(packet, "Reverse")}
+    frame, out = bytes(packet), for_client(packet, service, backend, port)
+    counts = {"packetsReverse": 1, "bytesReverse": len(frame), **flag_counts(packet, "Reverse")}
     more = {"backends": {backend.name: counts}}
     if hop is None:
         return step(packet, "PASS", out, came=came, reasons={service.name: {"unresolved_client": 1}}, **more)
-    _leaving(out, hop)
-    return step(packet, _verdict(hop, came), out, to=hop.interface, came=came, **more)
+    leaving(out, hop)
+    return step(packet, verdict_of(hop, came), out, to=hop.interface, came=came, **more)
 
 
-def _verdict(hop, came):
+def verdict_of(hop, came):
     return "TX" if hop.interface == came else "REDIRECT"
 
 
-def _flag_counts(packet, side):
+def flag_counts(packet, side):
     """What a TCP packet's flags and window count besides the packet itself."""
     if TCP not in packet:
         return {}
@@ -105,6 +117,14 @@ def _answered(packet, out, service, reason, came):
     """The program's own answer goes back where the packet came from."""
     out[Ether].src, out[Ether].dst = packet[Ether].dst, packet[Ether].src
     return step(packet, "TX", out, to=came, came=came, reasons={service: {reason: 1}})
+
+
+def told(packet, service, reason, kind, code, source=None, came="near", mtu=0):
+    """Answered with an ICMP error of this host, or of `source`, that repeats the IP header and eight bytes (RFC 792)."""
+    head = ip(source or OWN_ADDRESS[came], packet[IP].src, tos=0xC0, ttl=64, id=0, flags="DF")
+    more = {"nexthopmtu": mtu} if mtu else {}
+    out = head / ICMP(type=kind, code=code, **more) / Raw(bytes(packet[IP])[:28])
+    return _answered(packet, out, service, reason, came)
 
 
 def echoed(packet, service, came="near"):

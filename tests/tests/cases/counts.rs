@@ -64,7 +64,7 @@ fn outside<'a>(counts: &'a Counts, owners: &BTreeMap<String, u16>, counters: &[&
     strangers.chain(unknown).map(String::as_str).collect()
 }
 
-fn of_backend(counters: &BackendCounters) -> [(&'static str, u64); 14] {
+fn of_backend(counters: &BackendCounters) -> [(&'static str, u64); 16] {
     let BackendCounters {
         packets_forward,
         bytes_forward,
@@ -80,7 +80,8 @@ fn of_backend(counters: &BackendCounters) -> [(&'static str, u64); 14] {
         zero_windows_forward,
         zero_windows_reverse,
         unmarked,
-        reserved: _,
+        icmp_errors_forward,
+        icmp_errors_reverse,
     } = *counters;
     [
         ("packetsForward", packets_forward),
@@ -97,6 +98,8 @@ fn of_backend(counters: &BackendCounters) -> [(&'static str, u64); 14] {
         ("zeroWindowsForward", zero_windows_forward),
         ("zeroWindowsReverse", zero_windows_reverse),
         ("unmarked", unmarked),
+        ("icmpErrorsForward", icmp_errors_forward),
+        ("icmpErrorsReverse", icmp_errors_reverse),
     ]
 }
 

@@ -40,7 +40,7 @@ fn explain_says_where_a_flow_goes_and_leaves_no_trace() {
     assert!(versions("v1") > 0 && versions("v2") > 0);
     let elsewhere: Explained =
         stand.answer(&["explain", "--src", "10.64.0.1:1000", "--dst", &target.replace(":80", ":81")]);
-    assert_eq!((elsewhere.fate.as_str(), elsewhere.reason.as_deref()), ("dropped", Some("no_service")));
+    assert_eq!((elsewhere.fate.as_str(), elsewhere.reason.as_deref()), ("answered", Some("port_closed")));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod intruders;
 mod metrics;
 mod neighbours;
 mod old_kernel;
+mod path_mtu;
 mod rollouts;
 mod rollouts_restarted;
 mod segments;

@@ -23,12 +23,6 @@ fn a_packet_for_a_virtual_address_never_goes_up_unless_the_address_is_local() {
         Packet::icmp(*client().ip(), to, message).with_payload(&[0; 28]).bytes()
     };
     let cases = [
-        Case::dropped("another TCP port", tcp(port(LOST, 81)), reason(LOST, Reason::NoService)),
-        Case::dropped(
-            "the service's port of another protocol",
-            Packet::udp(client(), vip(LOST)).bytes(),
-            reason(LOST, Reason::NoService),
-        ),
         Case::dropped("another protocol", other(vip(LOST)), reason(LOST, Reason::NoService)),
         Case::dropped("an ICMP error", unreachable(*vip(LOST).ip()), reason(LOST, Reason::Icmp)),
         Case::untouched("another port of a local address", tcp(port(LOCAL, 22)), reason(LOCAL, Reason::LocalAddress)),

@@ -1,37 +1,18 @@
-//! Pieces of datagrams, and headers that are cut short or contradict themselves.
+//! Headers that are cut short or contradict themselves.
 
 use grayxdp::model::kernel::Reason;
 use grayxdp_tests::{
     bench::case::verdict,
     host,
-    packet::{Flags, Packet, Transport, UdpChecksum},
+    packet::{Flags, Packet},
 };
 
-use crate::world::{Case, LOCAL, LOST, client, endpoint, in_world, nothing, reason, run_in_world, vip};
+use crate::world::{Case, LOST, client, endpoint, in_world, nothing, reason, run_in_world, vip};
 
 /// A frame with some bytes replaced.
 fn changed(mut frame: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
     changes.iter().for_each(|&(at, byte)| frame[at] = byte);
     frame
-}
-
-#[test]
-fn fragments_for_a_virtual_address_are_dropped_and_counted() {
-    let piece = |to, fragment_offset, more_fragments| {
-        Packet { fragment_offset, more_fragments, ..Packet::new(client(), to, Transport::Udp(UdpChecksum::Computed)) }
-            .with_payload(&[0x11; 64])
-            .bytes()
-    };
-    let fragment = || reason(LOST, Reason::Fragment);
-    let elsewhere = endpoint([198, 51, 100, 1], 80);
-    let cases = [
-        Case::dropped("the first", piece(vip(LOST), 0, true), fragment()),
-        Case::dropped("one in the middle", piece(vip(LOST), 185, true), fragment()),
-        Case::dropped("the last", piece(vip(LOST), 370, false), fragment()),
-        Case::untouched("one for a local address", piece(vip(LOCAL), 0, true), reason(LOCAL, Reason::LocalAddress)),
-        Case::untouched("one for another address", piece(elsewhere, 185, true), nothing()),
-    ];
-    run_in_world(&cases);
 }
 
 #[test]

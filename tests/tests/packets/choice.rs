@@ -165,7 +165,7 @@ fn explain_says_the_whole_way_and_counts_nothing() {
         let elsewhere = SocketAddrV4::new(*vip(WEB).ip(), 81);
         let refused =
             subject.datapath.explain(client(&mut random), elsewhere, Protocol::Tcp, Question::First { dscp: 0 });
-        assert_eq!(refused.expect("the program explains").reason, Some(grayxdp::model::kernel::Reason::NoService));
+        assert_eq!(refused.expect("the program explains").reason, Some(grayxdp::model::kernel::Reason::PortClosed));
         assert_eq!(subject.counters().expect("counters can be read"), before);
     });
 }

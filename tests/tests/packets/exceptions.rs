@@ -3,6 +3,7 @@
 mod cpus;
 mod datagrams;
 mod down;
+mod errors;
 mod guards;
 mod handshakes;
 mod pins;

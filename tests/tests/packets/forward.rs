@@ -7,7 +7,8 @@ use grayxdp_tests::{
 };
 
 use crate::world::{
-    Case, EMPTY, FAR, LOCAL, LOST, NAMES, PLAIN, WEB, backend, client, forward, reason, run_in_world, to_backend, vip,
+    Case, EMPTY, FAR, LOCAL, LOST, NAMES, PLAIN, WEB, backend, client, forward, reason, run_in_world, time_exceeded,
+    to_backend, vip,
 };
 
 fn tcp(flags: Flags) -> Packet {
@@ -58,8 +59,8 @@ fn tcp_goes_to_the_backend_with_valid_checksums() {
         web("SYN-ACK from a client counts as no SYN", &tcp(Flags::SYN_ACK), PLAIN),
         web("the last hop but one", &tcp(Flags::ACK).with_ttl(2), PLAIN),
         web("the longest time to live", &tcp(Flags::ACK).with_ttl(255), PLAIN),
-        Case::dropped("time to live 1", tcp(Flags::ACK).with_ttl(1).bytes(), reason(WEB, Reason::TtlExpired)),
-        Case::dropped("time to live 0", tcp(Flags::SYN).with_ttl(0).bytes(), reason(WEB, Reason::TtlExpired)),
+        time_exceeded("time to live 1", &tcp(Flags::ACK).with_ttl(1), WEB),
+        time_exceeded("time to live 0", &tcp(Flags::SYN).with_ttl(0), WEB),
     ];
     run_in_world(&cases);
 }
@@ -78,7 +79,7 @@ fn udp_goes_to_the_backend_and_no_checksum_stays_none() {
         names("datagram without checksum", &absent),
         names("datagram whose new checksum is zero", &becomes_zero),
         names("datagram of a full frame", &udp(&[0x5a; 1472])),
-        Case::dropped("time to live 1", udp(&[]).with_ttl(1).bytes(), reason(NAMES, Reason::TtlExpired)),
+        time_exceeded("time to live 1", &udp(&[]).with_ttl(1), NAMES),
     ];
     run_in_world(&cases);
 }

@@ -1,7 +1,8 @@
 //! Frames that nobody would send: nothing but whole packets may leave, and what passes is as it came.
 
-use etherparse::{Ipv4Header, TcpSlice, UdpHeader};
+use etherparse::{Icmpv4Slice, Ipv4Header, TcpSlice, UdpHeader};
 use grayxdp::model::kernel::{Counters, Reason};
+use grayxdp_common::reason::Fate;
 use grayxdp_tests::{
     bench::case::verdict,
     host,
@@ -67,6 +68,7 @@ fn checksums(frame: &[u8]) -> Option<(bool, bool)> {
     let (header, rest) = Ipv4Header::from_slice(&frame[14..]).ok()?;
     let payload = rest.get(..usize::from(header.total_len).checked_sub(header.header_len())?)?;
     let l4 = match header.protocol.0 {
+        _ if header.fragment_offset.value() != 0 => return None,
         6 => {
             let tcp = TcpSlice::from_slice(payload).ok()?;
             tcp.calc_checksum_ipv4(header.source, header.destination).ok()? == tcp.checksum()
@@ -75,9 +77,24 @@ fn checksums(frame: &[u8]) -> Option<(bool, bool)> {
             let (udp, data) = UdpHeader::from_slice(payload).ok()?;
             udp.checksum == 0 || udp.calc_checksum_ipv4(&header, data).ok()? == udp.checksum
         }
+        1 => {
+            let icmp = Icmpv4Slice::from_slice(payload).ok()?;
+            icmp.icmp_type().calc_checksum(icmp.payload()) == icmp.checksum()
+        }
         _ => return None,
     };
     Some((header.calc_header_checksum() == header.header_checksum, l4))
+}
+
+/// Whether a frame goes back to who sent another one.
+fn is_answer(input: &[u8], output: &[u8]) -> bool {
+    output.len() >= 34 && output[..6] == input[6..12] && output[30..34] == input[26..30]
+}
+
+/// Packets that were answered.
+fn answers(change: &Counters) -> u64 {
+    let is_answered = |reason: Reason| reason.fate() == Fate::Answered;
+    change.reasons.iter().filter(|((_, reason), _)| is_answered(*reason)).map(|(_, count)| count).sum()
 }
 
 /// Packets that were rewritten and passed up.
@@ -92,7 +109,7 @@ fn what_leaves_has_checksums_as_right_as_before_and_what_passes_is_untouched_or_
     in_world(&[], |subject| {
         let before = subject.counters().expect("counters can be read");
         let mut random = Random(4);
-        let (mut left, mut changed) = (0_u64, 0);
+        let (mut left, mut changed, mut answered) = (0_u64, 0, 0);
         for number in 0..frames {
             let input = frame(&mut random);
             let (verdict, output) = subject.run(&input, host::NEAR).expect("the kernel runs the packet");
@@ -103,6 +120,11 @@ fn what_leaves_has_checksums_as_right_as_before_and_what_passes_is_untouched_or_
                 verdict::TX | verdict::REDIRECT => left += 1,
                 other => panic!("frame {number}: verdict {other} on {input:02x?}"),
             }
+            if is_answer(&input, &output) {
+                answered += 1;
+                assert_eq!(checksums(&output), Some((true, true)), "frame {number}: {input:02x?}\n{output:02x?}");
+                continue;
+            }
             assert_eq!(output.len(), input.len(), "frame {number}: {input:02x?}");
             if let Some((ip, l4)) = checksums(&input) {
                 let (ip_after, l4_after) = checksums(&output).expect("a packet remains one");
@@ -112,6 +134,7 @@ fn what_leaves_has_checksums_as_right_as_before_and_what_passes_is_untouched_or_
         }
         let change = difference(&before, &subject.counters().expect("counters can be read"));
         assert_eq!(changed, rewritten(&change), "packets that passed rewritten");
+        assert_eq!(answered, answers(&change), "answers");
         assert!(left > frames / 20, "{left} of {frames} frames leave: the test tests little");
         assert!(change.reasons.keys().all(|(_, reason)| *reason != Reason::Fault), "{change:?}");
     });

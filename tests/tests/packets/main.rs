@@ -3,10 +3,13 @@
 //! What must come out is built by the packet builder, whose checksums are another implementation's. Needs root.
 
 mod address;
+mod answers;
 mod broken;
 mod choice;
+mod errors;
 mod exceptions;
 mod forward;
+mod fragments;
 mod garbage;
 mod random;
 mod reverse;

@@ -11,7 +11,7 @@ use grayxdp_tests::{
 
 use crate::world::{
     Case, NAMES, PLAIN, WEB, backend, client, endpoint, gateway, in_world, nothing, reason, reverse, run, run_in_world,
-    to_client, vip,
+    time_exceeded, to_client, vip,
 };
 
 fn tcp(flags: Flags, sequence: u32) -> Packet {
@@ -44,7 +44,7 @@ fn replies_come_from_the_virtual_endpoint() {
         web("RST of a connection", &tcp(Flags::RST, 4711), BackendCounters { resets_reverse: 1, ..PLAIN }),
         names("datagram", &udp),
         names("datagram without checksum", &absent),
-        Case::dropped("time to live 1", tcp(Flags::ACK, 1).with_ttl(1).bytes(), reason(WEB, Reason::TtlExpired)),
+        time_exceeded("time to live 1", &tcp(Flags::ACK, 1).with_ttl(1), WEB),
     ];
     run_in_world(&cases);
 }

@@ -1,7 +1,12 @@
 //! The services and neighbours that all packet cases share, and how a case is run.
 
-use std::{collections::BTreeMap, net::SocketAddrV4, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::Arc,
+};
 
+use etherparse::{Icmpv4Type, icmpv4::TimeExceededCode};
 use grayxdp::model::{
     config::{Affinity, Protocol},
     kernel::{
@@ -153,7 +158,8 @@ pub(crate) const PLAIN: BackendCounters = BackendCounters {
     zero_windows_forward: 0,
     zero_windows_reverse: 0,
     unmarked: 0,
-    reserved: [0; 2],
+    icmp_errors_forward: 0,
+    icmp_errors_reverse: 0,
 };
 
 /// One packet and what must become of it.
@@ -197,6 +203,19 @@ pub(crate) fn to_backend(service: ServiceId, packet: &Packet) -> Packet {
 /// The packet as it goes back to the client by a next hop.
 pub(crate) fn to_client(service: ServiceId, packet: &Packet, hop: NextHop) -> Packet {
     Packet { source: vip(service), macs: (hop.source(), hop.destination()), ..packet.clone() }.with_ttl(packet.ttl - 1)
+}
+
+/// The ICMP error that the program sends about a packet that came in by [`host::NEAR`].
+pub(crate) fn error_about(packet: &Packet, from: Ipv4Addr, message: Icmpv4Type) -> Packet {
+    let macs = (packet.macs.1, packet.macs.0);
+    Packet { macs, identification: 0, dscp: 48, ..Packet::icmp_about(from, message, packet, 28) }
+}
+
+/// A packet whose time to live ran out: answered by this host's address.
+pub(crate) fn time_exceeded(name: &'static str, packet: &Packet, service: ServiceId) -> Case {
+    let message = Icmpv4Type::TimeExceeded(TimeExceededCode::TtlExceededInTransit);
+    let answer = error_about(packet, host::NEAR_ADDRESS, message);
+    Case::sent(name, verdict::TX, packet, &answer, reason(service, Reason::TimeExceeded))
 }
 
 /// Runs all cases and reports every one that fails.
@@ -247,6 +266,7 @@ fn subtract(new: &BackendCounters, old: &BackendCounters) -> BackendCounters {
         zero_windows_forward: new.zero_windows_forward - old.zero_windows_forward,
         zero_windows_reverse: new.zero_windows_reverse - old.zero_windows_reverse,
         unmarked: new.unmarked - old.unmarked,
-        reserved: [0; 2],
+        icmp_errors_forward: new.icmp_errors_forward - old.icmp_errors_forward,
+        icmp_errors_reverse: new.icmp_errors_reverse - old.icmp_errors_reverse,
     }
 }

@@ -16,7 +16,7 @@ use grayxdp_common::{
 use super::{
     super::{mapped::Mapped, tables::raw},
     heads::Heads,
-    mirror::{Destination, ReplyPlan},
+    mirror::{Destination, Link, Mirror, ReplyPlan},
 };
 use crate::model::kernel::KernelError;
 
@@ -66,13 +66,14 @@ impl ReplyMaps {
     pub(super) fn write(
         &mut self,
         plan: &ReplyPlan,
-        links: &BTreeMap<u32, [u8; 6]>,
+        mirror: &Mirror,
         control: &Mapped<Control>,
     ) -> Result<(), MapError> {
         self.write_neighbours(&plan.neighbours)?;
         self.write_routes(&plan.routes)?;
         self.heads.write(&plan.routes);
-        self.write_interfaces(links)?;
+        self.write_interfaces(&mirror.links)?;
+        control.store(0, offset_of!(Control, least_mtu), u64::from(mirror.least_mtu()));
         write_control(plan, control);
         Ok(())
     }
@@ -109,14 +110,16 @@ impl ReplyMaps {
         Ok(())
     }
 
-    fn write_interfaces(&mut self, links: &BTreeMap<u32, [u8; 6]>) -> Result<(), MapError> {
+    fn write_interfaces(&mut self, links: &BTreeMap<u32, Link>) -> Result<(), MapError> {
         let written: BTreeMap<u32, InterfaceRecord> = self.interfaces.iter().flatten().collect();
         let wanted: BTreeSet<u32> = links.keys().copied().take(64).collect();
         for index in written.keys().filter(|index| !wanted.contains(index)) {
             self.interfaces.remove(index)?;
         }
         for index in &wanted {
-            let record = InterfaceRecord { address: links[index], reserved: 0 };
+            let link = &links[index];
+            let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+            let record = InterfaceRecord { address: link.ethernet, mtu, ipv4: link.address.map_or(0, raw) };
             if written.get(index) != Some(&record) {
                 self.interfaces.insert(index, record, 0)?;
             }

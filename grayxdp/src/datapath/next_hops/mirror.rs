@@ -23,11 +23,22 @@ pub(super) enum Via {
     Other,
 }
 
+/// A link that is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Its Ethernet address.
+    pub(super) ethernet: [u8; 6],
+    /// The longest IP packet that it takes; 0: not said.
+    pub(super) mtu: u32,
+    /// Its first IPv4 address that is not alone in its prefix, else its first.
+    pub(super) address: Option<Ipv4Addr>,
+}
+
 /// The host's own view, kept by netlink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mirror {
-    /// Ethernet address of each link that is up.
-    pub(super) links: BTreeMap<u32, [u8; 6]>,
+    /// Each link that is up.
+    pub(super) links: BTreeMap<u32, Link>,
     /// This host's addresses.
     pub(super) local: BTreeSet<Ipv4Addr>,
     /// The main table, the best route of each destination.
@@ -74,6 +85,11 @@ impl Mirror {
         gateways.chain(backends).filter(asked).collect()
     }
 
+    /// What the narrowest link takes; 0 while none says so.
+    pub(super) fn least_mtu(&self) -> u32 {
+        self.links.values().map(|link| link.mtu).min().unwrap_or(0)
+    }
+
     fn hop(&self, via: Via, destination: Ipv4Addr) -> NextHop {
         let (interface, neighbour) = match via {
             Via::Gateway(interface, gateway) => (interface, gateway),
@@ -81,7 +97,7 @@ impl Mirror {
             Via::Other => return NextHop::UNKNOWN,
         };
         match (self.links.get(&interface), self.neighbours.get(&(interface, neighbour))) {
-            (Some(source), Some(destination)) => NextHop::new(*destination, *source, interface),
+            (Some(source), Some(destination)) => NextHop::new(*destination, source.ethernet, interface),
             _ => NextHop::UNKNOWN,
         }
     }
@@ -184,9 +200,13 @@ mod tests {
     const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 
+    const fn link(ethernet: [u8; 6], mtu: u32) -> Link {
+        Link { ethernet, mtu, address: None }
+    }
+
     fn host() -> Mirror {
         Mirror {
-            links: [(CLIENTS, [2; 6]), (BACKENDS, [3; 6])].into(),
+            links: [(CLIENTS, link([2; 6], 1_500)), (BACKENDS, link([3; 6], 9_000))].into(),
             local: [Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 1, 0, 1)].into(),
             routes: [
                 ((Ipv4Addr::UNSPECIFIED, 0), Via::Gateway(CLIENTS, GATEWAY)),
@@ -206,6 +226,15 @@ mod tests {
         let hops = host().backend_hops(&[BACKEND, Ipv4Addr::new(10, 1, 0, 9)].into());
         assert_eq!(hops[&BACKEND], NextHop::new([5; 6], [3; 6], BACKENDS));
         assert!(!hops[&Ipv4Addr::new(10, 1, 0, 9)].is_known());
+    }
+
+    #[test]
+    fn the_narrowest_link_decides_which_packets_are_looked_at_and_one_that_says_nothing_all() {
+        let mut host = host();
+        assert_eq!(host.least_mtu(), 1_500);
+        host.links.insert(9, link([9; 6], 0));
+        assert_eq!(host.least_mtu(), 0);
+        assert_eq!(Mirror::default().least_mtu(), 0);
     }
 
     #[test]

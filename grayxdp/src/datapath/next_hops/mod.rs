@@ -159,9 +159,9 @@ impl Watcher {
     }
 
     fn announce(&self, interface: u32, addresses: &[Ipv4Addr]) {
-        let Some(ethernet) = self.mirror.links.get(&interface) else { return };
+        let Some(link) = self.mirror.links.get(&interface) else { return };
         for address in addresses {
-            if let Err(error) = announce::announce(interface, *ethernet, *address) {
+            if let Err(error) = announce::announce(interface, link.ethernet, *address) {
                 tracing::warn!(%address, %error, "a virtual address could not be announced; CAP_NET_RAW is needed");
             }
         }
@@ -206,7 +206,7 @@ impl Watcher {
         let mut tables = self.tables.lock().expect("no holder panics");
         tables.set_next_hops(hops);
         tables.set_local_addresses(self.mirror.local.clone());
-        if let Err(error) = self.maps.write(&plan, &self.mirror.links, tables.control()) {
+        if let Err(error) = self.maps.write(&plan, &self.mirror, tables.control()) {
             tracing::error!(%error, "routes of replies could not be written; replies go by the kernel's own tables");
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_route::{
     AddressFamily,
-    address::AddressAttribute,
+    address::{AddressAttribute, AddressMessage},
     link::{LinkAttribute, LinkFlags},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
@@ -16,16 +16,23 @@ use rtnetlink::packet_route::{
 };
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
-use super::mirror::{Destination, Mirror, Via};
+use super::mirror::{Destination, Link, Mirror, Via};
 
 /// Routing tables that a host without policy routing has: local, main, default.
 const USUAL_TABLES: [u32; 3] = [255, 254, 253];
 
 /// Reads everything.
 pub(super) async fn read(handle: &Handle, backends: &BTreeSet<Ipv4Addr>) -> Result<Mirror, rtnetlink::Error> {
+    let addresses = local_addresses(handle).await?;
+    let mut links = links(handle).await?;
+    for (index, link) in &mut links {
+        let mut own = addresses.iter().filter(|(at, _, _)| at == index);
+        let shared = own.clone().find(|(_, length, _)| *length < 32);
+        link.address = shared.or_else(|| own.next()).map(|(_, _, address)| *address);
+    }
     let mut mirror = Mirror {
-        links: links(handle).await?,
-        local: local_addresses(handle).await?,
+        links,
+        local: addresses.into_iter().map(|(_, _, address)| address).collect(),
         routes: routes(handle).await?,
         has_rules: has_rules(handle).await?,
         ..Mirror::default()
@@ -39,25 +46,39 @@ pub(super) async fn read(handle: &Handle, backends: &BTreeSet<Ipv4Addr>) -> Resu
     Ok(mirror)
 }
 
-async fn links(handle: &Handle) -> Result<BTreeMap<u32, [u8; 6]>, rtnetlink::Error> {
+async fn links(handle: &Handle) -> Result<BTreeMap<u32, Link>, rtnetlink::Error> {
     let messages: Vec<_> = handle.link().get().execute().try_collect().await?;
     let up = messages.into_iter().filter(|link| link.header.flags.contains(LinkFlags::Up));
-    let address = |attribute: LinkAttribute| match attribute {
-        LinkAttribute::Address(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
-        _ => None,
+    let link = |attributes: &[LinkAttribute]| {
+        let mut found = Link { ethernet: [0; 6], mtu: 0, address: None };
+        let mut has_ethernet = false;
+        for attribute in attributes {
+            match attribute {
+                LinkAttribute::Address(bytes) => {
+                    found.ethernet = <[u8; 6]>::try_from(bytes.as_slice()).ok()?;
+                    has_ethernet = true;
+                }
+                LinkAttribute::Mtu(mtu) => found.mtu = *mtu,
+                _ => {}
+            }
+        }
+        has_ethernet.then_some(found)
     };
-    Ok(up.filter_map(|link| Some((link.header.index, link.attributes.into_iter().find_map(address)?))).collect())
+    Ok(up.filter_map(|message| Some((message.header.index, link(&message.attributes)?))).collect())
 }
 
-async fn local_addresses(handle: &Handle) -> Result<BTreeSet<Ipv4Addr>, rtnetlink::Error> {
+/// This host's addresses, with the index and the prefix length that each has.
+async fn local_addresses(handle: &Handle) -> Result<Vec<(u32, u8, Ipv4Addr)>, rtnetlink::Error> {
     let messages: Vec<_> = handle.address().get().execute().try_collect().await?;
-    let attributes = messages.into_iter().flat_map(|message| message.attributes);
-    Ok(attributes
-        .filter_map(|attribute| match attribute {
-            AddressAttribute::Local(IpAddr::V4(address)) => Some(address),
-            _ => None,
-        })
-        .collect())
+    let address = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    };
+    let of = |message: &AddressMessage| {
+        let own = message.attributes.iter().find_map(address)?;
+        Some((message.header.index, message.header.prefix_len, own))
+    };
+    Ok(messages.iter().filter_map(of).collect())
 }
 
 async fn routes(handle: &Handle) -> Result<BTreeMap<Destination, Via>, rtnetlink::Error> {
