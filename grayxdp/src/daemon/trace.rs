@@ -67,8 +67,8 @@ impl Owner {
     pub(super) fn read_trace(&mut self, id: u64) -> Result<TraceBatch, ApiError> {
         let now = self.clock.now();
         let Some(tracing) = self.tracing.as_mut().filter(|tracing| tracing.id == id) else {
-            let ended = Some("it was ended, or nobody read it in time".to_owned());
-            return Ok(TraceBatch { id, ended, ..TraceBatch::default() });
+            let why = "the daemon was started again, or nobody read it for a while";
+            return Err(ApiError::conflict(format!("trace {id} is over ({why}): begin anew")));
         };
         tracing.read = now.monotonic;
         let read = self.kernel.read_trace().map_err(|error| ApiError::failed(error.to_string()))?;
@@ -93,8 +93,11 @@ impl Owner {
 
     /// Ends a trace; one that has ended is no mistake.
     pub(super) fn end_trace(&mut self, id: u64) -> Result<TraceBatch, ApiError> {
-        let batch = self.read_trace(id)?;
-        self.stop_trace();
+        let is_over = self.tracing.as_ref().is_none_or(|tracing| tracing.id != id);
+        let batch = if is_over { TraceBatch { id, ..TraceBatch::default() } } else { self.read_trace(id)? };
+        if !is_over {
+            self.stop_trace();
+        }
         Ok(TraceBatch { ended: Some("it was ended".to_owned()), ..batch })
     }
 
