@@ -91,5 +91,12 @@ pub const PINNED: [&str; 27] = [
     FRAGMENTS,
 ];
 
+/// Which packets the tracing program tells of.
+pub const TRACE_FILTER: &str = "TRACE_FILTER";
+/// What it tells.
+pub const TRACES: &str = "TRACES";
+/// Bytes of the ring in which it tells that: some 1,400 packets.
+pub const TRACE_BYTES: u32 = 1 << 19;
+
 /// Name of the XDP program in the object file.
 pub const PROGRAM: &str = "grayxdp";

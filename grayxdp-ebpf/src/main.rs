@@ -22,6 +22,8 @@ mod measure;
 mod resolve;
 mod sizes;
 mod tables;
+#[cfg(feature = "trace")]
+mod trace;
 mod verifier;
 mod way;
 
@@ -135,6 +137,19 @@ impl Arrival {
 #[xdp]
 #[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {
+    #[cfg(feature = "trace")]
+    let traced = trace::trace_begin(ctx.ctx) != 0;
+    let action = handle(&ctx);
+    #[cfg(feature = "trace")]
+    if traced {
+        trace::trace_end(ctx.ctx, u64::from(action));
+    }
+    action
+}
+
+/// The kernel's action for a packet.
+#[inline(always)]
+fn handle(ctx: &XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
     let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.ctx };
@@ -143,7 +158,7 @@ fn grayxdp(ctx: XdpContext) -> u32 {
     let reason = answers::give(ctx.ctx, reason);
     let count = tables::count_reason(service, reason);
     if reason == Reason::Fault {
-        report_fault(&ctx, service, count);
+        report_fault(ctx, service, count);
     }
     action_of(reason)
 }

@@ -12,7 +12,7 @@ use grayxdp::{
     control::{Listeners, Service, serve},
     model::{
         Name,
-        api::{ApiError, Done, Request, Response, RolloutStatus, Status},
+        api::{ApiError, Done, Explained, Headers, Request, Response, RolloutStatus, Status, TraceBatch, TracedPacket},
         event::Event,
         state::RolloutState,
     },
@@ -36,6 +36,11 @@ impl Service for Played {
             }
             Request::Events { after, .. } => Ok(Response::Events(vec![event(after + 1), event(after + 2)])),
             Request::Explain { .. } => Err(ApiError::failed("the kernel refused the test run")),
+            Request::TraceStart { .. } => Ok(Response::Trace(TraceBatch { id: 7, ..TraceBatch::default() })),
+            Request::TraceRead { id } | Request::TraceEnd { id } => {
+                let (lost, ended) = (2, Some("5s are over".to_owned()));
+                Ok(Response::Trace(TraceBatch { id, packets: vec![packet()], lost, ended }))
+            }
             Request::RolloutStart { plan, .. } => rollout(&plan.metadata.name),
             Request::RolloutList => Ok(Response::Rollouts(Vec::new())),
             Request::RolloutGet { name } | Request::RolloutChange { name, .. } => rollout(&name),
@@ -48,6 +53,16 @@ impl Service for Played {
 
     async fn ready(&self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+fn packet() -> TracedPacket {
+    TracedPacket {
+        time: "2026-03-01T09:00:00Z".parse().expect("a time"),
+        interface: "eth0".to_owned(),
+        packet: Headers::default(),
+        way: Explained { fate: "dropped".to_owned(), ..Explained::default() },
+        left: None,
     }
 }
 
@@ -321,4 +336,12 @@ fn the_files_in_the_readme_are_sound() {
         outcome(command(&folder.path().join("absent"), &words).output().expect("the binary runs"));
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains("plan recsys-v2; recsys to v2, steps 5"), "{stdout}");
+}
+
+#[test]
+fn a_trace_shows_packets_and_says_why_it_ended_and_what_it_missed() {
+    let daemon = Daemon::start();
+    let (status, shown, said) = daemon.run(&["trace", "-n", "5"]);
+    assert_eq!((status, said.trim()), (Some(0), "1 packets, 2 more not seen in time; 5s are over"));
+    assert!(shown.contains("dropped"), "{shown}");
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use grayxdp::{datapath::Datapath, model::kernel::Wanted};
+use grayxdp::{
+    datapath::Datapath,
+    model::kernel::{Kernel as _, TraceQuestion, Wanted},
+};
 use grayxdp_tests::{
     host,
     subject::Subject,
@@ -50,11 +53,17 @@ fn instructions(file: &[u8]) -> usize {
 #[test]
 fn the_verifier_takes_the_programs_and_is_far_from_its_limit() {
     let host = host::host(&[]).expect("tests of the kernel need root and `ip`");
-    let open = || host.run(|| Subject::open(&Wanted::default()).map(drop));
+    let open = || {
+        host.run(|| {
+            let mut subject = Subject::open(&Wanted::default())?;
+            subject.datapath.start_trace(&TraceQuestion { count: 1, ..TraceQuestion::default() })?;
+            anyhow::Ok(())
+        })
+    };
     let (verified, opened) = watch(open).expect("this kernel has filters of system calls");
     opened.expect("tests of the kernel need one that takes the program");
-    assert_eq!(verified.len(), 2, "the live instance and the one that explains: {verified:?}");
-    for (name, verified) in ["live", "explaining"].into_iter().zip(&verified) {
+    assert_eq!(verified.len(), 3, "the live instance, the one that explains, the one that traces: {verified:?}");
+    for (name, verified) in ["live", "explaining", "tracing"].into_iter().zip(&verified) {
         println!("figures: program={name} {}", figures(verified));
         assert!(verified.processed.is_some_and(|processed| processed < LIMIT / 2), "{name}: {verified:?}");
     }

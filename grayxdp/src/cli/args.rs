@@ -5,7 +5,7 @@ use std::{net::SocketAddrV4, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 
 use crate::{
-    cli::demo::DemoArgs,
+    cli::{demo::DemoArgs, trace::TraceArguments},
     model::{
         Name, Weight,
         api::{BackendName, ChangeOptions},
@@ -112,6 +112,11 @@ pub enum Command {
         #[arg(long, conflicts_with = "dscp")]
         later: bool,
     },
+    /// Show packets as they go, and what becomes of each; nothing of it costs anything when nobody looks
+    #[command(
+        after_help = "Example:\n  grayxdp trace --service recsys --host 198.51.100.7 -n 20\n  grayxdp trace --dropped"
+    )]
+    Trace(TraceArguments),
     /// Show backends, take flows off them, give them back
     #[command(
         subcommand,
@@ -382,7 +387,7 @@ pub struct WaitArguments {
     pub timeout: Option<Duration>,
 }
 
-fn protocol(text: &str) -> Result<Protocol, String> {
+pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
     [Protocol::Tcp, Protocol::Udp]
         .into_iter()
         .find(|protocol| protocol.label() == text)

@@ -11,6 +11,7 @@ mod pages;
 mod remote;
 mod show;
 mod table;
+mod trace;
 mod watch;
 
 use std::{ffi::OsString, future::Future, process::ExitCode};
@@ -86,6 +87,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Explain { src, dst, protocol, dscp, later } => {
             block_on(remote.explain((src, dst, protocol), dscp, later))??
         }
+        Command::Trace(arguments) => block_on(trace::run(&remote, arguments))??,
         Command::Backend(command) => block_on(backend::run(&remote, command))??,
         Command::Rollout(command) => block_on(remote.rollout(command))??,
         Command::Detach { config, change } => block_on(remote.detach(config.as_deref(), change.options()))??,

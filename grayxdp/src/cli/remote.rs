@@ -40,6 +40,9 @@ impl Remote {
             Response::Status(body) => output.answer(body, |paint| show::status(body, paint)),
             Response::Done(body) => output.answer(body, |paint| show::done(body, paint)),
             Response::Explained(body) => output.answer(body, |paint| show::explained(body, paint)),
+            Response::Trace(body) => {
+                output.answer(body, |paint| body.packets.iter().map(|packet| show::traced(packet, paint)).collect())
+            }
             Response::Rollouts(body) => output.answer(body, |paint| show::rollouts(body, paint)),
             Response::Rollout(body) => output.answer(body, |paint| show::rollout(body, paint)),
             Response::Backends(body) => output.answer(body, |paint| show::backends(body, paint)),
@@ -95,6 +98,7 @@ impl Remote {
             other @ (Response::Done(_)
             | Response::Events(_)
             | Response::Explained(_)
+            | Response::Trace(_)
             | Response::Rollouts(_)
             | Response::Rollout(_)
             | Response::Backends(_)) => return Err(unexpected(&other)),
@@ -179,6 +183,7 @@ pub(super) fn unexpected(response: &Response) -> CliError {
         Response::Done(_) => "done",
         Response::Events(_) => "events",
         Response::Explained(_) => "explained",
+        Response::Trace(_) => "trace",
         Response::Rollouts(_) => "rollouts",
         Response::Rollout(_) => "rollout",
         Response::Backends(_) => "backends",

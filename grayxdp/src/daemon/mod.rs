@@ -8,6 +8,7 @@ mod engine;
 mod explain;
 mod guards;
 mod handle;
+mod headers;
 mod held;
 mod layout;
 mod memory;
@@ -21,6 +22,7 @@ mod settle;
 mod signals;
 mod start;
 mod status;
+mod trace;
 mod view;
 mod weights;
 
@@ -189,6 +191,7 @@ async fn reload(handle: &Handle) {
             Response::Status(_)
             | Response::Events(_)
             | Response::Explained(_)
+            | Response::Trace(_)
             | Response::Rollouts(_)
             | Response::Rollout(_)
             | Response::Backends(_),

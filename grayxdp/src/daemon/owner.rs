@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     balance::Moment,
-    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling},
+    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling, trace::Tracing},
     model::{
         Name,
         api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
@@ -56,6 +56,9 @@ pub(super) struct Owner {
     pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
     pub(super) problems: Problems,
+    /// The trace that goes on, and how many there were.
+    pub(super) tracing: Option<Tracing>,
+    pub(super) traces: u64,
     pub(super) started: Now,
     pub(super) pruned: Option<Duration>,
     pub(super) detached: bool,
@@ -80,6 +83,11 @@ impl Owner {
                 let explained = self.explain((source, destination, protocol), dscp, later);
                 explained.map(|explained| Response::Explained(Box::new(explained)))
             }
+            Request::TraceStart { filter, count, duration } => {
+                self.start_trace(&filter, count, duration, actor).map(Response::Trace)
+            }
+            Request::TraceRead { id } => self.read_trace(id).map(Response::Trace),
+            Request::TraceEnd { id } => self.end_trace(id).map(Response::Trace),
             Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
             Request::BackendChange { service, backends, action, options } => {
                 self.change_backends(&service, &backends, action, &options, actor).map(Response::Done)
@@ -100,6 +108,7 @@ impl Owner {
             return;
         }
         self.mend_interfaces();
+        self.end_forgotten_trace();
         let now = self.clock.now();
         let counted = self.sample(now.monotonic);
         let running = self.engines.values().any(|engine| !engine.state.phase.is_final());

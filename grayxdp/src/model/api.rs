@@ -2,15 +2,16 @@
 
 mod backend;
 mod rollout;
+mod trace;
 
-use std::{collections::BTreeMap, net::SocketAddrV4};
+use std::{collections::BTreeMap, net::SocketAddrV4, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Name, Weight,
-    config::Protocol,
+    config::{Protocol, duration},
     event::Event,
     plan::Plan,
     settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
@@ -19,6 +20,7 @@ use crate::model::{
 
 pub use backend::{Availability, BackendAction, BackendName, BackendStatus, ListedBackend, NotABackendName};
 pub use rollout::{FuseStatus, LeaseStatus, RolloutStatus};
+pub use trace::{Headers, MAX_TRACE_COUNT, MAX_TRACE_TIME, TraceBatch, TraceFilter, TracedPacket};
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +72,28 @@ pub enum Request {
         /// Only what happens to a packet of a flow in progress.
         #[serde(default)]
         later: bool,
+    },
+    /// Begins to tell of packets as they go.
+    TraceStart {
+        /// Which.
+        #[serde(default)]
+        filter: TraceFilter,
+        /// How many, `1..=100000`.
+        count: u64,
+        /// How long to wait for them, up to ten minutes.
+        #[serde(with = "duration")]
+        #[schemars(with = "String")]
+        duration: Duration,
+    },
+    /// What a trace told since it was asked last.
+    TraceRead {
+        /// Its number.
+        id: u64,
+    },
+    /// Ends a trace.
+    TraceEnd {
+        /// Its number.
+        id: u64,
     },
     /// Backends and how they stand.
     BackendList {
@@ -132,10 +156,13 @@ impl Request {
             | Self::RolloutStart { .. }
             | Self::RolloutChange { .. }
             | Self::BackendChange { .. }
+            | Self::TraceStart { .. }
+            | Self::TraceEnd { .. }
             | Self::Detach { .. } => true,
             Self::Status
             | Self::Events { .. }
             | Self::Explain { .. }
+            | Self::TraceRead { .. }
             | Self::BackendList { .. }
             | Self::RolloutList
             | Self::RolloutGet { .. } => false,
@@ -241,6 +268,8 @@ pub enum Response {
     Events(Vec<Event>),
     /// To `Explain`.
     Explained(Box<Explained>),
+    /// To `TraceStart`, `TraceRead` and `TraceEnd`.
+    Trace(TraceBatch),
     /// To `RolloutList`.
     Rollouts(Vec<RolloutStatus>),
     /// To `RolloutGet` and `RolloutStart`.

@@ -20,3 +20,4 @@ mod segments;
 mod servers;
 mod split;
 mod survive;
+mod trace;

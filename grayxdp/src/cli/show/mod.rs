@@ -7,6 +7,7 @@ mod explained;
 mod rollout;
 mod signals;
 mod status;
+mod traced;
 mod weights;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(super) use event::event;
 pub(super) use explained::explained;
 pub(super) use rollout::{list as rollouts, progress_line, tree as rollout};
 pub(super) use status::status;
+pub(super) use traced::traced;
 pub(super) use weights::{Shares, shares_of, weights};
 
 /// A share as `94.8 %`, or `-` where there is none.
