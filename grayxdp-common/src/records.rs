@@ -358,7 +358,7 @@ impl BackendRecord {
     }
 }
 
-/// An attached interface.
+/// An interface of this host.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct InterfaceRecord {
@@ -368,9 +368,16 @@ pub struct InterfaceRecord {
     pub mtu: u16,
     /// Its first IPv4 address; 0: none.
     pub ipv4: u32,
+    /// [`Self::FLAG_TAKES_PACKETS`].
+    pub flags: u32,
 }
 
-map_value!(InterfaceRecord, size 12);
+impl InterfaceRecord {
+    /// The program may send packets out by it; by others, as a bridge, the kernel has to.
+    pub const FLAG_TAKES_PACKETS: u32 = 1;
+}
+
+map_value!(InterfaceRecord, size 16);
 
 #[cfg(test)]
 mod tests {

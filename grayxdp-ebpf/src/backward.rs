@@ -16,7 +16,7 @@ use grayxdp_common::{
     hash::{Flow, FlowHash},
     ids::ServiceId,
     reason::Reason,
-    records::{APART, BackendRecord, Control, NextHop, ReplyWay, RouteKind},
+    records::{APART, BackendRecord, Control, InterfaceRecord, NextHop, ReplyWay, RouteKind},
 };
 use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, Ip, Packet, flags},
@@ -263,7 +263,12 @@ fn by_kernel(arrival: Arrival, to: &Client, backend: &BackendRecord, hop: &mut N
     let answer = unsafe { bpf_fib_lookup(arrival.context.cast(), query, size_of::<FibLookup>() as i32, 0) } as u32;
     match answer {
         BPF_FIB_LKUP_RET_SUCCESS => {
-            *hop = hop_of(query);
+            // By a device that takes no packets from here the kernel sends it.
+            if tables::interface(query.ifindex)
+                .is_some_and(|interface| interface.flags & InterfaceRecord::FLAG_TAKES_PACKETS != 0)
+            {
+                *hop = hop_of(query);
+            }
             None
         }
         BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FWD_DISABLED | BPF_FIB_LKUP_RET_UNSUPP_LWT => None,

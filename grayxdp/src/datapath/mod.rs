@@ -4,6 +4,7 @@ mod announce;
 mod capacity;
 mod counters;
 mod defaults;
+mod devices;
 mod directory;
 mod entry_life;
 mod events;
@@ -369,7 +370,12 @@ impl Kernel for Datapath {
     }
 
     fn notes(&self) -> Vec<String> {
-        Flavour::of_this_kernel().note().map(str::to_owned).into_iter().collect()
+        let of_kernel = Flavour::of_this_kernel().note().map(str::to_owned);
+        let by_kernel = self.loaded.tables().interfaces_of_kernel().into_iter().map(|index| {
+            let name = links::name_of(index);
+            format!("packets to backends behind {name} go by the kernel: a device of its kind takes none from XDP")
+        });
+        of_kernel.into_iter().chain(by_kernel).collect()
     }
 
     fn is_resolved(&self, backend: BackendId) -> bool {

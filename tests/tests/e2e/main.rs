@@ -8,6 +8,7 @@ mod consistency;
 mod elsewhere;
 mod fuse;
 mod health;
+mod hosts;
 mod inputs;
 mod intruders;
 mod metrics;

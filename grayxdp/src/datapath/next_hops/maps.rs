@@ -119,7 +119,8 @@ impl ReplyMaps {
         for index in &wanted {
             let link = &links[index];
             let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
-            let record = InterfaceRecord { address: link.ethernet, mtu, ipv4: link.address.map_or(0, raw) };
+            let flags = if link.takes_packets { InterfaceRecord::FLAG_TAKES_PACKETS } else { 0 };
+            let record = InterfaceRecord { address: link.ethernet, mtu, ipv4: link.address.map_or(0, raw), flags };
             if written.get(index) != Some(&record) {
                 self.interfaces.insert(index, record, 0)?;
             }

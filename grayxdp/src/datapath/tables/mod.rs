@@ -85,6 +85,7 @@ pub(super) struct Tables {
     regions: super::grace::Pool,
     region: Option<u32>,
     hops: HashMap<Ipv4Addr, NextHop>,
+    by_kernel: BTreeMap<Ipv4Addr, u32>,
     local: BTreeSet<Ipv4Addr>,
 }
 
@@ -149,6 +150,7 @@ impl Tables {
             region,
             memory,
             hops,
+            by_kernel: BTreeMap::new(),
             local: BTreeSet::new(),
         })
     }
@@ -277,7 +279,13 @@ impl Tables {
 
     /// Whether a backend has a next hop.
     pub(super) fn is_resolved(&self, backend: BackendId) -> bool {
-        self.backends.get(&backend).is_some_and(|address| self.hops.get(address).is_some_and(NextHop::is_known))
+        let Some(address) = self.backends.get(&backend) else { return false };
+        self.hops.get(address).is_some_and(NextHop::is_known) || self.by_kernel.contains_key(address)
+    }
+
+    /// Interfaces by which only the kernel reaches backends.
+    pub(super) fn interfaces_of_kernel(&self) -> BTreeSet<u32> {
+        self.by_kernel.values().copied().collect()
     }
 
     /// Tells the tables which addresses this host has; virtual ones among them are left to it but for their services.
