@@ -18,6 +18,7 @@ mod owner;
 mod reload;
 mod rollouts;
 mod settle;
+mod shares;
 mod signals;
 mod start;
 mod status;

@@ -45,7 +45,7 @@ impl Owner {
         let (actor, reason) = (actor.to_owned(), options.reason.clone());
         self.rollout_event(&state, Notice { kind: "rolloutStarted", message, actor, reason });
         let status = state.status(record.epoch);
-        self.engines.insert(service.name, Engine { history: history_for(&state), state });
+        self.engines.insert(service.name, Engine::new(state));
         Ok(Response::Rollout(Box::new(status)))
     }
 

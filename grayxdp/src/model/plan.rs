@@ -1,5 +1,6 @@
 //! The plan file, as types. `config` reads and checks it.
 
+mod allocation;
 mod analysis;
 mod failure;
 mod flows;
@@ -11,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Name;
 
+pub use allocation::{Constraints, SegmentRule};
 pub use analysis::{Analysis, Metric, Provider};
 pub use failure::{FailureAction, OnFailure};
 pub use flows::{ExistingFlows, FlowsEnd, Lease};
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
-pub use strategy::{Canary, Instance, Pause, Step, Strategy};
+pub use strategy::{Adaptive, Canary, Curve, Instance, Pause, Ramp, Step, Strategy};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +69,12 @@ pub struct Spec {
     pub candidate: Name,
     /// How.
     pub strategy: Strategy,
+    /// Segments of the service among which the candidate's share is allocated; without them all have the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentRule>,
+    /// How fast exposure may grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraints: Option<Constraints>,
     /// What judges it.
     #[serde(default)]
     pub analysis: Analysis,

@@ -9,6 +9,7 @@ use crate::{
     rollout::{
         state::{Cause, MetricRecord},
         turn::Turn,
+        walk::Onward,
     },
 };
 
@@ -90,7 +91,7 @@ impl Turn {
         let phase = if self.state.phase == RolloutState::Frozen { RolloutState::Frozen } else { phase };
         self.enter(phase, Some(Cause::Breach), message.clone());
         self.state.flight = None;
-        self.state.reached &= self.state.weight == self.state.target(self.state.step);
+        self.state.reached &= self.state.onward(self.state.step) == Onward::There;
         self.save();
         self.event(kind, message);
     }

@@ -1,7 +1,7 @@
 //! An operator's commands: what each does in each state.
 
 use crate::{
-    model::{Weight, api::RolloutAction, kernel::Latch, state::RolloutState},
+    model::{api::RolloutAction, kernel::Latch, state::RolloutState},
     rollout::{
         input::Command,
         state::{Cause, State},
@@ -45,14 +45,14 @@ impl Turn {
                 match self.state.cause {
                     Some(Cause::Plan) => self.state.resumed = true,
                     Some(Cause::Inconclusive) => {
-                        self.state.dwell = self.state.required_dwell().unwrap_or_default();
+                        self.waive();
                     }
                     Some(Cause::Operator | Cause::Breach | Cause::Reboot | Cause::Doubt | Cause::Lease) | None => {}
                 }
                 // What the end of the lease took away is exposed again like any step: its intent is durable first.
                 self.state.reached &= !self.state.lease_expired;
                 self.forgive();
-                let untouched = self.state.step == 0 && !self.state.reached && self.state.weight == Weight::ZERO;
+                let untouched = self.state.step == 0 && !self.state.reached && self.state.exposure.is_nothing();
                 let phase = if untouched { RolloutState::Pending } else { RolloutState::Progressing };
                 self.enter(phase, None, format!("resumed by {actor}"));
                 self.save();
@@ -72,7 +72,7 @@ impl Turn {
         match self.state.phase {
             RolloutState::Progressing | RolloutState::Paused if self.state.lease_expired => self.refuse_expired(),
             RolloutState::Progressing | RolloutState::Paused if self.state.reached && self.state.flight.is_none() => {
-                let step = self.state.step + 1;
+                let step = self.state.part() + 1;
                 self.forgive();
                 self.state.released = true;
                 self.state.backoff = None;

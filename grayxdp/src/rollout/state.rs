@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Name, Weight,
-    plan::Plan,
-    state::{Finding, RolloutState, Verdict},
-    time::Now,
+use crate::{
+    model::{
+        Name, Weight,
+        plan::Plan,
+        state::{Finding, RolloutState, Verdict},
+        time::Now,
+    },
+    rollout::exposure::Exposure,
 };
 
 /// All that a rollout is.
@@ -32,15 +35,26 @@ pub struct State {
     /// Which try it is, from 1: `rollout retry` begins another.
     #[serde(default = "first_attempt")]
     pub attempt: u64,
-    /// Index of the current step; a canary instance counts as the first.
+    /// Index of the current stage.
     pub step: usize,
-    /// Whether the current step's weight is in the kernel.
+    /// Whether all that the stage exposes is in the kernel.
     pub reached: bool,
+    /// Whether a part of it is: the rest follows in sub-steps.
+    #[serde(default)]
+    pub walking: bool,
+    /// What kept the last sub-step from going further, in words.
+    #[serde(default)]
+    pub binding: Vec<String>,
     /// The candidate's weight in the kernel, as last read back.
     pub weight: Weight,
-    /// The step whose canary instance and segments are in the kernel with that weight; none: none of them.
+    /// All that is exposed in the kernel, with that weight.
+    pub exposure: Exposure,
+    /// Shares of all new flows by segment, as measured last.
     #[serde(default)]
-    pub exposed: Option<usize>,
+    pub measured_shares: BTreeMap<Name, f64>,
+    /// The same as the stage uses them: frozen when its walk began, the plan's own where it gives them.
+    #[serde(default)]
+    pub shares: BTreeMap<Name, f64>,
     /// The service's epoch with that weight.
     pub epoch: u64,
     /// A change on its way.
@@ -53,6 +67,9 @@ pub struct State {
     pub watched: Duration,
     /// Time since the last look.
     pub since_look: Duration,
+    /// Observed time since exposure last changed.
+    #[serde(default)]
+    pub since_change: Duration,
     /// Whether the look at the pause's end was taken.
     pub end_looked: bool,
     /// An operator ended a pause without duration.
@@ -112,24 +129,27 @@ const fn first_attempt() -> u64 {
 }
 
 /// A change on its way to the kernel and the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flight {
-    /// The step that it leads to.
+    /// The stage that it leads to, or on the way to which it is.
     pub step: usize,
-    /// The candidate's weight that it leads to.
-    pub weight: Weight,
+    /// What is exposed then.
+    pub exposure: Exposure,
+    /// What keeps it from going further, in words.
+    #[serde(default)]
+    pub binding: Vec<String>,
     /// What is awaited.
-    pub stage: Stage,
+    pub awaits: Awaits,
 }
 
 /// What a flight waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Stage {
+pub enum Awaits {
     /// The intent to be durable.
     Intent,
-    /// The weight to be in the kernel.
+    /// What is exposed to be in the kernel.
     Publishing,
     /// The new roles to be durable.
     Promotion,
@@ -180,14 +200,19 @@ impl State {
             attempt: first_attempt(),
             step: 0,
             reached: false,
+            walking: false,
+            binding: Vec::new(),
             weight: Weight::ZERO,
-            exposed: None,
+            exposure: Exposure::default(),
+            measured_shares: BTreeMap::new(),
+            shares: BTreeMap::new(),
             epoch,
             flight: None,
             since: now.monotonic,
             dwell: Duration::ZERO,
             watched: Duration::ZERO,
             since_look: Duration::ZERO,
+            since_change: Duration::ZERO,
             end_looked: false,
             resumed: false,
             released: false,
@@ -202,6 +227,12 @@ impl State {
             started: now.wall,
             ended: None,
         }
+    }
+
+    /// Notes what the kernel holds.
+    pub(super) fn hold(&mut self, exposure: Exposure, epoch: u64) {
+        (self.weight, self.epoch) = (exposure.weight, epoch);
+        self.exposure = exposure;
     }
 
     /// The rollout's name.

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use crate::{
     analysis::History,
-    model::{
-        Weight,
-        state::{RolloutState, Verdict},
+    model::state::{RolloutState, Verdict},
+    rollout::{
+        stages::Dwell,
+        state::Cause,
+        turn::Turn,
+        walk::{Onward, SubStep},
     },
-    rollout::{state::Cause, turn::Turn},
 };
 
 /// A gap between two ticks beyond which nobody observed.
@@ -85,17 +87,17 @@ impl Turn {
 
     /// Counts observed time and looks when a look is due, in every state in which the candidate may have traffic.
     fn watch(&mut self, observed: Option<&History>, gap: Duration, counted: Duration) {
-        if self.state.weight == Weight::ZERO && !self.state.reached {
+        if self.state.exposure.is_nothing() && !self.state.reached {
             return;
         }
         let progressing = self.state.phase == RolloutState::Progressing;
         self.state.watched += counted;
+        self.state.since_change += counted;
         self.state.since_look += gap.min(MAX_GAP);
         if progressing && self.state.reached {
             self.state.dwell += counted;
         }
-        let over = self.state.required_dwell().is_some_and(|required| self.state.dwell >= required);
-        let at_the_end = progressing && self.state.reached && over && !self.state.end_looked;
+        let at_the_end = progressing && self.is_over() && !self.state.end_looked;
         if at_the_end || self.state.since_look >= self.state.plan.spec.analysis.interval {
             self.state.since_look = Duration::ZERO;
             self.state.end_looked |= at_the_end;
@@ -103,51 +105,76 @@ impl Turn {
         }
     }
 
-    /// The first step's weight.
+    /// Whether the time of the stage, or of the sub-step towards it, has passed.
+    fn is_over(&self) -> bool {
+        let state = &self.state;
+        match state.required_dwell() {
+            _ if state.walking => state.since_change >= state.constraints().per,
+            Dwell::For(required) => state.reached && state.dwell >= required,
+            Dwell::UntilResumed => false,
+        }
+    }
+
+    /// The first stage.
     fn begin(&mut self) {
         if self.may_act() {
             self.go_to(0);
         }
     }
 
-    fn go_to(&mut self, step: usize) {
-        let target = self.state.target(step);
-        let same = target == self.state.weight && self.state.expose_the_same(self.state.exposed, Some(step));
-        if same && !self.state.lease_expired { self.arrive(step) } else { self.intend(step, target) }
+    /// Goes a step towards a stage: all of it, or as much of it as caps let it.
+    pub(super) fn go_to(&mut self, step: usize) {
+        if step != self.state.step || !self.state.walking {
+            self.freeze_shares();
+        }
+        match self.state.onward(step) {
+            Onward::There if self.state.lease_expired => {
+                let next = SubStep { exposure: self.state.exposure.clone(), binding: Vec::new() };
+                self.intend(step, next);
+            }
+            Onward::There => self.arrive(step),
+            Onward::Next(next) => self.intend(step, next),
+            Onward::Stuck(why) => {
+                let message = format!("step {} cannot be reached: {why}", self.state.part() + 1);
+                self.enter(RolloutState::Paused, Some(Cause::Inconclusive), message.clone());
+                self.save();
+                self.event("paused", message);
+            }
+        }
     }
 
-    /// Goes on where the step's weight is not there yet, or where the step is over.
+    /// The shares of the segments for the whole way to a stage: the plan's where it gives them, else as measured.
+    fn freeze_shares(&mut self) {
+        let mut shares = self.state.measured_shares.clone();
+        let rules = self.state.plan.spec.segments.iter();
+        shares.extend(rules.filter_map(|rule| Some((rule.name.clone(), rule.share?))));
+        self.state.shares = shares;
+    }
+
+    /// Goes on where the stage is not reached yet, or where it is over.
     fn advance(&mut self) {
         if self.state.phase != RolloutState::Progressing || !self.may_act() {
             return;
         }
-        let step = self.state.step;
-        let Some(required) = self.state.required_dwell() else {
-            if !self.state.reached {
-                self.go_to(step);
-            } else if self.state.released {
-                self.next_step();
-            } else {
-                let message = format!("step {}: the plan waits for `resume`", step + 1);
-                self.enter(RolloutState::Paused, Some(Cause::Plan), message);
-            }
-            return;
-        };
-        if !self.state.reached {
-            self.go_to(step);
+        if !self.state.reached && !self.state.walking {
+            self.go_to(self.state.step);
         } else if self.state.released {
             self.next_step();
-        } else if self.state.dwell >= required {
+        } else if self.is_over() {
             match self.lacking() {
+                Some(what) => self.extend(&what),
                 None => self.next_step(),
-                Some(what) => self.extend(self.state.dwell.saturating_sub(required), &what),
             }
+        } else if self.state.reached && self.state.required_dwell() == Dwell::UntilResumed {
+            let message = format!("step {}: the plan waits for `resume`", self.state.part() + 1);
+            self.enter(RolloutState::Paused, Some(Cause::Plan), message);
         }
     }
 
+    /// The rest of the way to the stage, or the next stage, or the promotion.
     pub(super) fn next_step(&mut self) {
-        let next = self.state.step + 1;
-        if next < self.state.step_count() {
+        let next = self.state.step + usize::from(self.state.reached);
+        if next < self.state.stage_count() {
             self.go_to(next);
         } else {
             let candidate = self.state.candidate().clone();
@@ -156,8 +183,11 @@ impl Turn {
         }
     }
 
-    /// What keeps the step from ending: a metric whose last look did not pass.
+    /// What keeps the step from ending: a metric whose last look did not pass. Where nothing is exposed, nothing can.
     fn lacking(&self) -> Option<String> {
+        if self.state.exposure.is_nothing() {
+            return None;
+        }
         let metrics = self.state.active_metrics();
         metrics.iter().filter(|metric| !metric.dry_run).find_map(|metric| {
             let record = self.state.metrics.get(&metric.name)?;
@@ -172,17 +202,32 @@ impl Turn {
         })
     }
 
-    /// The pause is over without a pass: waits, up to `maxExtension`.
-    fn extend(&mut self, extension: Duration, lacking: &str) {
-        let limit = self.state.plan.spec.analysis.max_extension;
+    /// The time is over without a pass: waits, up to `maxExtension`.
+    fn extend(&mut self, lacking: &str) {
+        let state = &self.state;
+        let (limit, step) = (state.plan.spec.analysis.max_extension, state.part() + 1);
+        let extension = match state.required_dwell() {
+            _ if state.walking => state.since_change.saturating_sub(state.constraints().per),
+            Dwell::For(required) => state.dwell.saturating_sub(required),
+            Dwell::UntilResumed => Duration::ZERO,
+        };
         if extension <= limit {
-            self.state.message = format!("step {} waits for a pass: {lacking}", self.state.step + 1);
+            self.state.message = format!("step {step} waits for a pass: {lacking}");
             return;
         }
         let limit = humantime::format_duration(limit);
-        let message = format!("step {} found no pass within {limit} after its pause: {lacking}", self.state.step + 1);
+        let message = format!("step {step} found no pass within {limit} after its pause: {lacking}");
         self.enter(RolloutState::Paused, Some(Cause::Inconclusive), message.clone());
         self.save();
         self.event("paused", message);
+    }
+
+    /// An operator has seen that no pass was found: the wait for one begins anew.
+    pub(super) fn waive(&mut self) {
+        match self.state.required_dwell() {
+            _ if self.state.walking => self.state.since_change = self.state.constraints().per,
+            Dwell::For(required) => self.state.dwell = required,
+            Dwell::UntilResumed => {}
+        }
     }
 }

@@ -25,8 +25,15 @@ pub struct Canary {
     /// One of the candidate's backends that gets some of the clients before the first step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,
-    /// The steps, at least one.
+    /// The steps, at least one; either these or `ramp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
+    /// A weight that grows along a curve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
+    /// Shorter pauses while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
 }
 
 impl Canary {
@@ -51,6 +58,104 @@ impl Canary {
         let index = last(&held.0)?;
         self.steps[index].segments.get_key_value(&held.0).map(|(name, _)| (index, name))
     }
+}
+
+/// A weight that grows along a curve, a point every interval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ramp {
+    /// Its form.
+    pub curve: Curve,
+    /// The weight that it begins at; 0 where it is left out.
+    #[serde(default)]
+    pub from: Weight,
+    /// The weight that it ends at; 100 where it is left out.
+    #[serde(default = "full")]
+    pub to: Weight,
+    /// How long it takes, `1s..=365d`.
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub duration: Duration,
+    /// Time between two points, `1s..=duration`; `values` and `count` share the duration evenly.
+    #[serde(default = "default_ramp_interval", with = "duration")]
+    #[schemars(with = "String")]
+    pub interval: Duration,
+    /// Of `exponential`: every rise is so many times the one before; above 0, 1.25 where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<f64>,
+    /// Of `step`: the weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Weight>,
+    /// Of `step`: so many equal batches, `1..=10000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Names of the metrics that judge it; all where it is left out, none for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Vec<Name>>,
+}
+
+const fn full() -> Weight {
+    Weight::FULL
+}
+
+const fn default_ramp_interval() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// The form of a ramp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Curve {
+    /// A straight line.
+    Linear,
+    /// Flat at both ends.
+    Cubic,
+    /// Every rise is `growth` times the one before.
+    Exponential,
+    /// `values`, or `count` equal batches.
+    Step,
+}
+
+impl Curve {
+    /// The name in files.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Cubic => "cubic",
+            Self::Exponential => "exponential",
+            Self::Step => "step",
+        }
+    }
+}
+
+/// Pauses become shorter while all is well: after so many looks in a row in which every metric passed, what pauses are left
+/// are divided by `factor`. A doubt freezes until all metrics pass again, and the pauses are as planned from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Adaptive {
+    /// Looks in a row, at least 1.
+    #[serde(default = "default_accelerate_after")]
+    pub accelerate_after: u32,
+    /// What pauses are divided by, above 1 and at most 100.
+    #[serde(default = "default_factor")]
+    pub factor: f64,
+    /// No pause becomes shorter than this.
+    #[serde(default = "default_min_pause", with = "duration")]
+    #[schemars(with = "String")]
+    pub min_pause: Duration,
+}
+
+const fn default_accelerate_after() -> u32 {
+    3
+}
+
+const fn default_factor() -> f64 {
+    2.0
+}
+
+const fn default_min_pause() -> Duration {
+    Duration::from_secs(60)
 }
 
 /// A canary instance: the candidate stands at 0 %, and one of its backends alone gets the matched new flows.
