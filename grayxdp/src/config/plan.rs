@@ -9,6 +9,7 @@ use crate::{
         check::Seen,
         problem::{ConfigError, Place, Problem, suggestion},
         segments::{in_order, unseen},
+        windows::windows,
     },
     model::{
         Name, Weight,
@@ -81,6 +82,9 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
         let what = format!("a lease of {}", said(lease.duration));
         let remedy = "use 3s to 1day: it is renewed every second";
         problems.push(Problem::new(spec.field("lease").field("duration"), what, remedy));
+    }
+    if let Some(windows) = &plan.spec.windows {
+        self::windows(windows, &spec.field("windows"), &mut problems);
     }
     problems
 }

@@ -38,6 +38,7 @@ mod status;
 mod steps;
 mod tick;
 mod turn;
+pub mod windows;
 
 #[cfg(test)]
 mod tests;
