@@ -9,6 +9,7 @@ mod parse;
 mod plan;
 mod problem;
 mod segments;
+mod windows;
 
 use crate::model::{config::Config, plan::Plan};
 

@@ -9,6 +9,7 @@ use crate::{
     config::{
         check::Seen,
         problem::{ConfigError, Place, Problem, suggestion},
+        windows::windows,
     },
     model::{
         Name,
@@ -71,6 +72,9 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
         let what = format!("a lease of {}", said(lease.duration));
         let remedy = "use 3s to 1day: it is renewed every second";
         problems.push(Problem::new(spec.field("lease").field("duration"), what, remedy));
+    }
+    if let Some(windows) = &plan.spec.windows {
+        self::windows(windows, &spec.field("windows"), &mut problems);
     }
     problems
 }

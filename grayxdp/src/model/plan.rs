@@ -6,6 +6,7 @@ mod failure;
 mod flows;
 mod signal;
 mod strategy;
+mod windows;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use failure::{FailureAction, OnFailure};
 pub use flows::{ExistingFlows, FlowsEnd, Lease};
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 pub use strategy::{Adaptive, Canary, Curve, Instance, Pause, Ramp, Step, Strategy};
+pub use windows::{ClockTime, Day, NotAClockTime, Window, Windows};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,4 +89,7 @@ pub struct Spec {
     /// For how long the candidate's weight holds without a daemon that observes it; for ever where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// When it may go on; always where they are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
 }

@@ -40,6 +40,7 @@ mod status;
 mod tick;
 mod turn;
 mod walk;
+pub mod windows;
 
 #[cfg(test)]
 mod tests;
