@@ -8,17 +8,22 @@ mod signal;
 mod strategy;
 mod windows;
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Name;
+use crate::model::{Name, config::duration};
 
 pub use allocation::{Constraints, SegmentRule};
 pub use analysis::{Analysis, Metric, Provider};
-pub use failure::{FailureAction, OnFailure};
+pub use failure::{FailureAction, NoDataAction, OnFailure, OutageAction, RollbackMode};
 pub use flows::{ExistingFlows, FlowsEnd, Lease};
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
-pub use strategy::{Adaptive, Canary, Curve, Instance, Pause, Ramp, Step, Strategy};
+pub use strategy::{
+    AbTest, Adaptive, BlueGreen, Canary, Curve, Instance, OnWinner, Pause, Preview, Ramp, Step, Strategy, TestKind,
+    TestUnit,
+};
 pub use windows::{ClockTime, Day, NotAClockTime, Window, Windows};
 
 /// The whole file.
@@ -83,6 +88,19 @@ pub struct Spec {
     /// What a breach does.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// For how long the old stable version is kept after a promotion: so long `rollout undo` gives it all new flows back, and
+    /// a reload does not remove it.
+    #[serde(default = "default_retain_stable", with = "duration")]
+    #[schemars(with = "String")]
+    pub retain_stable: Duration,
+    /// For how long after a rollback no rollout of the same candidate begins, but with `--force`.
+    #[serde(default, with = "duration")]
+    #[schemars(with = "String")]
+    pub lockout: Duration,
+    /// How long the rollout may take, pauses by an operator, the plan or windows not counted; then `onFailure` runs.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::optional")]
+    #[schemars(with = "Option<String>")]
+    pub progress_deadline: Option<Duration>,
     /// What happens to flows in progress of the version that loses its new flows at the end.
     #[serde(default)]
     pub existing_flows: ExistingFlows,
@@ -92,4 +110,8 @@ pub struct Spec {
     /// When it may go on; always where they are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub windows: Option<Windows>,
+}
+
+const fn default_retain_stable() -> Duration {
+    Duration::from_secs(86_400)
 }

@@ -29,6 +29,7 @@
 mod exposure;
 mod guard;
 mod input;
+mod limits;
 mod looks;
 mod needs;
 mod operator;

@@ -88,8 +88,8 @@ impl State {
         match self.phase {
             RolloutState::Pending => !exposure.is_nothing(),
             RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen | RolloutState::Promoting => true,
-            RolloutState::RollingBack
-            | RolloutState::Promoted
+            RolloutState::RollingBack => self.reversing.is_some(),
+            RolloutState::Promoted
             | RolloutState::RolledBack
             | RolloutState::Completed
             | RolloutState::Failed => false,
@@ -114,6 +114,7 @@ impl State {
         let flows = self.plan.spec.existing_flows;
         let (version, end) = match self.phase {
             RolloutState::Promoted => (&self.stable, flows.on_promote),
+            RolloutState::RollingBack if self.reversing.is_some() => return None,
             RolloutState::RollingBack | RolloutState::RolledBack => (self.candidate(), flows.on_rollback),
             RolloutState::Pending
             | RolloutState::Progressing

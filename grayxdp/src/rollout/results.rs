@@ -83,8 +83,14 @@ impl Turn {
         self.state.hold(flight.exposure, epoch);
         self.state.binding = flight.binding;
         match self.state.phase {
+            RolloutState::RollingBack if self.state.exposure.is_nothing() => self.rolled_back(),
             RolloutState::RollingBack => {
-                self.rolled_back();
+                (self.state.flight, self.state.since_change) = (None, Default::default());
+                let (candidate, said) = (self.state.candidate(), self.state.exposure.said());
+                let message = format!("rolling back: {candidate} has {said} of new flows");
+                self.event("steppedBack", message);
+                self.save();
+                self.renew_lease();
             }
             RolloutState::Promoting => {
                 self.renew_lease();

@@ -7,7 +7,7 @@ use crate::{
     balance::curves,
     model::{
         Name, Weight,
-        plan::{Canary, Curve, Instance, Metric, Pause, Ramp, Step, Strategy},
+        plan::{AbTest, Adaptive, BlueGreen, Canary, Curve, Instance, Metric, Pause, Preview, Ramp, Step, Strategy},
     },
     rollout::{exposure::Aside, state::State},
 };
@@ -26,6 +26,12 @@ pub enum StageKind<'a> {
         /// Which point, from 0.
         index: u32,
     },
+    /// Of a blue-green release, before the switch: a preview, an operator's word, or both.
+    Preview(&'a BlueGreen),
+    /// Of a blue-green release: this much of the switch.
+    Switch(&'a BlueGreen, Weight),
+    /// An A/B test.
+    Test(&'a AbTest),
 }
 
 /// A stage, and where in the plan it stands.
@@ -68,8 +74,13 @@ impl<'a> Stage<'a> {
         };
         match self.kind {
             StageKind::Instance(instance) => of(instance.pause.as_ref()),
+            StageKind::Step(_, Step { ab_test: Some(test), .. }) | StageKind::Test(test) => Dwell::For(test.max_duration),
             StageKind::Step(_, step) => of(step.pause.as_ref()),
             StageKind::Point { ramp, index } => Dwell::For(points::dwell(ramp, index)),
+            StageKind::Preview(blue_green) if blue_green.auto_promotion_enabled => Dwell::For(Duration::ZERO),
+            StageKind::Preview(_) => Dwell::UntilResumed,
+            StageKind::Switch(blue_green, Weight::FULL) => Dwell::For(blue_green.post_promotion_duration),
+            StageKind::Switch(_, _) => Dwell::For(Duration::ZERO),
         }
     }
 
@@ -80,77 +91,119 @@ impl<'a> Stage<'a> {
             StageKind::Instance(instance) => instance.analysis.as_deref(),
             StageKind::Step(_, step) => step.analysis.as_deref(),
             StageKind::Point { ramp, index: _ } => ramp.analysis.as_deref(),
+            // Without a preview there is nobody to be judged.
+            StageKind::Preview(BlueGreen { preview: None, .. }) => Some(&[]),
+            StageKind::Preview(blue_green) => blue_green.pre_promotion_analysis.as_deref(),
+            StageKind::Switch(blue_green, Weight::FULL) => blue_green.post_promotion_analysis.as_deref(),
+            StageKind::Switch(_, _) => None,
+            StageKind::Test(test) => test.analysis.as_deref(),
         }
     }
 }
 
 impl State {
-    pub(super) fn canary(&self) -> &Canary {
-        let Strategy::Canary(canary) = &self.plan.spec.strategy;
-        canary
-    }
-
     /// How many stages there are.
     #[must_use]
     pub fn stage_count(&self) -> usize {
-        let Canary { instance, steps, ramp, adaptive: _ } = self.canary();
-        usize::from(instance.is_some()) + steps.len() + ramp.as_ref().map_or(0, |ramp| points::count(ramp) as usize)
+        match &self.plan.spec.strategy {
+            Strategy::Canary(Canary { instance, steps, ramp, adaptive: _ }) => {
+                usize::from(instance.is_some()) + steps.len() + ramp.as_ref().map_or(0, |ramp| points::count(ramp) as usize)
+            }
+            Strategy::BlueGreen(blue_green) => usize::from(has_preview(blue_green)) + blue_green.steps.len(),
+            Strategy::AbTest(_) => 1,
+        }
     }
 
     /// A stage by its index.
     #[must_use]
     pub fn stage(&self, index: usize) -> Option<Stage<'_>> {
-        let Canary { instance, steps, ramp, adaptive: _ } = self.canary();
-        let first = usize::from(instance.is_some());
-        if let Some(instance) = instance.as_ref().filter(|_| index == 0) {
-            return Some(Stage { part: 0, kind: StageKind::Instance(instance) });
+        match &self.plan.spec.strategy {
+            Strategy::Canary(canary) => stage_of_canary(canary, index),
+            Strategy::BlueGreen(blue_green) => {
+                let kind = match index.checked_sub(usize::from(has_preview(blue_green))) {
+                    None => StageKind::Preview(blue_green),
+                    Some(step) => StageKind::Switch(blue_green, *blue_green.steps.get(step)?),
+                };
+                Some(Stage { part: index, kind })
+            }
+            Strategy::AbTest(test) => (index == 0).then_some(Stage { part: 0, kind: StageKind::Test(test) }),
         }
-        let index = index - first;
-        if let Some(step) = steps.get(index) {
-            return Some(Stage { part: first + index, kind: StageKind::Step(index, step) });
-        }
-        let point = u32::try_from(index - steps.len()).ok()?;
-        let ramp = ramp.as_ref().filter(|ramp| point < points::count(ramp))?;
-        Some(Stage { part: first + steps.len(), kind: StageKind::Point { ramp, index: point } })
     }
 
     /// What a stage exposes.
     #[must_use]
     pub fn goal(&self, index: usize) -> Goal {
-        match self.stage(index).map(|stage| stage.kind) {
-            Some(StageKind::Instance(instance)) => Goal {
-                total: Some(Weight::ZERO),
-                aside: Some(Aside { r#match: instance.r#match.clone(), backend: Some(instance.backend) }),
-                fixed: BTreeMap::new(),
-            },
-            Some(StageKind::Step(step, of)) => {
-                let fixed = self.canary().segments_at(step);
+        let of = |weight: Weight| Goal { total: Some(weight), ..Goal::default() };
+        match (self.stage(index).map(|stage| stage.kind), &self.plan.spec.strategy) {
+            (Some(StageKind::Instance(instance)), _) => {
+                let aside = Aside { r#match: instance.r#match.clone(), backend: Some(instance.backend) };
+                Goal { aside: Some(aside), ..of(Weight::ZERO) }
+            }
+            (Some(StageKind::Step(step, of)), Strategy::Canary(canary)) => {
+                let fixed = canary.segments_at(step);
                 // Without `segments` a step that sets no weight keeps the last one: also where it was lost meanwhile.
-                let total = of.set_weight.or_else(|| of.segments.is_empty().then(|| self.weight_at(step)));
+                let last = || canary.steps.iter().take(step + 1).rev().find_map(|step| step.set_weight);
+                let total = of.set_weight.or_else(|| of.segments.is_empty().then(|| last().unwrap_or_default()));
                 Goal { total, fixed, aside: None }
             }
-            Some(StageKind::Point { ramp, index }) => {
-                Goal { total: Some(points::weight(ramp, index)), ..Goal::default() }
+            (Some(StageKind::Point { ramp, index }), _) => of(points::weight(ramp, index)),
+            (Some(StageKind::Preview(blue_green)), _) => {
+                let aside = |preview: &Preview| Aside { r#match: preview.r#match.clone(), backend: None };
+                Goal { aside: blue_green.preview.as_ref().map(aside), ..of(Weight::ZERO) }
             }
-            None => Goal::default(),
+            (Some(StageKind::Switch(_, weight)), _) => of(weight),
+            (Some(StageKind::Test(test)), _) => of(self.test_weight(test)),
+            (Some(StageKind::Step(..)) | None, _) => Goal::default(),
         }
     }
 
-    /// The last `setWeight` up to a step of the plan.
-    pub(super) fn weight_at(&self, step: usize) -> Weight {
-        self.canary().steps.iter().take(step + 1).rev().find_map(|step| step.set_weight).unwrap_or_default()
+    /// The candidate's part of an A/B test.
+    fn test_weight(&self, test: &AbTest) -> Weight {
+        let half = Weight::from_hundredths(Weight::FULL.hundredths() / 2).unwrap_or_default();
+        test.weights.get(self.candidate()).copied().unwrap_or(half)
     }
 
-    /// How long the current stage lasts.
+    /// The test that runs at the current stage.
+    #[must_use]
+    pub fn test(&self) -> Option<&AbTest> {
+        match self.stage(self.step)?.kind {
+            StageKind::Step(_, step) => step.ab_test.as_ref(),
+            StageKind::Test(test) => Some(test),
+            StageKind::Instance(_) | StageKind::Point { .. } | StageKind::Preview(_) | StageKind::Switch(..) => None,
+        }
+    }
+
+    /// How long the current stage lasts: shorter where it was accelerated.
     #[must_use]
     pub fn required_dwell(&self) -> Dwell {
         if self.resumed {
             return Dwell::For(Duration::ZERO);
         }
-        self.stage(self.step).map_or(Dwell::For(Duration::ZERO), Stage::dwell)
+        let planned = self.stage(self.step).map_or(Dwell::For(Duration::ZERO), Stage::dwell);
+        match planned {
+            Dwell::For(pause) if self.boost > 0 => {
+                let (factor, least) = self.acceleration();
+                let shorter = pause.div_f64(factor.powi(i32::try_from(self.boost).unwrap_or(i32::MAX)));
+                Dwell::For(shorter.max(least).min(pause))
+            }
+            Dwell::For(_) | Dwell::UntilResumed => planned,
+        }
     }
 
-    /// The metrics that judge the current stage.
+    /// Whether pauses become shorter by themselves.
+    pub(super) fn adaptive(&self) -> Option<Adaptive> {
+        match &self.plan.spec.strategy {
+            Strategy::Canary(canary) => canary.adaptive,
+            Strategy::BlueGreen(_) | Strategy::AbTest(_) => None,
+        }
+    }
+
+    /// By what an acceleration divides pauses, and the least that is left of one.
+    fn acceleration(&self) -> (f64, Duration) {
+        self.adaptive().map_or((2.0, Duration::ZERO), |adaptive| (adaptive.factor, adaptive.min_pause))
+    }
+
+    /// The metrics that judge the current stage. Without a concurrent stable only those that need none.
     #[must_use]
     pub fn active_metrics(&self) -> Vec<Metric> {
         let named = self.stage(self.step).and_then(Stage::analysis);
@@ -161,12 +214,29 @@ impl State {
     /// The parts of the plan in words, in their order.
     #[must_use]
     pub fn parts(&self) -> Vec<String> {
-        let Canary { instance, steps, ramp, adaptive: _ } = self.canary();
-        let first = instance.iter().map(|instance| {
-            let pause = said_pause(instance.pause.as_ref());
-            joined([Some(format!("instance {}", instance.backend)), None, pause])
-        });
-        first.chain(steps.iter().map(said_step)).chain(ramp.iter().map(said_ramp)).collect()
+        match &self.plan.spec.strategy {
+            Strategy::Canary(Canary { instance, steps, ramp, adaptive: _ }) => {
+                let first = instance.iter().map(|instance| {
+                    let pause = said_pause(instance.pause.as_ref());
+                    joined([Some(format!("instance {}", instance.backend)), None, pause])
+                });
+                first.chain(steps.iter().map(said_step)).chain(ramp.iter().map(said_ramp)).collect()
+            }
+            Strategy::BlueGreen(blue_green) => {
+                let what = if blue_green.preview.is_some() { "preview" } else { "gate" };
+                let until = if blue_green.auto_promotion_enabled { "" } else { " until resumed" };
+                let first = has_preview(blue_green).then(|| format!("{what}{until}"));
+                let steps = blue_green.steps.iter().map(|weight| match *weight {
+                    Weight::FULL if !blue_green.post_promotion_duration.is_zero() => {
+                        let judged = humantime::format_duration(blue_green.post_promotion_duration);
+                        format!("switch 100, judged {judged}")
+                    }
+                    weight => format!("switch {weight}"),
+                });
+                first.into_iter().chain(steps).collect()
+            }
+            Strategy::AbTest(test) => vec![said_test(test, self.test_weight(test))],
+        }
     }
 
     /// The current part of the plan, from 0.
@@ -176,12 +246,39 @@ impl State {
     }
 }
 
+fn stage_of_canary(canary: &Canary, index: usize) -> Option<Stage<'_>> {
+    let Canary { instance, steps, ramp, adaptive: _ } = canary;
+    let first = usize::from(instance.is_some());
+    if let Some(instance) = instance.as_ref().filter(|_| index == 0) {
+        return Some(Stage { part: 0, kind: StageKind::Instance(instance) });
+    }
+    let index = index - first;
+    if let Some(step) = steps.get(index) {
+        return Some(Stage { part: first + index, kind: StageKind::Step(index, step) });
+    }
+    let point = u32::try_from(index - steps.len()).ok()?;
+    let ramp = ramp.as_ref().filter(|ramp| point < points::count(ramp))?;
+    Some(Stage { part: first + steps.len(), kind: StageKind::Point { ramp, index: point } })
+}
+
+/// Whether something comes before the switch: a preview, or an operator's word.
+const fn has_preview(blue_green: &BlueGreen) -> bool {
+    blue_green.preview.is_some() || !blue_green.auto_promotion_enabled
+}
+
+/// `A/B 50, latency, at most 14days`.
+fn said_test(test: &AbTest, weight: Weight) -> String {
+    format!("A/B {weight}, {}, at most {}", test.primary, humantime::format_duration(test.max_duration))
+}
+
 /// A step in the words of the plan: `setWeight 25, pause 30m`.
 fn said_step(step: &Step) -> String {
     let weight = step.set_weight.map(|weight| format!("setWeight {weight}"));
     let segments: Vec<_> = step.segments.iter().map(|(name, weight)| format!("{name} {weight}")).collect();
     let segments = (!segments.is_empty()).then(|| format!("segments {}", segments.join(" ")));
-    joined([weight, segments, said_pause(step.pause.as_ref())])
+    let test = step.ab_test.as_ref().map(|test| format!("A/B by {}", test.primary));
+    let parts = [weight, segments, test, said_pause(step.pause.as_ref())];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// `ramp linear 5 to 50 in 2h`.

@@ -67,6 +67,30 @@ pub struct State {
     pub watched: Duration,
     /// Time since the last look.
     pub since_look: Duration,
+    /// How often the pauses were made shorter.
+    #[serde(default)]
+    pub boost: u32,
+    /// Looks in a row in which every metric passed.
+    #[serde(default)]
+    pub streak: u32,
+    /// How long it took so far, as `progressDeadline` counts.
+    #[serde(default)]
+    pub elapsed: Duration,
+    /// Whether the plan's windows were closed at the last tick.
+    #[serde(default)]
+    pub closed: bool,
+    /// What it froze in, where it goes on by itself.
+    #[serde(default)]
+    pub frozen_in: Option<RolloutState>,
+    /// How it ends once stable has everything again.
+    #[serde(default)]
+    pub ending: Ending,
+    /// The stage that a rollback in reverse steps goes to next; none: at once.
+    #[serde(default)]
+    pub reversing: Option<usize>,
+    /// What an A/B test has measured.
+    #[serde(default)]
+    pub trial: Option<Trial>,
     /// Observed time since exposure last changed.
     #[serde(default)]
     pub since_change: Duration,
@@ -104,6 +128,17 @@ pub struct State {
     pub ended: Option<Duration>,
 }
 
+/// How a rollout ends once stable has everything again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ending {
+    /// `rolledBack`.
+    #[default]
+    RolledBack,
+    /// `completed`: as planned, without a promotion.
+    Completed,
+}
+
 /// Why a rollout is paused or frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -122,6 +157,12 @@ pub enum Cause {
     Doubt,
     /// Nobody renewed the lease in time.
     Lease,
+    /// A metric cannot be measured; left by itself when it can.
+    Outage,
+    /// An adaptive rollout whose metrics do not all pass; left by itself when they do.
+    Unsure,
+    /// `progressDeadline` passed.
+    Deadline,
 }
 
 const fn first_attempt() -> u64 {
@@ -177,6 +218,21 @@ pub struct MetricRecord {
     pub fails: u32,
     /// Fails in a row.
     pub consecutive_fails: u32,
+    /// Passes in a row.
+    #[serde(default)]
+    pub consecutive_passes: u32,
+    /// Inconclusive looks after the end of the stage's pause.
+    #[serde(default)]
+    pub inconclusive: u32,
+    /// Looks without data after the end of the stage's pause.
+    #[serde(default)]
+    pub no_data: u32,
+    /// Errors in a row.
+    #[serde(default)]
+    pub consecutive_errors: u32,
+    /// How long they last.
+    #[serde(default)]
+    pub outage: Duration,
     /// Whether it broke its limits.
     pub breached: bool,
     /// Looks so far by verdict.
@@ -212,6 +268,14 @@ impl State {
             dwell: Duration::ZERO,
             watched: Duration::ZERO,
             since_look: Duration::ZERO,
+            boost: 0,
+            streak: 0,
+            elapsed: Duration::ZERO,
+            closed: false,
+            frozen_in: None,
+            ending: Ending::RolledBack,
+            reversing: None,
+            trial: None,
             since_change: Duration::ZERO,
             end_looked: false,
             resumed: false,

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use crate::{
     analysis::History,
-    model::state::{RolloutState, Verdict},
+    model::{
+        state::{RolloutState, Verdict},
+        time::timestamp,
+    },
     rollout::{
         stages::Dwell,
         state::Cause,
         turn::Turn,
         walk::{Onward, SubStep},
+        windows,
     },
 };
 
@@ -22,29 +26,48 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// How far the wall clock may stray from the monotonic one between two ticks.
 const MAX_WALL_JUMP: Duration = Duration::from_secs(60);
 
+/// Time since the last tick.
+#[derive(Clone, Copy)]
+struct Time {
+    /// All of it.
+    gap: Duration,
+    /// What was observed of it.
+    counted: Duration,
+    /// What of that counts towards pauses: none while a window is closed.
+    dwelt: Duration,
+}
+
 impl Turn {
     pub(super) fn tick(&mut self, observed: Option<&History>) {
         let gap = self.gap();
         let jumped = self.wall_jumped();
         self.state.last_tick = Some(self.now);
         self.state.since_saved += gap;
+        let open = self.is_open();
         let counted = if observed.is_some() && !jumped && gap <= MAX_GAP { gap } else { Duration::ZERO };
+        let time = Time { gap, counted, dwelt: if open { counted } else { Duration::ZERO } };
+        self.note_progress(time);
         match self.state.phase {
-            RolloutState::Pending if !jumped => self.begin(),
+            RolloutState::Pending if !jumped && open => self.begin(),
             RolloutState::Progressing => {
-                self.watch(observed, gap, counted);
-                if !jumped {
+                self.watch(observed, time);
+                if !jumped && open {
                     self.advance();
                 }
             }
-            RolloutState::Paused | RolloutState::Frozen => self.watch(observed, gap, counted),
+            RolloutState::Paused | RolloutState::Frozen => self.watch(observed, time),
             RolloutState::Promoting => {
-                self.watch(observed, gap, counted);
-                if self.state.phase == RolloutState::Promoting && self.may_act() && !jumped {
+                self.watch(observed, time);
+                if self.state.phase == RolloutState::Promoting && self.may_act() && !jumped && open {
                     self.promote();
                 }
             }
-            RolloutState::RollingBack if self.may_act() => self.publish_stable(),
+            RolloutState::RollingBack if self.may_act() => {
+                self.state.since_change += gap;
+                if self.state.reversing.is_none() || self.state.since_change >= self.state.plan.spec.analysis.interval {
+                    self.reverse();
+                }
+            }
             RolloutState::Pending
             | RolloutState::RollingBack
             | RolloutState::Promoted
@@ -85,23 +108,64 @@ impl Turn {
         off > MAX_WALL_JUMP
     }
 
+    /// Whether the plan's windows let it advance; says when that changes.
+    fn is_open(&mut self) -> bool {
+        let Some(windows) = &self.state.plan.spec.windows else { return true };
+        let open = windows::is_open(windows, self.now.wall);
+        if open == self.state.closed && !self.state.phase.is_final() {
+            let next = windows::next_change(windows, self.now.wall).map(timestamp);
+            let until = next.map_or_else(String::new, |next| format!(" until {next}"));
+            self.state.closed = !open;
+            match open {
+                true => self.event("windowOpened", format!("the plan's window is open{until}")),
+                false => self.event("windowClosed", format!("the plan's window is closed{until}: nothing advances")),
+            }
+        }
+        open
+    }
+
+    /// Counts towards `progressDeadline`: not while an operator, the plan or a window pauses.
+    fn note_progress(&mut self, time: Time) {
+        let Some(deadline) = self.state.plan.spec.progress_deadline else { return };
+        let is_held = matches!(self.state.cause, Some(Cause::Operator | Cause::Plan)) || self.state.closed;
+        let runs = match self.state.phase {
+            RolloutState::Pending | RolloutState::Progressing | RolloutState::Promoting => true,
+            RolloutState::Paused | RolloutState::Frozen => !is_held,
+            RolloutState::RollingBack
+            | RolloutState::Promoted
+            | RolloutState::RolledBack
+            | RolloutState::Completed
+            | RolloutState::Failed => false,
+        };
+        if !runs || self.state.closed {
+            return;
+        }
+        let before = self.state.elapsed;
+        self.state.elapsed += time.gap.min(MAX_GAP);
+        if before < deadline && self.state.elapsed >= deadline {
+            let message = format!("the deadline of {} has passed", humantime::format_duration(deadline));
+            let action = self.state.plan.spec.on_failure.action;
+            self.fail(action, Cause::Deadline, message);
+        }
+    }
+
     /// Counts observed time and looks when a look is due, in every state in which the candidate may have traffic.
-    fn watch(&mut self, observed: Option<&History>, gap: Duration, counted: Duration) {
+    fn watch(&mut self, observed: Option<&History>, time: Time) {
         if self.state.exposure.is_nothing() && !self.state.reached {
             return;
         }
         let progressing = self.state.phase == RolloutState::Progressing;
-        self.state.watched += counted;
-        self.state.since_change += counted;
-        self.state.since_look += gap.min(MAX_GAP);
+        self.state.watched += time.counted;
+        self.state.since_change += time.dwelt;
+        self.state.since_look += time.gap.min(MAX_GAP);
         if progressing && self.state.reached {
-            self.state.dwell += counted;
+            self.state.dwell += time.dwelt;
         }
         let at_the_end = progressing && self.is_over() && !self.state.end_looked;
         if at_the_end || self.state.since_look >= self.state.plan.spec.analysis.interval {
-            self.state.since_look = Duration::ZERO;
+            let since = std::mem::take(&mut self.state.since_look);
             self.state.end_looked |= at_the_end;
-            self.look(observed);
+            self.look(observed, since);
         }
     }
 

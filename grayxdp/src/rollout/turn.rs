@@ -8,7 +8,7 @@ use crate::{
         exposure::Exposure,
         input::{Command, Notice, Record},
         stages::{Dwell, StageKind},
-        state::{Awaits, Backoff, Cause, Flight, State},
+        state::{Awaits, Backoff, Cause, Ending, Flight, State},
         walk::SubStep,
     },
 };
@@ -76,6 +76,13 @@ impl Turn {
         self.command(Command::Journal(Record::Intent));
     }
 
+    /// Ends as planned without a promotion: stable has everything again.
+    pub(super) fn complete(&mut self, message: String) {
+        self.state.ending = Ending::Completed;
+        self.roll_back(message.clone());
+        self.event("completing", message);
+    }
+
     /// Gives all new flows back to stable: the kernel first, then the journal.
     pub(super) fn roll_back(&mut self, message: impl Into<String>) {
         let message = message.into();
@@ -86,7 +93,37 @@ impl Turn {
         self.save();
     }
 
+    /// Gives new flows back to stable stage by stage, `analysis.interval` apart; the journal never is in the way.
+    pub(super) fn roll_back_in_steps(&mut self, message: impl Into<String>) {
+        let message = message.into();
+        self.state.rollback_reason = Some(message.clone());
+        self.enter(RolloutState::RollingBack, None, message);
+        self.state.backoff = None;
+        self.state.reversing = Some(self.state.step);
+        self.reverse();
+        self.save();
+    }
+
+    /// The next stage back that exposes less than now.
+    pub(super) fn reverse(&mut self) {
+        let Some(from) = self.state.reversing else { return self.publish_stable() };
+        let now = self.state.exposure.clone();
+        let less = |stage: &usize| {
+            let exposure = self.state.whole(*stage);
+            exposure != now && !exposure.exceeds(&now) && !exposure.is_nothing()
+        };
+        let Some(stage) = (0..from).rev().find(less) else {
+            self.state.reversing = None;
+            return self.publish_stable();
+        };
+        self.state.reversing = Some(stage);
+        let exposure = self.state.whole(stage);
+        self.command(Command::Publish(Box::new(exposure.clone())));
+        self.state.flight = Some(Flight { step: stage, exposure, binding: Vec::new(), awaits: Awaits::Publishing });
+    }
+
     pub(super) fn publish_stable(&mut self) {
+        self.state.reversing = None;
         let step = self.state.step;
         let exposure = Exposure::default();
         self.command(Command::Publish(Box::new(exposure.clone())));
@@ -172,7 +209,17 @@ impl Turn {
             Some(StageKind::Instance(instance)) => {
                 format!("step {part} of {of}: {} of {candidate} has the matched clients", instance.backend)
             }
-            Some(StageKind::Step(..) | StageKind::Point { .. }) | None => {
+            Some(StageKind::Preview(blue_green)) if blue_green.preview.is_some() => {
+                format!("step {part} of {of}: {candidate} has the matched clients")
+            }
+            Some(
+                StageKind::Step(..)
+                | StageKind::Point { .. }
+                | StageKind::Preview(_)
+                | StageKind::Switch(..)
+                | StageKind::Test(_),
+            )
+            | None => {
                 format!("step {part} of {of}: {candidate} has {said} of new flows")
             }
         }
@@ -185,12 +232,17 @@ impl Turn {
             Some(reason) => format!("{reason}; {stable} has all new flows again"),
             None => format!("{stable} has all new flows again"),
         };
-        self.enter(RolloutState::RolledBack, None, message.clone());
+        let (phase, kind) = match self.state.ending {
+            Ending::RolledBack => (RolloutState::RolledBack, "rolledBack"),
+            Ending::Completed => (RolloutState::Completed, "completed"),
+        };
+        self.enter(phase, None, message.clone());
+        self.state.reversing = None;
         self.state.flight = None;
         self.state.backoff = None;
         self.state.ended = Some(self.now.wall);
         self.save();
-        self.event("rolledBack", message);
+        self.event(kind, message);
     }
 
     /// Notes a failed try and when the next is due: after 1, 2, 4, … 30 seconds. True for the first in a row.

@@ -16,6 +16,148 @@ use crate::model::{
 pub enum Strategy {
     /// In steps.
     Canary(Canary),
+    /// All at once, or in a few stages, after a preview.
+    BlueGreen(BlueGreen),
+    /// A fixed split until a test has decided.
+    AbTest(AbTest),
+}
+
+impl Strategy {
+    /// The name in files.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Canary(_) => "canary",
+            Self::BlueGreen(_) => "blueGreen",
+            Self::AbTest(_) => "abTest",
+        }
+    }
+}
+
+/// The candidate stands beside stable as large as it, is looked at in a preview, and takes over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlueGreen {
+    /// Clients that meet the candidate, on the same virtual address, before anybody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+    /// Names of the metrics that judge the preview; all where it is left out, none for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_promotion_analysis: Option<Vec<Name>>,
+    /// The candidate's weights on the way, rising, the last 100.
+    #[serde(default = "at_once")]
+    pub steps: Vec<Weight>,
+    /// Whether it goes on by itself after the preview; else an operator resumes.
+    #[serde(default = "yes")]
+    pub auto_promotion_enabled: bool,
+    /// Names of the metrics that judge the candidate at 100 %; all that need no stable beside it where it is left out, none
+    /// for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_promotion_analysis: Option<Vec<Name>>,
+    /// How long the candidate is judged at 100 % before it is the stable version.
+    #[serde(default, with = "duration")]
+    #[schemars(with = "String")]
+    pub post_promotion_duration: Duration,
+}
+
+fn at_once() -> Vec<Weight> {
+    vec![Weight::FULL]
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Who meets the candidate before anybody else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Preview {
+    /// Which clients.
+    pub r#match: Match,
+}
+
+/// Two versions side by side until it is known which is better. In a step of a canary without `weights` and `onWinner`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AbTest {
+    /// The split, in percent: stable and candidate, the sum is 100; even where it is left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<Name, Weight>,
+    /// What is compared: flows, or clients, which needs `affinity: client`.
+    #[serde(default)]
+    pub unit: TestUnit,
+    /// Name of the metric that decides.
+    pub primary: Name,
+    /// How means are compared.
+    #[serde(default)]
+    pub test: TestKind,
+    /// Whether it may end as soon as the difference is sure, valid at every look; else it is tested once, when both versions
+    /// have `minSamples`.
+    #[serde(default = "yes")]
+    pub sequential: bool,
+    /// How rarely a difference is found where there is none, above 0 and at most 0.5.
+    #[serde(default = "default_test_alpha")]
+    pub alpha: f64,
+    /// Samples of each version below which nothing is decided.
+    #[serde(default = "default_test_samples")]
+    pub min_samples: u64,
+    /// By which part of stable's mean a winner has to be better, `0.0..=10.0`.
+    #[serde(default)]
+    pub min_improvement: f64,
+    /// When it ends without a decision.
+    #[serde(default = "default_test_duration", with = "duration")]
+    #[schemars(with = "String")]
+    pub max_duration: Duration,
+    /// What becomes of a candidate that wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_winner: Option<OnWinner>,
+    /// Names of the metrics that guard it; all where it is left out, none for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Vec<Name>>,
+}
+
+const fn default_test_alpha() -> f64 {
+    0.05
+}
+
+const fn default_test_samples() -> u64 {
+    1_000
+}
+
+const fn default_test_duration() -> Duration {
+    Duration::from_secs(14 * 86_400)
+}
+
+/// What an A/B test compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TestUnit {
+    /// Flows.
+    #[default]
+    Flow,
+    /// Clients: all flows of one meet one version.
+    Client,
+}
+
+/// How an A/B test that is tested once compares means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TestKind {
+    /// Variances may differ.
+    #[default]
+    Welch,
+    /// Both variances are the same.
+    Student,
+}
+
+/// What becomes of a candidate that wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnWinner {
+    /// It gets all new flows and is stable.
+    Promote,
+    /// It is only told; stable gets all new flows back.
+    Report,
 }
 
 /// A canary release.
@@ -187,6 +329,10 @@ pub struct Step {
     /// Names of the metrics that judge this step; all where it is left out, none for `[]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Vec<Name>>,
+    /// A test that ends the step: a candidate that wins goes on, one that loses runs `onFailure`, and without a decision an
+    /// operator decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ab_test: Option<AbTest>,
     /// The candidate's weight in segments of the service that are to have another than the rest, until a later step with
     /// `setWeight`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
