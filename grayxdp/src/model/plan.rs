@@ -1,8 +1,11 @@
 //! The plan file, as types. `config` reads and checks it.
 
 mod analysis;
+mod condition;
 mod failure;
 mod flows;
+mod provider;
+mod secret;
 mod signal;
 mod strategy;
 mod windows;
@@ -12,9 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Name;
 
-pub use analysis::{Analysis, Metric, Provider};
+pub use analysis::{Analysis, DEFAULT_MIN_SAMPLES, Metric};
+pub use condition::{Condition, NotACondition};
 pub use failure::{FailureAction, OnFailure};
 pub use flows::{ExistingFlows, FlowsEnd, Lease};
+pub use provider::{CommandQuery, HttpQuery, PrometheusQuery, Provider, Range, Reduce};
+pub use secret::SecretSource;
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 pub use strategy::{Canary, Instance, Pause, Step, Strategy};
 pub use windows::{ClockTime, Day, NotAClockTime, Window, Windows};
