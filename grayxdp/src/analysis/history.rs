@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{analysis::Measured, model::Name};
+use crate::{
+    analysis::{Measured, outside::Measurement},
+    model::Name,
+};
 
 /// How long a SYN may wait for its SYN-ACK before the connection counts as failed.
 pub const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -68,6 +71,7 @@ pub type SignalSample = BTreeMap<Name, Arc<Measured>>;
 pub struct History {
     samples: VecDeque<Sample>,
     signals: VecDeque<(Duration, SignalSample)>,
+    outside: BTreeMap<Name, Measurement>,
     span: Duration,
 }
 
@@ -78,8 +82,20 @@ impl History {
         Self {
             samples: VecDeque::new(),
             signals: VecDeque::new(),
+            outside: BTreeMap::new(),
             span: window + 2 * ANSWER_TIME + Duration::from_secs(2),
         }
+    }
+
+    /// Keeps the newest answer about a metric that somebody outside is asked for.
+    pub fn note_outside(&mut self, metric: Name, measurement: Measurement) {
+        self.outside.insert(metric, measurement);
+    }
+
+    /// The newest answer about a metric from outside.
+    #[must_use]
+    pub fn outside(&self, metric: &Name) -> Option<&Measurement> {
+        self.outside.get(metric)
     }
 
     /// Takes a sample. One that is not later than the last, or with a counter that fell, begins the ring anew.

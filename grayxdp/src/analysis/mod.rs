@@ -13,6 +13,7 @@
 pub mod histogram;
 pub mod history;
 pub mod measured;
+pub mod outside;
 pub mod signal;
 pub mod threshold;
 pub mod totals;
@@ -20,5 +21,6 @@ pub mod totals;
 pub use histogram::{Distribution, Quantile};
 pub use history::{ANSWER_TIME, History, Reading, Sample};
 pub use measured::Measured;
+pub use outside::{Answer, Measurement};
 pub use threshold::{View, judge, unmeasured, window};
 pub use totals::Totals;

@@ -6,6 +6,7 @@ use crate::{
     analysis::{
         Quantile,
         history::{ANSWER_TIME, Counted, History},
+        outside,
         signal::{self, Reading},
     },
     model::{
@@ -42,7 +43,10 @@ pub fn window(interval: Duration) -> Duration {
 /// Looks at a metric once.
 #[must_use]
 pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
-    let Provider::Kernel(kernel) = &metric.provider;
+    let kernel = match &metric.provider {
+        Provider::Kernel(kernel) => kernel,
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return outside::judge(metric, view),
+    };
     match kernel.signal {
         Signal::ConnectFailureRatio if view.history.has_handshakes(view.candidate) => {
             judge_connect_failures(metric, view)

@@ -8,6 +8,7 @@ mod locate;
 mod parse;
 mod plan;
 mod problem;
+mod providers;
 mod segments;
 mod windows;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::{
     config::{
         check::Seen,
+        providers,
         problem::{ConfigError, Place, Problem, suggestion},
         windows::windows,
     },
@@ -61,6 +62,7 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
             let remedy = "give each metric a name of its own";
             problems.push(Problem::new(place.field("name"), what, remedy).with_other(&first));
         }
+        providers::outside(metric, &place, &mut problems);
         range(metric, &place.field("thresholdRange"), &mut problems);
     }
     let ExistingFlows { on_promote: _, on_rollback: _, deadline } = plan.spec.existing_flows;
@@ -84,15 +86,20 @@ fn range(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
     let mut refuse = |place: Place, what: String, remedy: &str| {
         problems.push(Problem::new(place, format!("metric `{}`: {what}", metric.name), remedy));
     };
-    if min.is_none() && max.is_none() {
-        refuse(place.clone(), "no limit".to_owned(), "give `min`, `max` or both");
+    let conditions = metric.success_condition.is_some() || metric.failure_condition.is_some();
+    if min.is_none() && max.is_none() && !conditions {
+        let remedy = match metric.provider.is_outside() {
+            true => "give `thresholdRange`, `successCondition` or `failureCondition`",
+            false => "give `min`, `max` or both",
+        };
+        refuse(place.clone(), "no limit".to_owned(), remedy);
     }
     if let (Some(min), Some(max)) = (min, max)
         && min > max
     {
         refuse(place.clone(), format!("min {min} is above max {max}"), "swap the two");
     }
-    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider;
+    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider else { return };
     let (greatest, what, remedy) = match signal.unit() {
         Unit::Ratio => (1.0, "a ratio", "use 0 to 1, as 0.01 for 1 %"),
         Unit::Seconds => (f64::MAX, "a time", "use a duration, as 250ms"),

@@ -204,7 +204,10 @@ fn check_roles(plan: &Plan, service: &Service, record: &ServiceRecord) -> Result
 
 /// Whether the data path can measure a metric for a protocol.
 const fn is_measured(metric: &Metric, protocol: Protocol) -> bool {
-    let Provider::Kernel(kernel) = &metric.provider;
+    let kernel = match &metric.provider {
+        Provider::Kernel(kernel) => kernel,
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return true,
+    };
     analysis::signal::is_measured(kernel.signal, protocol)
 }
 

@@ -2,8 +2,11 @@
 
 mod allocation;
 mod analysis;
+mod condition;
 mod failure;
 mod flows;
+mod provider;
+mod secret;
 mod signal;
 mod strategy;
 mod windows;
@@ -16,9 +19,12 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Name, config::duration};
 
 pub use allocation::{Constraints, SegmentRule};
-pub use analysis::{Analysis, Metric, Provider};
+pub use analysis::{Analysis, DEFAULT_MIN_SAMPLES, Metric};
+pub use condition::{Condition, NotACondition};
 pub use failure::{FailureAction, NoDataAction, OnFailure, OutageAction, RollbackMode};
 pub use flows::{ExistingFlows, FlowsEnd, Lease};
+pub use provider::{CommandQuery, HttpQuery, PrometheusQuery, Provider, Range, Reduce};
+pub use secret::SecretSource;
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 pub use strategy::{
     AbTest, Adaptive, BlueGreen, Canary, Curve, Instance, OnWinner, Pause, Preview, Ramp, Step, Strategy, TestKind,

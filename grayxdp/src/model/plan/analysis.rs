@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     Name,
     config::duration,
-    plan::{KernelSignal, NoDataAction, OutageAction, ThresholdRange},
+    plan::{Condition, NoDataAction, OutageAction, Provider, ThresholdRange},
 };
 
 /// What judges the candidate.
@@ -51,8 +51,15 @@ pub struct Metric {
     /// Where it comes from.
     pub provider: Provider,
     /// Plain limits.
+    #[serde(default, skip_serializing_if = "ThresholdRange::is_none")]
     pub threshold_range: ThresholdRange,
-    /// Concluded handshakes of the candidate in a look below which there is no verdict.
+    /// What makes a look at a value from outside a pass; with `failureCondition` beside it, neither is inconclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_condition: Option<Condition>,
+    /// What makes a look at a value from outside a fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_condition: Option<Condition>,
+    /// Kernel signals: concluded handshakes of the candidate in a look below which there is no verdict.
     #[serde(default = "default_min_samples")]
     pub min_samples: u64,
     /// Time after the step's begin in which the metric is not looked at.
@@ -97,8 +104,11 @@ pub struct Metric {
     pub dry_run: bool,
 }
 
+/// The samples that a look needs where the plan names no number.
+pub const DEFAULT_MIN_SAMPLES: u64 = 20;
+
 fn default_min_samples() -> u64 {
-    20
+    DEFAULT_MIN_SAMPLES
 }
 
 const fn default_error_limit() -> u32 {
@@ -111,12 +121,4 @@ const fn default_max_outage() -> Duration {
 
 fn yes() -> bool {
     true
-}
-
-/// Where a metric's values come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Provider {
-    /// What the data path counts.
-    Kernel(KernelSignal),
 }

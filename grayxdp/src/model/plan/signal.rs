@@ -105,7 +105,7 @@ impl Signal {
 
 /// Plain limits, in the signal's unit; a bound that is left out does not bind. At least one is given. A bound in seconds
 /// may also be written as a duration: `250ms`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ThresholdRange {
     /// Least value that passes.
@@ -116,6 +116,14 @@ pub struct ThresholdRange {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bound")]
     #[schemars(with = "Option<Bound>")]
     pub max: Option<f64>,
+}
+
+impl ThresholdRange {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.min.is_none() && self.max.is_none()
+    }
 }
 
 /// A bound as it is written.
