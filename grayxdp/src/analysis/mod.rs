@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod history;
 pub mod measured;
 pub mod signal;
+pub mod statistics;
 pub mod threshold;
 pub mod totals;
 
