@@ -1,5 +1,6 @@
 //! What a plan must be beyond its form, by itself and against a configuration.
 
+mod ab_test;
 mod allocation;
 mod strategy;
 
@@ -8,8 +9,8 @@ use std::time::Duration;
 use crate::{
     config::{
         check::Seen,
-        providers,
         problem::{ConfigError, Place, Problem, suggestion},
+        providers,
         windows::windows,
     },
     model::{

@@ -58,7 +58,8 @@ impl Turn {
         match consequence {
             Consequence::Breach => {
                 let message = format!("{name} broke its limit: {sentence}");
-                let action = if metric.critical { self.state.plan.spec.on_failure.action } else { FailureAction::Pause };
+                let action =
+                    if metric.critical { self.state.plan.spec.on_failure.action } else { FailureAction::Pause };
                 self.fail(action, Cause::Breach, message);
             }
             Consequence::Outage => {

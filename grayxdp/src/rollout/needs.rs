@@ -89,10 +89,7 @@ impl State {
             RolloutState::Pending => !exposure.is_nothing(),
             RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen | RolloutState::Promoting => true,
             RolloutState::RollingBack => self.reversing.is_some(),
-            RolloutState::Promoted
-            | RolloutState::RolledBack
-            | RolloutState::Completed
-            | RolloutState::Failed => false,
+            RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => false,
         }
     }
 

@@ -74,7 +74,9 @@ impl<'a> Stage<'a> {
         };
         match self.kind {
             StageKind::Instance(instance) => of(instance.pause.as_ref()),
-            StageKind::Step(_, Step { ab_test: Some(test), .. }) | StageKind::Test(test) => Dwell::For(test.max_duration),
+            StageKind::Step(_, Step { ab_test: Some(test), .. }) | StageKind::Test(test) => {
+                Dwell::For(test.max_duration)
+            }
             StageKind::Step(_, step) => of(step.pause.as_ref()),
             StageKind::Point { ramp, index } => Dwell::For(points::dwell(ramp, index)),
             StageKind::Preview(blue_green) if blue_green.auto_promotion_enabled => Dwell::For(Duration::ZERO),
@@ -107,7 +109,9 @@ impl State {
     pub fn stage_count(&self) -> usize {
         match &self.plan.spec.strategy {
             Strategy::Canary(Canary { instance, steps, ramp, adaptive: _ }) => {
-                usize::from(instance.is_some()) + steps.len() + ramp.as_ref().map_or(0, |ramp| points::count(ramp) as usize)
+                usize::from(instance.is_some())
+                    + steps.len()
+                    + ramp.as_ref().map_or(0, |ramp| points::count(ramp) as usize)
             }
             Strategy::BlueGreen(blue_green) => usize::from(has_preview(blue_green)) + blue_green.steps.len(),
             Strategy::AbTest(_) => 1,

@@ -170,12 +170,11 @@ impl Turn {
     }
 
     /// Whether the time of the stage, or of the sub-step towards it, has passed.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let state = &self.state;
-        match state.required_dwell() {
-            _ if state.walking => state.since_change >= state.constraints().per,
-            Dwell::For(required) => state.reached && state.dwell >= required,
-            Dwell::UntilResumed => false,
+        match state.walking {
+            true => state.since_change >= state.constraints().per,
+            false => self.is_time_over() || (state.reached && state.test().is_some() && self.is_decided()),
         }
     }
 
@@ -225,7 +224,9 @@ impl Turn {
         } else if self.state.released {
             self.next_step();
         } else if self.is_over() {
+            let test = self.state.test().filter(|_| self.state.reached).cloned();
             match self.lacking() {
+                _ if test.is_some_and(|test| !self.conclude(&test)) => {}
                 Some(what) => self.extend(&what),
                 None => self.next_step(),
             }
