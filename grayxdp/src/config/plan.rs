@@ -7,6 +7,7 @@ use grayxdp_common::cells;
 use crate::{
     config::{
         check::Seen,
+        judging,
         problem::{ConfigError, Place, Problem, suggestion},
         segments::{in_order, unseen},
     },
@@ -14,8 +15,7 @@ use crate::{
         Name, Weight,
         config::{Config, Match, Protocol, Service, duration::said},
         plan::{
-            Analysis, Canary, ExistingFlows, FlowsEnd, Instance, KernelSignal, Metric, Plan, Provider, Strategy,
-            ThresholdRange, Unit,
+            Analysis, Canary, ExistingFlows, FlowsEnd, Instance, Plan, Strategy,
         },
     },
 };
@@ -70,7 +70,7 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
             let remedy = "give each metric a name of its own";
             problems.push(Problem::new(place.field("name"), what, remedy).with_other(&first));
         }
-        range(metric, &place.field("thresholdRange"), &mut problems);
+        judging::metric(metric, &place, &mut problems);
     }
     let ExistingFlows { on_promote: _, on_rollback: _, deadline } = plan.spec.existing_flows;
     if !DEADLINES.contains(&deadline) {
@@ -118,6 +118,7 @@ fn steps(canary: &Canary, analysis: &Analysis, place: &Place, problems: &mut Vec
     }
     for (index, step) in canary.steps.iter().enumerate() {
         metrics(step.analysis.as_deref(), analysis, &place.index(index).field("analysis"), problems);
+        judging::without_stable(canary, index, analysis, &place.index(index).field("analysis"), problems);
     }
     if let Some((index, segment)) = canary.held_back() {
         let place = place.index(index).field("segments").field(segment);
@@ -137,43 +138,6 @@ fn steps(canary: &Canary, analysis: &Analysis, place: &Place, problems: &mut Vec
             "no step has a setWeight",
             "the last setWeight must be 100; add `{setWeight: 100}`",
         )),
-    }
-}
-
-fn range(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
-    let ThresholdRange { min, max } = metric.threshold_range;
-    let mut refuse = |place: Place, what: String, remedy: &str| {
-        problems.push(Problem::new(place, format!("metric `{}`: {what}", metric.name), remedy));
-    };
-    if min.is_none() && max.is_none() {
-        refuse(place.clone(), "no limit".to_owned(), "give `min`, `max` or both");
-    }
-    if let (Some(min), Some(max)) = (min, max)
-        && min > max
-    {
-        refuse(place.clone(), format!("min {min} is above max {max}"), "swap the two");
-    }
-    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider;
-    let (greatest, what, remedy) = match signal.unit() {
-        Unit::Ratio => (1.0, "a ratio", "use 0 to 1, as 0.01 for 1 %"),
-        Unit::Seconds => (f64::MAX, "a time", "use a duration, as 250ms"),
-        Unit::Bytes => (f64::MAX, "a number of bytes", "use 0 or more"),
-        Unit::PerSecond => (f64::MAX, "a rate", "use 0 or more"),
-    };
-    for (name, bound) in [("min", min), ("max", max)] {
-        if let Some(bound) = bound.filter(|bound| !(0.0..=greatest).contains(bound)) {
-            refuse(place.field(name), format!("{name} {bound} of {what}"), remedy);
-        }
-    }
-    match quantile {
-        Some(_) if !signal.has_quantile() => {
-            let what = format!("{} has no quantile", signal.label());
-            refuse(place.clone(), what, "leave `quantile` out");
-        }
-        Some(quantile) if !(*quantile > 0.0 && *quantile < 1.0) => {
-            refuse(place.clone(), format!("quantile {quantile}"), "use a number between 0 and 1, as 0.99");
-        }
-        Some(_) | None => {}
     }
 }
 

@@ -3,6 +3,7 @@
 mod analysis;
 mod failure;
 mod flows;
+mod judge;
 mod signal;
 mod strategy;
 
@@ -14,6 +15,7 @@ use crate::model::Name;
 pub use analysis::{Analysis, Metric, Provider};
 pub use failure::{FailureAction, OnFailure};
 pub use flows::{ExistingFlows, FlowsEnd, Lease};
+pub use judge::{Judge, JudgeType, QualityLimits, ValueBound};
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 pub use strategy::{Canary, Instance, Pause, Step, Strategy};
 
