@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{analysis::Measured, model::Name};
+use crate::{
+    analysis::{Measured, Strata},
+    model::Name,
+};
 
 /// How long a SYN may wait for its SYN-ACK before the connection counts as failed.
 pub const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -68,6 +71,7 @@ pub type SignalSample = BTreeMap<Name, Arc<Measured>>;
 pub struct History {
     samples: VecDeque<Sample>,
     signals: VecDeque<(Duration, SignalSample)>,
+    strata: Strata,
     span: Duration,
 }
 
@@ -78,6 +82,7 @@ impl History {
         Self {
             samples: VecDeque::new(),
             signals: VecDeque::new(),
+            strata: Strata::default(),
             span: window + 2 * ANSWER_TIME + Duration::from_secs(2),
         }
     }
@@ -103,10 +108,22 @@ impl History {
         }
     }
 
+    /// Takes the newest reading of the strata.
+    pub fn push_strata(&mut self, strata: Strata) {
+        self.strata = strata;
+    }
+
+    /// The newest reading of the strata.
+    #[must_use]
+    pub const fn strata(&self) -> &Strata {
+        &self.strata
+    }
+
     /// Forgets everything: nothing was observed for a while.
     pub fn clear(&mut self) {
         self.samples.clear();
         self.signals.clear();
+        self.strata = Strata::default();
     }
 
     /// The signals of an interval that is *mature*: it began at `from`, and ended [`ANSWER_TIME`] before the newest reading,

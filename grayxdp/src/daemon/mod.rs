@@ -21,6 +21,7 @@ mod settle;
 mod signals;
 mod start;
 mod status;
+mod strata;
 mod view;
 mod weights;
 

@@ -18,8 +18,9 @@ impl Turn {
         let metrics = self.state.active_metrics();
         let mut breached = Vec::new();
         let watched = self.state.watched;
+        let mut compared = self.compare_versions(&metrics, observed);
         for metric in metrics.iter().filter(|metric| watched >= metric.initial_delay) {
-            let finding = self.find(metric, observed);
+            let finding = compared.remove(&metric.name).unwrap_or_else(|| self.find(metric, observed));
             if self.record(metric, finding) {
                 breached.push(metric);
             }
@@ -37,6 +38,7 @@ impl Turn {
         let view = View {
             history,
             candidate: self.state.candidate(),
+            stable: &self.state.stable,
             since: self.state.since,
             now: self.now.monotonic,
             window: analysis::window(self.state.plan.spec.analysis.interval),
@@ -60,7 +62,9 @@ impl Turn {
             Verdict::Pass => record.consecutive_fails = 0,
             Verdict::Inconclusive | Verdict::NoData | Verdict::Error => {}
         }
-        let breaches = !record.breached && exceeds(metric, record);
+        // A comparison that failed stays so: whoever resumed knows it.
+        let is_new = changed || !metric.is_comparative();
+        let breaches = !record.breached && is_new && exceeds(metric, record);
         record.breached |= breaches;
         if changed {
             let dry = if metric.dry_run { " (dry run)" } else { "" };

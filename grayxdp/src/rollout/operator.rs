@@ -47,7 +47,15 @@ impl Turn {
                     Some(Cause::Inconclusive) => {
                         self.state.dwell = self.state.required_dwell().unwrap_or_default();
                     }
-                    Some(Cause::Operator | Cause::Breach | Cause::Reboot | Cause::Doubt | Cause::Lease) | None => {}
+                    Some(
+                        Cause::Operator
+                        | Cause::Breach
+                        | Cause::Reboot
+                        | Cause::Doubt
+                        | Cause::Lease
+                        | Cause::Environment,
+                    )
+                    | None => {}
                 }
                 // What the end of the lease took away is exposed again like any step: its intent is durable first.
                 self.state.reached &= !self.state.lease_expired;

@@ -16,6 +16,7 @@ impl Turn {
             return;
         }
         self.state.last_tick = None;
+        self.state.comparison.restarted();
         self.state.backoff = None;
         self.state.since = self.now.monotonic;
         let flight = self.state.flight.take();

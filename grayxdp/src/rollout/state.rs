@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Name, Weight,
-    plan::Plan,
-    state::{Finding, RolloutState, Verdict},
-    time::Now,
+use crate::{
+    analysis::Comparison,
+    model::{
+        Name, Weight,
+        plan::Plan,
+        state::{Finding, RolloutState, Verdict},
+        time::Now,
+    },
 };
 
 /// All that a rollout is.
@@ -61,6 +64,9 @@ pub struct State {
     pub released: bool,
     /// What is known of each metric.
     pub metrics: BTreeMap<Name, MetricRecord>,
+    /// What comparing the candidate with stable keeps from look to look.
+    #[serde(default)]
+    pub comparison: Comparison,
     /// When to try again what failed.
     pub backoff: Option<Backoff>,
     /// What tripped the fuse in this attempt.
@@ -105,6 +111,8 @@ pub enum Cause {
     Doubt,
     /// Nobody renewed the lease in time.
     Lease,
+    /// Stable itself breaks its limit.
+    Environment,
 }
 
 const fn first_attempt() -> u64 {
@@ -191,6 +199,7 @@ impl State {
             end_looked: false,
             resumed: false,
             released: false,
+            comparison: Comparison::default(),
             backoff: None,
             tripped: None,
             failures: 0,

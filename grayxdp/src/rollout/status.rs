@@ -27,7 +27,10 @@ impl State {
             weight: self.weight,
             dwell_seconds: self.dwell.as_secs_f64(),
             pause_seconds: self.required_dwell().map(|pause| pause.as_secs_f64()),
-            findings: self.metrics.values().filter_map(|record| record.finding.clone()).collect(),
+            findings: {
+                let own = self.metrics.values().filter_map(|record| record.finding.clone());
+                own.chain(self.comparison.division()).collect()
+            },
             verdicts: looked.map(|(name, record)| (name.clone(), record.verdicts.clone())).collect(),
             started: time::timestamp(self.started),
             ended: self.ended.map(time::timestamp),

@@ -111,11 +111,14 @@ impl State {
         self.step_at(self.step).and_then(StepOf::pause).map_or(Some(Duration::ZERO), |pause| pause.duration)
     }
 
-    /// The metrics that judge the current step.
+    /// The metrics that judge the current step; where stable has no flows, those that need none of it.
     #[must_use]
     pub fn active_metrics(&self) -> Vec<Metric> {
         let named = self.step_at(self.step).and_then(StepOf::analysis);
-        let active = |metric: &&Metric| named.is_none_or(|names| names.contains(&metric.name));
+        let has_stable = self.has_stable();
+        let active = |metric: &&Metric| {
+            named.is_none_or(|names| names.contains(&metric.name)) && (has_stable || !metric.needs_stable())
+        };
         self.plan.spec.analysis.metrics.iter().filter(active).cloned().collect()
     }
 }

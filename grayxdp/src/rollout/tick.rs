@@ -22,6 +22,7 @@ const MAX_WALL_JUMP: Duration = Duration::from_secs(60);
 
 impl Turn {
     pub(super) fn tick(&mut self, observed: Option<&History>) {
+        self.begin_comparison(observed);
         let gap = self.gap();
         let jumped = self.wall_jumped();
         self.state.last_tick = Some(self.now);
@@ -149,7 +150,7 @@ impl Turn {
         let next = self.state.step + 1;
         if next < self.state.step_count() {
             self.go_to(next);
-        } else {
+        } else if !self.is_kept_by_mismatch() {
             let candidate = self.state.candidate().clone();
             self.enter(RolloutState::Promoting, None, format!("all steps are done; {candidate} becomes stable"));
             self.promote();
