@@ -23,6 +23,7 @@ mod shares;
 mod signals;
 mod start;
 mod status;
+mod strata;
 mod view;
 mod weights;
 

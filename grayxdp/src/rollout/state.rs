@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    analysis::Trial,
+    analysis::{Comparison, Trial},
     model::{
         Name, Weight,
         plan::Plan,
@@ -103,6 +103,9 @@ pub struct State {
     pub released: bool,
     /// What is known of each metric.
     pub metrics: BTreeMap<Name, MetricRecord>,
+    /// What comparing the candidate with stable keeps from look to look.
+    #[serde(default)]
+    pub comparison: Comparison,
     /// When to try again what failed.
     pub backoff: Option<Backoff>,
     /// What tripped the fuse in this attempt.
@@ -164,6 +167,8 @@ pub enum Cause {
     Unsure,
     /// `progressDeadline` passed.
     Deadline,
+    /// Stable itself breaks its limit.
+    Environment,
 }
 
 const fn first_attempt() -> u64 {
@@ -281,6 +286,7 @@ impl State {
             end_looked: false,
             resumed: false,
             released: false,
+            comparison: Comparison::default(),
             backoff: None,
             tripped: None,
             failures: 0,
