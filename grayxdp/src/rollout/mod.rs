@@ -35,6 +35,7 @@ mod limits;
 mod looks;
 mod needs;
 mod operator;
+pub mod outline;
 mod restart;
 mod results;
 mod stages;
