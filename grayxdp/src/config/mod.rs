@@ -3,12 +3,15 @@
 mod check;
 mod diff;
 mod endpoints;
+mod judging;
 mod limits;
 mod locate;
 mod parse;
 mod plan;
 mod problem;
+mod providers;
 mod segments;
+mod windows;
 
 use crate::model::{config::Config, plan::Plan};
 

@@ -102,6 +102,8 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         step: 1,
         steps: ["setWeight 5, pause 30m", "setWeight 25, pause 30m", "setWeight 100"].map(str::to_owned).to_vec(),
         weight: weight("25"),
+        segments: BTreeMap::new(),
+        binding: Vec::new(),
         dwell_seconds: 720.4,
         pause_seconds: Some(1800.0),
         findings: vec![Finding {
@@ -109,6 +111,7 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
             verdict: Verdict::Pass,
             value: Some(0.004),
             samples: 1_200,
+            numbers: BTreeMap::new(),
             sentence: "v2 refuses 0.4 % of 1,200 connections; limit 1 %".to_owned(),
         }],
         verdicts: BTreeMap::from([(name("errors"), BTreeMap::from([(Verdict::Pass, 71), (Verdict::NoData, 1)]))]),
