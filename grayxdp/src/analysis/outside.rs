@@ -18,7 +18,7 @@ use crate::{
 /// Looks after which an answer is too old.
 const LOOKS: u32 = 3;
 
-/// The longest that an answer may take anyway: the greatest timeout of a provider, once more for each try.
+/// What a busy machine may add to that.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What somebody outside answered.
@@ -48,13 +48,8 @@ pub struct Measurement {
 /// # Errors
 /// No data before the first answer under the present weight; an error where the newest is overdue.
 pub fn answer<'a>(metric: &Metric, view: &View<'a>) -> Result<&'a Answer, Finding> {
-    let finding = |verdict, sentence: String| Finding {
-        metric: metric.name.clone(),
-        verdict,
-        value: None,
-        samples: 0,
-        sentence,
-    };
+    let finding =
+        |verdict, sentence: String| Finding { metric: metric.name.clone(), verdict, value: None, samples: 0, sentence };
     let found = view.history.outside(&metric.name).filter(|found| found.at >= view.since);
     let Some(found) = found else {
         return Err(finding(Verdict::NoData, format!("{} has no answer under the present weight yet", metric.name)));
@@ -174,8 +169,18 @@ mod tests {
         let cases = [
             (failure(), values(&[0.96]), Verdict::Fail, "cpu is 0.96; failureCondition `result > 0.95`"),
             (failure(), values(&[0.9]), Verdict::Pass, "cpu is 0.9; not failureCondition `result > 0.95`"),
-            (json!({"successCondition": "result < 1"}), values(&[2.0]), Verdict::Fail, "cpu is 2; not successCondition"),
-            (both(), values(&[0.7]), Verdict::Inconclusive, "cpu is 0.7; neither successCondition nor failureCondition"),
+            (
+                json!({"successCondition": "result < 1"}),
+                values(&[2.0]),
+                Verdict::Fail,
+                "cpu is 2; not successCondition",
+            ),
+            (
+                both(),
+                values(&[0.7]),
+                Verdict::Inconclusive,
+                "cpu is 0.7; neither successCondition nor failureCondition",
+            ),
             (both(), values(&[0.4]), Verdict::Pass, "cpu is 0.4; successCondition `result < 0.5`"),
             (range(), values(&[1.5]), Verdict::Pass, "cpu is 1.5; limits 1 to 2"),
             (range(), values(&[2.5]), Verdict::Fail, "cpu is 2.5; limits 1 to 2"),

@@ -7,8 +7,8 @@ use grayxdp_common::cells;
 use crate::{
     config::{
         check::Seen,
-        providers,
         problem::{ConfigError, Place, Problem, suggestion},
+        providers,
         segments::{in_order, unseen},
         windows::windows,
     },

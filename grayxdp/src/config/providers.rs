@@ -140,7 +140,8 @@ pub(super) fn headers(
     place: &Place,
     problems: &mut Vec<Problem>,
 ) {
-    for (field, name) in plain.keys().map(|name| ("headers", name)).chain(from.keys().map(|name| ("headersFrom", name))) {
+    for (field, name) in plain.keys().map(|name| ("headers", name)).chain(from.keys().map(|name| ("headersFrom", name)))
+    {
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.is_empty() || !name.chars().all(token) {
             let what = format!("`{name}` is no name of a header");

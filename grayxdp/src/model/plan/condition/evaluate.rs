@@ -35,7 +35,9 @@ fn truth(expression: &Expression, values: Values<'_>) -> Result<bool, String> {
         | Expression::At(_)
         | Expression::Count
         | Expression::Negative(_)
-        | Expression::Call(Function::AsFloat | Function::AsInt, _) => Err("a number where a truth is needed".to_owned()),
+        | Expression::Call(Function::AsFloat | Function::AsInt, _) => {
+            Err("a number where a truth is needed".to_owned())
+        }
     }
 }
 
@@ -43,10 +45,9 @@ fn compare(operator: Operator, left: &Expression, right: &Expression, values: Va
     let is_truth = |side: &Expression| match side {
         Expression::Truth(_) | Expression::Not(_) | Expression::Each(..) => true,
         Expression::Call(function, _) => matches!(function, Function::IsNan | Function::IsInf),
-        Expression::Binary(operator, ..) => !matches!(
-            operator,
-            Operator::Plus | Operator::Minus | Operator::Times | Operator::Over
-        ),
+        Expression::Binary(operator, ..) => {
+            !matches!(operator, Operator::Plus | Operator::Minus | Operator::Times | Operator::Over)
+        }
         Expression::Number(_)
         | Expression::Result
         | Expression::At(_)
