@@ -94,6 +94,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         step: 0,
         steps: vec!["setWeight 100".to_owned()],
         weight: "100".parse().expect("a weight"),
+        segments: BTreeMap::new(),
+        binding: Vec::new(),
         dwell_seconds: 0.0,
         pause_seconds: None,
         findings: Vec::new(),

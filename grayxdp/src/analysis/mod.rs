@@ -15,6 +15,7 @@ pub mod history;
 pub mod measured;
 pub mod outside;
 pub mod signal;
+pub mod statistics;
 pub mod threshold;
 pub mod totals;
 

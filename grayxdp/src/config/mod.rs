@@ -5,6 +5,7 @@ mod diff;
 mod endpoints;
 mod limits;
 mod locate;
+mod outlets;
 mod parse;
 mod plan;
 mod problem;
@@ -16,6 +17,7 @@ use crate::model::{config::Config, plan::Plan};
 
 pub use check::check_all;
 pub use diff::diff;
+pub use outlets::EVENT_KINDS;
 pub use plan::check_plan;
 pub use problem::{ConfigError, Place, Problem};
 

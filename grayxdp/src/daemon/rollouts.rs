@@ -45,7 +45,7 @@ impl Owner {
         let (actor, reason) = (actor.to_owned(), options.reason.clone());
         self.rollout_event(&state, Notice { kind: "rolloutStarted", message, actor, reason });
         let status = state.status(record.epoch);
-        self.engines.insert(service.name, Engine { history: history_for(&state), state });
+        self.engines.insert(service.name, Engine::new(state));
         Ok(Response::Rollout(Box::new(status)))
     }
 
@@ -179,7 +179,7 @@ impl Owner {
     pub(super) fn status_of(&self, state: &State) -> RolloutStatus {
         let epoch = self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch);
         let (fuse, lease) = self.guard_status(state);
-        RolloutStatus { fuse, lease, ..state.status(epoch) }
+        RolloutStatus { fuse, lease, outlets: self.outlets(state), ..state.status(epoch) }
     }
 }
 

@@ -21,8 +21,9 @@ use crate::{
         held::{self, Dealer},
         layout::Layout,
         meter::Meter,
+        outside::Outside,
         owner::{Engine, Owner, Problems},
-        rollouts::{history_for, read_state},
+        rollouts::read_state,
         settle::Settling,
     },
     model::{
@@ -170,10 +171,10 @@ impl Owner {
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
         let (bucket_moves, signals, settling) = (BTreeMap::new(), Totals::default(), Settling::default());
-        let (pruned, detached) = (None, false);
+        let (pruned, detached, outside) = (None, false, Outside::default());
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, problems, started,
+            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, outside, problems, started,
             pruned, detached,
         };
         owner.settle(told)?;
@@ -273,7 +274,7 @@ fn newest_rollouts(journal: &Journal, config: &Config) -> Result<BTreeMap<Name, 
             Err(error) => return Err(StartError::Rollout(error)),
         };
         if has_versions(config, &state) {
-            let engine = Engine { history: history_for(&state), state };
+            let engine = Engine::new(state);
             engines.entry(engine.state.service().clone()).or_insert(engine);
         }
     }

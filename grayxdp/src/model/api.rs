@@ -18,7 +18,7 @@ use crate::model::{
 };
 
 pub use backend::{Availability, BackendAction, BackendName, BackendStatus, ListedBackend, NotABackendName};
-pub use rollout::{FuseStatus, LeaseStatus, RolloutStatus};
+pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, RolloutStatus};
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -2,6 +2,7 @@
 //! asked by a task of its own with a time limit, so one that hangs delays nothing else.
 
 mod command;
+mod courier;
 mod document;
 mod http;
 mod prometheus;
@@ -9,6 +10,7 @@ mod runner;
 mod secret;
 mod web;
 
+pub use courier::{Errand, Outcome, Outlet, Told, Whose, deliver};
 pub use runner::{Key, Report, Target, Targets, run};
 pub use secret::read as read_secret;
-pub use web::{Post, Web, post};
+pub use web::{Failure, Post, Web, post};

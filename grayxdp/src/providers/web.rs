@@ -64,18 +64,49 @@ impl Answered {
     }
 }
 
+/// Why a document was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// There was an answer with another status than 200 to 299.
+    #[error("{why}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// It, and what was said.
+        why: String,
+    },
+    /// There was none.
+    #[error("{0}")]
+    NoAnswer(String),
+}
+
+impl Failure {
+    /// Whether the same would be refused again: a status from 400 to 499 but for those that mean "later".
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Refused { status: 408 | 425 | 429, .. } | Self::NoAnswer(_) => false,
+            Self::Refused { status, .. } => *status >= 400 && *status < 500,
+        }
+    }
+}
+
 /// Sends a document; done when a status from 200 to 299 came back.
 ///
 /// # Errors
 /// One line without the address.
-pub async fn post(post: &Post) -> Result<(), String> {
+pub async fn post(post: &Post) -> Result<(), Failure> {
     let asked = async {
         let address = post.web.address().await?;
         let request = client()?.post(address).body(post.body.to_string());
         let request = request.header(reqwest::header::CONTENT_TYPE, "application/json");
-        send(request, &post.web).await?.good().map(drop)
+        send(request, &post.web).await
     };
-    within(post.timeout, asked).await
+    let answered = within(post.timeout, asked).await.map_err(Failure::NoAnswer)?;
+    match answered.status.is_success() {
+        true => Ok(()),
+        false => Err(Failure::Refused { status: answered.status.as_u16(), why: answered.refused() }),
+    }
 }
 
 impl Web {

@@ -26,27 +26,33 @@
 //! Time counts towards a pause only between ticks that observed something. A restart keeps what has passed and drops
 //! a change that had not reached the kernel: the step's last look has to be passed again.
 
+mod exposure;
 mod guard;
+pub mod hooks;
 mod input;
+mod limits;
 mod looks;
 mod needs;
 mod operator;
 mod restart;
 mod results;
+mod stages;
 mod state;
 mod status;
-mod steps;
 mod tick;
 mod turn;
+mod walk;
 pub mod windows;
 
 #[cfg(test)]
 mod tests;
 
+pub use exposure::{Aside, Exposure};
+pub use hooks::{HookAnswer, HookRecord};
 pub use input::{Command, InKernel, Input, Notice, Record};
-pub use needs::{GuardNeeds, InstanceNeeds, RolloutNeeds};
-pub use state::{Cause, Flight, MetricRecord, Stage, State};
-pub use steps::StepOf;
+pub use needs::{AsideNeeds, GuardNeeds, RolloutNeeds};
+pub use stages::{Dwell, Goal, Stage, StageKind};
+pub use state::{Awaits, Cause, Flight, MetricRecord, State};
 
 use crate::model::time::Now;
 
@@ -56,6 +62,8 @@ pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
     let mut turn = turn::Turn::new(state, now);
     match input {
         Input::Tick { observed } => turn.tick(observed),
+        Input::Answered { hook, call, answer } => turn.answered(&hook, call, answer),
+        Input::Shares(shares) => turn.state.measured_shares = shares,
         Input::Operator { action, actor, reason } => turn.operator(action, &actor, reason),
         Input::Journaled(record) => turn.journaled(record),
         Input::JournalFailed(record, message) => turn.journal_failed(record, &message),

@@ -1,7 +1,7 @@
 //! An operator's commands: what each does in each state.
 
 use crate::{
-    model::{Weight, api::RolloutAction, kernel::Latch, state::RolloutState},
+    model::{api::RolloutAction, kernel::Latch, state::RolloutState},
     rollout::{
         input::Command,
         state::{Cause, State},
@@ -45,14 +45,14 @@ impl Turn {
                 match self.state.cause {
                     Some(Cause::Plan) => self.state.resumed = true,
                     Some(Cause::Inconclusive) => {
-                        self.state.dwell = self.state.required_dwell().unwrap_or_default();
+                        self.waive();
                     }
                     Some(Cause::Operator | Cause::Breach | Cause::Reboot | Cause::Doubt | Cause::Lease) | None => {}
                 }
                 // What the end of the lease took away is exposed again like any step: its intent is durable first.
                 self.state.reached &= !self.state.lease_expired;
                 self.forgive();
-                let untouched = self.state.step == 0 && !self.state.reached && self.state.weight == Weight::ZERO;
+                let untouched = self.state.step == 0 && !self.state.reached && self.state.exposure.is_nothing();
                 let phase = if untouched { RolloutState::Pending } else { RolloutState::Progressing };
                 self.enter(phase, None, format!("resumed by {actor}"));
                 self.save();
@@ -72,13 +72,13 @@ impl Turn {
         match self.state.phase {
             RolloutState::Progressing | RolloutState::Paused if self.state.lease_expired => self.refuse_expired(),
             RolloutState::Progressing | RolloutState::Paused if self.state.reached && self.state.flight.is_none() => {
-                let step = self.state.step + 1;
+                let step = self.state.part() + 1;
                 self.forgive();
                 self.state.released = true;
                 self.state.backoff = None;
                 self.enter(RolloutState::Progressing, None, format!("step {step} was ended by {actor}"));
                 self.event_by("pauseEnded", format!("step {step} was ended by hand"), actor, reason);
-                self.next_step();
+                self.go_on();
             }
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused => {
                 self.refuse_in_state("has no pause to end: its weight is not in the kernel yet");
@@ -103,7 +103,7 @@ impl Turn {
                 self.state.backoff = None;
                 self.enter(RolloutState::Promoting, None, format!("promoted to 100 % by {actor}"));
                 self.event_by("promoting", "promoted to 100 % by hand", actor, reason);
-                self.promote();
+                self.promote_if_confirmed();
             }
             RolloutState::Frozen => self.refuse_in_state("is frozen; `rollout resume` first"),
             RolloutState::Promoting => self.refuse_in_state("is being promoted already"),

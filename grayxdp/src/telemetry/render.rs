@@ -32,6 +32,7 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     families.extend(rollouts(view));
     families.push(guards::backends(view));
     families.extend(guards::rollouts(view));
+    families.push(news(view));
     families.push(build_info());
     let families: Vec<MetricFamily> = families.into_iter().filter_map(Family::finish).collect();
     Ok(TextEncoder::new().encode_to_string(&families)?)
@@ -185,6 +186,19 @@ fn rollouts(view: &MetricsView) -> [Family; 2] {
         }
     }
     [states, verdicts]
+}
+
+fn news(view: &MetricsView) -> Family {
+    let mut news = Family::counter(
+        "grayxdp_notifications_total",
+        &["service", "result"],
+        "News of rollouts that was to be told outside: delivered or lost.",
+    );
+    for (service, (delivered, lost)) in &view.news {
+        news.count([service.as_str(), "delivered"], *delivered);
+        news.count([service.as_str(), "lost"], *lost);
+    }
+    news
 }
 
 fn build_info() -> Family {

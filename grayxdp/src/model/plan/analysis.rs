@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     Name,
     config::duration,
-    plan::{Condition, Provider, ThresholdRange},
+    plan::{Condition, NoDataAction, OutageAction, Provider, ThresholdRange},
 };
 
 /// What judges the candidate.
@@ -72,6 +72,30 @@ pub struct Metric {
     /// Fails in a row that are allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consecutive_failure_limit: Option<u32>,
+    /// Passes in a row after which earlier fails count no more; at least 1, never where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recover_after: Option<u32>,
+    /// Inconclusive looks after the end of a pause that are allowed; then the rollout pauses. As long as `maxExtension` where
+    /// it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inconclusive_limit: Option<u32>,
+    /// Looks without data after the end of a pause that are allowed; then `onNoData` runs. As long as `maxExtension` where it
+    /// is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_data_limit: Option<u32>,
+    /// What too many looks without data do.
+    #[serde(default)]
+    pub on_no_data: NoDataAction,
+    /// Errors in a row that are allowed; then the rollout freezes until the metric is measured again.
+    #[serde(default = "default_error_limit")]
+    pub consecutive_error_limit: u32,
+    /// How long errors in a row may last before `onOutage` runs.
+    #[serde(default = "default_max_outage", with = "duration")]
+    #[schemars(with = "String")]
+    pub max_outage: Duration,
+    /// What errors that last for longer do.
+    #[serde(default)]
+    pub on_outage: OutageAction,
     /// Whether a breach runs `onFailure`; else it pauses.
     #[serde(default = "yes")]
     pub critical: bool,
@@ -85,6 +109,14 @@ pub const DEFAULT_MIN_SAMPLES: u64 = 20;
 
 fn default_min_samples() -> u64 {
     DEFAULT_MIN_SAMPLES
+}
+
+const fn default_error_limit() -> u32 {
+    4
+}
+
+const fn default_max_outage() -> Duration {
+    Duration::from_secs(600)
 }
 
 fn yes() -> bool {

@@ -5,13 +5,14 @@ mod crash;
 mod durability;
 mod guard;
 mod table;
+mod walk;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     analysis::{History, Reading, Sample},
     model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan, state::RolloutState, time::Now},
-    rollout::{Command, InKernel, Input, Record, State, step},
+    rollout::{Command, Exposure, InKernel, Input, Record, State, step},
 };
 
 pub(super) fn name(text: &str) -> Name {
@@ -99,7 +100,7 @@ impl World {
             journal: Some(serde_json::to_string(&state).expect("states are JSON")),
             stable_in_journal: name("v1"),
             state,
-            kernel: InKernel { weight: Weight::ZERO, epoch: 41, rollout: 0 },
+            kernel: InKernel { weight: Weight::ZERO, epoch: 41, rollout: 0, in_segments: false },
             journal_works: true,
             kernel_works: true,
             candidate: Candidate::Sound,
@@ -201,15 +202,18 @@ impl World {
                 Some(Input::Journaled(record))
             }
             Command::Journal(record) => Some(Input::JournalFailed(record, "disk full".to_owned())),
-            Command::Publish { weight, step } if self.kernel_works => {
-                let instance = step.and_then(|step| self.state.instance_at(step)).map(|_| " and the instance");
-                self.trace.push(format!("publish {weight}{}", instance.unwrap_or_default()));
-                let epoch = self.kernel.epoch + 1;
-                self.kernel = InKernel { weight, epoch, rollout: self.state.number };
+            Command::Publish(exposure) if self.kernel_works => {
+                let Exposure { weight, segments, aside } = *exposure;
+                let instance = aside.as_ref().map(|_| " and the instance");
+                let own = segments.iter().map(|(name, weight)| format!(", {name} {weight}")).collect::<String>();
+                self.trace.push(format!("publish {weight}{own}{}", instance.unwrap_or_default()));
+                let (epoch, rollout) = (self.kernel.epoch + 1, self.state.number);
+                let in_segments = weight == Weight::ZERO && segments.values().any(|weight| *weight > Weight::ZERO);
+                self.kernel = InKernel { weight, epoch, rollout, in_segments };
                 Some(Input::Published { weight, epoch })
             }
-            Command::Publish { weight, step: _ } => {
-                Some(Input::PublishFailed { weight, message: "no memory".to_owned() })
+            Command::Publish(exposure) => {
+                Some(Input::PublishFailed { weight: exposure.weight, message: "no memory".to_owned() })
             }
             Command::RenewLease { duration } => {
                 self.guard.lease_until = Some(self.now.monotonic + duration);

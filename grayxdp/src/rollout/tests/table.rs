@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     model::{kernel::LeaseEnd, plan::Lease},
-    rollout::{Cause, Flight, Stage},
+    rollout::{Awaits, Cause, Flight},
 };
 
 /// Next states, of a rollout at 25 % (pending: at nothing; rolling back and promoting: on their way) before its commands
@@ -51,6 +51,10 @@ fn cells() -> Vec<(RolloutState, &'static str, &'static str)> {
     cells.collect()
 }
 
+fn flight(step: usize, weight: Weight, awaits: Awaits) -> Flight {
+    Flight { step, exposure: Exposure::of(weight), binding: Vec::new(), awaits }
+}
+
 /// A rollout in a state, at step 1 (25 %) of the plan where something is exposed.
 fn state_in(phase: RolloutState) -> State {
     let mut world = World::new(plan());
@@ -64,8 +68,8 @@ fn state_in(phase: RolloutState) -> State {
     state.plan.spec.lease = Some(Lease { duration: Duration::from_secs(30), on_expiry: LeaseEnd::Stable });
     let weight = if phase == RolloutState::RollingBack { Weight::ZERO } else { percent(5) };
     state.flight = match phase {
-        RolloutState::RollingBack | RolloutState::Pending => Some(Flight { step: 0, weight, stage: Stage::Publishing }),
-        RolloutState::Promoting => Some(Flight { step: 3, weight: Weight::FULL, stage: Stage::Promotion }),
+        RolloutState::RollingBack | RolloutState::Pending => Some(flight(0, weight, Awaits::Publishing)),
+        RolloutState::Promoting => Some(flight(3, Weight::FULL, Awaits::Promotion)),
         RolloutState::Paused | RolloutState::Frozen => {
             state.cause = Some(Cause::Operator);
             None
@@ -98,10 +102,10 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
         let time = Duration::from_secs(seconds);
         Now { monotonic: last.monotonic + time, wall: last.wall + time }
     };
-    let kernel = InKernel { weight: state.weight, epoch: state.epoch, rollout: 7 };
+    let kernel = InKernel { weight: state.weight, epoch: state.epoch, rollout: 7, in_segments: false };
     let (less, more) = (Weight::ZERO, percent(60));
     let operator = |action| Input::Operator { action, actor: "uid 0 (root)".to_owned(), reason: None };
-    let awaited = state.flight.map_or(Weight::ZERO, |flight| flight.weight);
+    let awaited = state.flight.as_ref().map_or(Weight::ZERO, |flight| flight.exposure.weight);
     let history = observed(&state, later(4), input == "tick, breach");
     let input = match input {
         "tick, unobserved" => Input::Tick { observed: None },
@@ -126,7 +130,7 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
         }
         "rebooted" => Input::Restarted { kernel: None },
         "foreign weights" => {
-            let kernel = InKernel { weight: more, epoch: state.epoch + 1, rollout: 0 };
+            let kernel = InKernel { weight: more, epoch: state.epoch + 1, rollout: 0, in_segments: false };
             Input::ForeignWeights { kernel, by: "uid 0 (root)".to_owned() }
         }
         "tripped" => Input::Tripped { what: "23 connections to v2 failed".to_owned(), failures: 23 },
@@ -169,7 +173,7 @@ fn every_state_has_its_answer_to_every_input() {
 fn ended_rollouts_ask_for_nothing_whatever_comes() {
     for (phase, input, _) in cells().into_iter().filter(|(phase, _, _)| phase.is_final()) {
         let (_, commands) = run(state_in(phase), input);
-        assert!(!commands.iter().any(|command| matches!(command, Command::Publish { .. })), "{phase:?} {input}");
+        assert!(!commands.iter().any(|command| matches!(command, Command::Publish(_))), "{phase:?} {input}");
     }
 }
 
