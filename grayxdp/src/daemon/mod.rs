@@ -16,6 +16,7 @@ mod metrics;
 mod names;
 mod outside;
 mod owner;
+mod past;
 mod reload;
 mod rollouts;
 mod settle;
@@ -210,6 +211,7 @@ async fn reload(handle: &Handle) {
             | Response::Explained(_)
             | Response::Rollouts(_)
             | Response::Rollout(_)
+            | Response::Record(_)
             | Response::Backends(_),
         ) => tracing::error!("a reload was answered with something else: a fault of grayxdp"),
         Err(error) => tracing::error!("not reloaded: {error}"),

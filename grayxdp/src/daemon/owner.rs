@@ -3,12 +3,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use grayxdp_common::hash::HashKey;
+
 use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     balance::Moment,
     daemon::{
-        backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, outside::Outside, settle::Settling,
-        shares::SegmentFlows,
+        backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, outside::Outside, past::Past,
+        settle::Settling, shares::SegmentFlows,
     },
     model::{
         Name, Weight,
@@ -66,6 +68,8 @@ pub(super) struct Owner {
     pub(super) settling: Settling,
     pub(super) backends: Backends,
     pub(super) outside: Outside,
+    pub(super) past: Past,
+    pub(super) hash_key: HashKey,
     pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
     pub(super) problems: Problems,
@@ -89,8 +93,12 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol, dscp, later } => {
-                let explained = self.explain((source, destination, protocol), dscp, later);
+            Request::Explain { source, destination, protocol, dscp, later, at } => {
+                let flow = (source, destination, protocol);
+                let explained = match at {
+                    Some(at) => self.explain_at(flow, dscp, at),
+                    None => self.explain(flow, dscp, later),
+                };
                 explained.map(|explained| Response::Explained(Box::new(explained)))
             }
             Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
@@ -99,6 +107,9 @@ impl Owner {
             }
             Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
+            Request::RolloutRecord { name, number } => {
+                self.rollout_record(&name, number).map(|record| Response::Record(Box::new(record)))
+            }
             Request::RolloutGet { name } => self.rollout(&name).map(|status| Response::Rollout(Box::new(status))),
             Request::RolloutChange { name, action, options } => {
                 self.change_rollout(&name, action, &options, actor).map(Response::Done)
@@ -127,6 +138,7 @@ impl Owner {
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
         self.renew_targets();
+        self.write_past();
         self.follow_needs();
         self.follow_backends();
         self.settle_cells();
@@ -275,6 +287,7 @@ impl Owner {
         self.read_signals_of(service);
         self.put(next, asked)?;
         *self.bucket_moves.entry(service.clone()).or_default() += moved;
+        self.note_applied(service);
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use crate::{
         meter::Meter,
         outside::Outside,
         owner::{Engine, Owner, Problems},
+        past::Past,
         rollouts::read_state,
         settle::Settling,
     },
@@ -171,10 +172,10 @@ impl Owner {
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
         let (bucket_moves, signals, settling) = (BTreeMap::new(), Totals::default(), Settling::default());
-        let (pruned, detached, outside) = (None, false, Outside::default());
+        let (pruned, detached, outside, past) = (None, false, Outside::default(), Past::default());
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, outside, problems, started,
+            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, outside, past, hash_key, problems, started,
             pruned, detached,
         };
         owner.settle(told)?;

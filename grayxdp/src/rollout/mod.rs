@@ -36,6 +36,7 @@ mod needs;
 mod operator;
 mod restart;
 mod results;
+pub mod simulation;
 mod stages;
 mod state;
 mod status;
