@@ -119,6 +119,12 @@ impl History {
         }
     }
 
+    /// The newest cumulative signals of a version.
+    #[must_use]
+    pub fn newest(&self, version: &Name) -> Option<&Measured> {
+        self.signals.back()?.1.get(version).map(Arc::as_ref)
+    }
+
     /// Forgets everything: nothing was observed for a while.
     pub fn clear(&mut self) {
         self.samples.clear();

@@ -18,6 +18,7 @@ pub mod signal;
 pub mod statistics;
 pub mod threshold;
 pub mod totals;
+pub mod trial;
 
 pub use histogram::{Distribution, Quantile};
 pub use history::{ANSWER_TIME, History, Reading, Sample};
@@ -25,3 +26,4 @@ pub use measured::Measured;
 pub use outside::{Answer, Measurement};
 pub use threshold::{View, judge, unmeasured, window};
 pub use totals::Totals;
+pub use trial::{Outcome, Trial, TrialFinding};

@@ -16,7 +16,11 @@ use crate::{
         table::{Paint, Tone},
     },
     config::{check_plan, load_config, load_plan, load_traffic},
-    model::{config::Config, plan::Plan, traffic::Traffic},
+    model::{
+        config::Config,
+        plan::{Canary, Plan, Strategy},
+        traffic::Traffic,
+    },
 };
 
 /// Longest file that is read, in bytes; the daemon reads no longer one either.
@@ -163,9 +167,14 @@ fn summary(content: &Content) -> String {
             format!("configuration; services {services}, backends {backends}, interfaces {interfaces}")
         }
         Content::Plan(plan) => {
-            let crate::model::plan::Strategy::Canary(canary) = &plan.spec.strategy;
             let (name, service, candidate) = (&plan.metadata.name, &plan.spec.service, &plan.spec.candidate);
-            format!("plan {name}; {service} to {candidate}, steps {}", canary.steps.len())
+            let how = match &plan.spec.strategy {
+                Strategy::Canary(Canary { ramp: Some(ramp), .. }) => format!("ramp {}", ramp.curve.label()),
+                Strategy::Canary(canary) => format!("steps {}", canary.steps.len()),
+                Strategy::BlueGreen(blue_green) => format!("blueGreen, steps {}", blue_green.steps.len()),
+                Strategy::AbTest(test) => format!("abTest by {}", test.primary),
+            };
+            format!("plan {name}; {service} to {candidate}, {how}")
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a plan must be beyond its form, by itself and against a configuration.
 
+mod ab_test;
 mod allocation;
 mod strategy;
 

@@ -9,7 +9,7 @@ use crate::{
         layout::Layout,
         owner::{Engine, Owner},
     },
-    model::{Name, Weight, event::Event, kernel::Latch, time},
+    model::{Name, Weight, event::Event, kernel::Latch, state::RolloutState, time},
     rollout::{self, Command, Exposure, Input, Notice, Record, State},
     store::{JournaledRollout, ServiceRecord, StoreError},
 };
@@ -169,7 +169,7 @@ impl Owner {
     fn journal_rollout(&mut self, state: &State, record: Record) -> Input<'static> {
         let promoted = match record {
             Record::Promotion => Some(state.candidate().clone()),
-            Record::Intent | Record::State => None,
+            Record::Intent | Record::State => gives_back(state).then(|| state.stable.clone()),
         };
         let applied = self
             .layout
@@ -221,6 +221,20 @@ impl Owner {
         };
         self.notify(state, &event);
         self.event(event);
+    }
+}
+
+/// Whether the version that was stable before is so from now on: also after a promotion that is undone.
+fn gives_back(state: &State) -> bool {
+    match state.phase {
+        RolloutState::RollingBack | RolloutState::RolledBack | RolloutState::Completed => true,
+        RolloutState::Pending
+        | RolloutState::Progressing
+        | RolloutState::Paused
+        | RolloutState::Frozen
+        | RolloutState::Promoting
+        | RolloutState::Promoted
+        | RolloutState::Failed => false,
     }
 }
 

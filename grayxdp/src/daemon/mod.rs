@@ -2,6 +2,7 @@
 //! [`Handle`] to it. [`start`] brings it up, [`Daemon::run`] watches over it until it is told to end. The kernel goes on
 //! forwarding in every case but `detach`.
 
+mod admission;
 mod backends;
 mod clock;
 mod engine;

@@ -106,6 +106,8 @@ impl Owner {
                 self.change_backends(&service, &backends, action, &options, actor).map(Response::Done)
             }
             Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
+            Request::RolloutApply { plan, options } => self.apply_plan(*plan, &options, actor).map(Response::Done),
+            Request::RolloutAbortAll { options } => self.abort_all(&options, actor).map(Response::Done),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
             Request::RolloutRecord { name, number } => {
                 self.rollout_record(&name, number).map(|record| Response::Record(Box::new(record)))

@@ -56,6 +56,9 @@ impl Owner {
                 "nothing was changed: {why} while rollout {rollout} runs; `grayxdp rollout abort {rollout}` first, or --force"
             )));
         }
+        if let Some(why) = self.retained_and_removed(&config).filter(|_| !options.force) {
+            return Err(ApiError::conflict(format!("nothing was changed: {why}; wait, or --force")));
+        }
         for (rollout, service, _) in &hindered {
             self.abort_for_reload(rollout, service, actor, options)?;
             changes.push(format!("rollout {rollout}: aborted"));
@@ -105,6 +108,16 @@ impl Owner {
             Some((state.name().clone(), name.clone(), why))
         });
         hindered.collect()
+    }
+
+    /// An old stable version that a promotion keeps and the new configuration lacks.
+    fn retained_and_removed(&self, config: &Config) -> Option<String> {
+        self.engines.keys().find_map(|name| {
+            let (rollout, stable) = self.retained(name)?;
+            let service = config.services.iter().find(|service| service.name == *name);
+            let is_kept = service.is_some_and(|service| service.version(&stable).is_some());
+            (!is_kept).then(|| format!("rollout {rollout} keeps {stable} of {name} for an undo (`retainStable`)"))
+        })
     }
 
     /// The clients beside the weights that a service has now.

@@ -97,10 +97,10 @@ pub struct Spec {
     #[serde(default)]
     pub on_failure: OnFailure,
     /// For how long the old stable version is kept after a promotion: so long `rollout undo` gives it all new flows back, and
-    /// a reload does not remove it.
-    #[serde(default = "default_retain_stable", with = "duration")]
-    #[schemars(with = "String")]
-    pub retain_stable: Duration,
+    /// a reload does not remove it. Where it is left out, `undo` works for as long as the version is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::optional")]
+    #[schemars(with = "Option<String>")]
+    pub retain_stable: Option<Duration>,
     /// For how long after a rollback no rollout of the same candidate begins, but with `--force`.
     #[serde(default, with = "duration")]
     #[schemars(with = "String")]
@@ -124,8 +124,4 @@ pub struct Spec {
     /// Who is told what happens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notifications: Vec<Notification>,
-}
-
-const fn default_retain_stable() -> Duration {
-    Duration::from_secs(86_400)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     analysis::History,
-    model::{Name, Weight, api::RolloutAction, kernel::Latch},
+    model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan},
     rollout::{exposure::Exposure, hooks::HookAnswer},
 };
 
@@ -31,6 +31,15 @@ pub enum Input<'a> {
     Operator {
         /// Which.
         action: RolloutAction,
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Another plan in place of the running one.
+    Apply {
+        /// The plan; it is sound, and of the same name, service and versions.
+        plan: Box<Plan>,
         /// Who.
         actor: String,
         /// Why.

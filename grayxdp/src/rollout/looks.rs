@@ -22,6 +22,7 @@ impl Turn {
             }
         }
         let acting = asked.into_iter().filter(|(_, metric)| !metric.dry_run);
+        self.try_out(observed);
         match acting.max_by_key(|(consequence, metric)| (*consequence, metric.critical)) {
             Some((consequence, metric)) => self.act(metric, consequence),
             None => self.weigh(&due),

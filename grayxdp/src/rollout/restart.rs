@@ -21,6 +21,10 @@ impl Turn {
         self.state.last_tick = None;
         self.state.backoff = None;
         self.state.since = self.now.monotonic;
+        self.state.frozen_in = None;
+        if let Some(trial) = &mut self.state.trial {
+            trial.forget_mark();
+        }
         let flight = self.state.flight.take();
         match kernel {
             None => self.rebooted(),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    analysis::Trial,
     model::{
         Name, Weight,
         plan::Plan,

@@ -173,10 +173,9 @@ impl Turn {
     /// Whether the time of the stage, or of the sub-step towards it, has passed.
     pub(super) fn is_over(&self) -> bool {
         let state = &self.state;
-        match state.required_dwell() {
-            _ if state.walking => state.since_change >= state.constraints().per,
-            Dwell::For(required) => state.reached && state.dwell >= required,
-            Dwell::UntilResumed => false,
+        match state.walking {
+            true => state.since_change >= state.constraints().per,
+            false => self.is_time_over() || (state.reached && state.test().is_some() && self.is_decided()),
         }
     }
 
@@ -232,7 +231,9 @@ impl Turn {
         } else if self.state.released {
             self.go_on();
         } else if self.is_over() {
+            let test = self.state.test().filter(|_| self.state.reached).cloned();
             match self.lacking() {
+                _ if test.is_some_and(|test| !self.conclude(&test)) => {}
                 Some(what) => self.extend(&what),
                 None => self.go_on(),
             }

@@ -76,11 +76,16 @@ impl Turn {
         self.command(Command::Journal(Record::Intent));
     }
 
-    /// Ends as planned without a promotion: stable has everything again.
+    /// Ends as planned without a promotion: stable has everything again. There is no haste: the journal is told first, so
+    /// that a start in between knows that nothing went wrong.
     pub(super) fn complete(&mut self, message: String) {
         self.state.ending = Ending::Completed;
-        self.roll_back(message.clone());
+        self.state.rollback_reason = Some(message.clone());
+        self.enter(RolloutState::RollingBack, None, message.clone());
+        self.state.backoff = None;
+        self.save();
         self.event("completing", message);
+        self.publish_stable();
     }
 
     /// Gives all new flows back to stable: the kernel first, then the journal.
@@ -169,6 +174,7 @@ impl Turn {
         state.since = self.now.monotonic;
         (state.dwell, state.watched, state.since_look, state.since_change) = Default::default();
         (state.end_looked, state.resumed, state.released) = (false, false, false);
+        state.trial = None;
         state.metrics.values_mut().for_each(|record| record.looked = false);
     }
 

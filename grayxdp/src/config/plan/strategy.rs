@@ -6,13 +6,14 @@ use grayxdp_common::cells;
 
 use crate::{
     config::{
+        plan::ab_test,
         problem::{Place, Problem, suggestion},
         segments::{in_order, unseen},
     },
     model::{
         Name, Weight,
         config::{Match, Service, duration::said},
-        plan::{Adaptive, Analysis, Canary, Curve, Instance, Plan, Ramp, Strategy},
+        plan::{Adaptive, Analysis, BlueGreen, Canary, Curve, Instance, Plan, Ramp, Strategy},
     },
 };
 
@@ -26,7 +27,25 @@ const POINTS: u128 = 100_000;
 pub(super) fn alone(plan: &Plan, place: &Place, problems: &mut Vec<Problem>) {
     let analysis = &plan.spec.analysis;
     match &plan.spec.strategy {
-        Strategy::Canary(canary) => self::canary(canary, analysis, &place.field("canary"), problems),
+        Strategy::Canary(canary) => {
+            let place = place.field("canary");
+            self::canary(canary, analysis, &place, problems);
+            let tests =
+                canary.steps.iter().enumerate().filter_map(|(index, step)| Some((index, step.ab_test.as_ref()?)));
+            for (index, test) in tests {
+                let place = place.field("steps").index(index);
+                if let Some(pause) = &canary.steps[index].pause {
+                    let remedy = "leave the pause out: the test ends the step";
+                    let what = pause
+                        .duration
+                        .map_or_else(|| "a pause".to_owned(), |pause| format!("a pause of {}", said(pause)));
+                    problems.push(Problem::new(place.field("pause"), format!("{what} beside a test"), remedy));
+                }
+                ab_test::alone(plan, test, true, &place.field("abTest"), problems);
+            }
+        }
+        Strategy::BlueGreen(blue_green) => self::blue_green(blue_green, analysis, &place.field("blueGreen"), problems),
+        Strategy::AbTest(test) => ab_test::alone(plan, test, false, &place.field("abTest"), problems),
     }
 }
 
@@ -38,6 +57,18 @@ pub(super) fn against(plan: &Plan, service: &Service, place: &Place, problems: &
             segments_of(canary, service, &place, problems);
             if let Some(instance) = &canary.instance {
                 instance_of(plan, instance, service, &place.field("instance"), problems);
+            }
+            for (index, step) in canary.steps.iter().enumerate() {
+                if let Some(test) = &step.ab_test {
+                    ab_test::against(test, service, &place.field("steps").index(index).field("abTest"), problems);
+                }
+            }
+        }
+        Strategy::AbTest(test) => ab_test::against(test, service, &place.field("abTest"), problems),
+        Strategy::BlueGreen(blue_green) => {
+            if let Some(preview) = &blue_green.preview {
+                let place = place.field("blueGreen").field("preview");
+                match_of("preview", &preview.r#match, service, &place, problems);
             }
         }
     }
@@ -68,6 +99,40 @@ fn adaptive(adaptive: &Adaptive, place: &Place, problems: &mut Vec<Problem>) {
     if !(*factor > 1.0 && *factor <= 100.0) {
         let remedy = "use more than 1 and at most 100: pauses are divided by it";
         problems.push(Problem::new(place.field("factor"), format!("a factor of {factor}"), remedy));
+    }
+}
+
+fn blue_green(blue_green: &BlueGreen, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
+    let steps = place.field("steps");
+    match blue_green.steps.last() {
+        Some(&Weight::FULL) => {}
+        Some(weight) => {
+            let place = steps.index(blue_green.steps.len() - 1);
+            problems.push(Problem::new(place, format!("the last step is {weight}"), "the last step must be 100"));
+        }
+        None => problems.push(Problem::new(steps.clone(), "no step", "give at least 100, or leave `steps` out")),
+    }
+    if let Some(index) = blue_green.steps.windows(2).position(|pair| pair[0] >= pair[1]) {
+        let what = format!("{} after {}", blue_green.steps[index + 1], blue_green.steps[index]);
+        problems.push(Problem::new(steps.index(index + 1), what, "write them in rising order"));
+    }
+    if blue_green.steps.first() == Some(&Weight::ZERO) {
+        problems.push(Problem::new(steps.index(0), "a first step of 0", "begin above 0"));
+    }
+    match &blue_green.preview {
+        Some(preview) => clients("preview", &preview.r#match, &place.field("preview"), problems),
+        None if blue_green.pre_promotion_analysis.as_ref().is_some_and(|named| !named.is_empty()) => {
+            let remedy = "add a `preview`, or leave it out: nobody meets the candidate before the switch";
+            let place = place.field("prePromotionAnalysis");
+            problems.push(Problem::new(place, "an analysis before the switch without a preview", remedy));
+        }
+        None => {}
+    }
+    for (field, named) in [
+        ("prePromotionAnalysis", &blue_green.pre_promotion_analysis),
+        ("postPromotionAnalysis", &blue_green.post_promotion_analysis),
+    ] {
+        metrics(named.as_deref(), analysis, &place.field(field), problems);
     }
 }
 
@@ -123,19 +188,23 @@ fn ramp(ramp: &Ramp, analysis: &Analysis, place: &Place, problems: &mut Vec<Prob
 }
 
 fn instance(instance: &Instance, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
-    let Match { sources: _, dscp, ports: _ } = &instance.r#match;
-    if instance.r#match.is_empty() {
+    clients("instance", &instance.r#match, place, problems);
+    metrics(instance.analysis.as_deref(), analysis, &place.field("analysis"), problems);
+}
+
+fn clients(whose: &str, r#match: &Match, place: &Place, problems: &mut Vec<Problem>) {
+    let Match { sources: _, dscp, ports: _ } = r#match;
+    if r#match.is_empty() {
         let remedy = "say which clients it gets, as `match: {sources: [198.51.100.0/28]}`";
-        problems.push(Problem::new(place.field("match"), "the instance matches everything", remedy));
+        problems.push(Problem::new(place.field("match"), format!("the {whose} matches everything"), remedy));
     }
     for dscp in dscp.iter().filter(|dscp| **dscp > 63) {
         problems.push(Problem::new(place.field("match").field("dscp"), format!("DSCP {dscp}"), "use 0 to 63"));
     }
-    metrics(instance.analysis.as_deref(), analysis, &place.field("analysis"), problems);
 }
 
 /// Names of metrics that are not there.
-fn metrics(named: Option<&[Name]>, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
+pub(super) fn metrics(named: Option<&[Name]>, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
     let known = analysis.metrics.iter().map(|metric| metric.name.as_str());
     for (index, name) in named.unwrap_or_default().iter().enumerate() {
         if !known.clone().any(|known| known == name.as_str()) {
@@ -213,20 +282,26 @@ fn instance_of(plan: &Plan, instance: &Instance, service: &Service, place: &Plac
         let remedy = suggestion(&instance.backend.to_string(), said.iter().map(String::as_str));
         problems.push(Problem::new(place.field("backend"), what, remedy));
     }
+    match_of("instance", &instance.r#match, service, place, problems);
+}
+
+/// Clients beside the weights, who are a segment of their own.
+fn match_of(whose: &str, r#match: &Match, service: &Service, place: &Place, problems: &mut Vec<Problem>) {
     if service.segments.len() >= cells::SEGMENTS - 1 {
         let what = format!("service `{}` has {} segments", service.name, service.segments.len());
-        problems.push(Problem::new(place.clone(), what, "leave one free: the instance's match is a segment too"));
+        let remedy = format!("leave one free: the {whose}'s match is a segment too");
+        problems.push(Problem::new(place.clone(), what, remedy));
     }
-    let own = in_order(&instance.r#match);
+    let own = in_order(r#match);
     if let Some(same) = service.segments.iter().find(|segment| in_order(&segment.r#match) == own) {
-        let what = format!("the instance matches exactly what segment `{}` does", same.name);
+        let what = format!("the {whose} matches exactly what segment `{}` does", same.name);
         let remedy = "give it a narrower match; that of a segment cannot be told from it";
         problems.push(Problem::new(place.field("match"), what, remedy));
     }
-    if let Some((what, remedy)) = unseen(service, &instance.r#match) {
+    if let Some((what, remedy)) = unseen(service, r#match) {
         problems.push(Problem::new(place.field("match").field("dscp"), what, remedy));
     }
-    for (index, port) in instance.r#match.ports.iter().enumerate() {
+    for (index, port) in r#match.ports.iter().enumerate() {
         if !service.ports.contains(port) {
             let known: Vec<_> = service.ports.iter().map(u16::to_string).collect();
             let what = format!("service `{}` has no port {port} among its `ports`", service.name);

@@ -54,7 +54,7 @@ fn every_field_is_read_and_fits_the_configuration() {
     assert_eq!((lease.duration, lease.on_expiry), (Duration::from_secs(10), LeaseEnd::Hold));
     let flows = plan.spec.existing_flows;
     assert_eq!((flows.on_promote, flows.on_rollback), (FlowsEnd::Drain, FlowsEnd::Reset));
-    let Strategy::Canary(canary) = &plan.spec.strategy;
+    let Strategy::Canary(canary) = &plan.spec.strategy else { panic!("a canary") };
     let weights: Vec<_> = (0..3).map(|step| canary.segments_at(step).len()).collect();
     assert_eq!(weights, [1, 1, 0], "kept by a step without setWeight, dropped by the next with one");
     for meant in ["10.0.2.2", "10.0.2.2:80"] {

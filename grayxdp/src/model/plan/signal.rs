@@ -86,6 +86,19 @@ impl Signal {
         matches!(self.unit(), Unit::Seconds)
     }
 
+    /// Whether single flows have a value of it, of which less is better.
+    #[must_use]
+    pub const fn is_of_flows(self) -> bool {
+        match self {
+            Self::ConnectFailureRatio | Self::Connect | Self::FirstByte | Self::ResetRatio => true,
+            Self::SynTimeoutRatio
+            | Self::RetransmitRatio
+            | Self::BytesPerFlow
+            | Self::FlowsPerSecond
+            | Self::ZeroWindowRatio => false,
+        }
+    }
+
     /// Its name in plans.
     #[must_use]
     pub const fn label(self) -> &'static str {

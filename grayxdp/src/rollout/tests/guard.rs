@@ -12,7 +12,7 @@ use crate::{
 
 /// The same plan with a canary instance for five seconds before its first step.
 pub(super) fn with_instance(mut plan: Plan) -> Plan {
-    let Strategy::Canary(canary) = &mut plan.spec.strategy;
+    let Strategy::Canary(canary) = &mut plan.spec.strategy else { panic!("a canary") };
     let instance = serde_json::json!({
         "backend": "10.0.2.1:8080", "match": {"sources": ["198.51.100.0/28"]}, "pause": {"duration": "5s"},
         "analysis": [],
@@ -110,7 +110,7 @@ fn ticks_that_observe_renew_the_lease_and_others_do_not() {
         world.now.wall += Duration::from_secs(1);
         world.input(Input::Tick { observed: None });
     }
-    assert_eq!((world.guard.lease_until, world.state.phase), (until, RolloutState::Progressing));
+    assert_eq!((world.guard.lease_until, world.state.phase), (until, RolloutState::Frozen));
 }
 
 #[test]

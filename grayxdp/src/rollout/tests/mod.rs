@@ -4,13 +4,15 @@ mod canary;
 mod crash;
 mod durability;
 mod guard;
+mod strategies;
 mod table;
+mod verdicts;
 mod walk;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    analysis::{History, Reading, Sample},
+    analysis::{History, Measured, Reading, Sample},
     model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan, state::RolloutState, time::Now},
     rollout::{Command, Exposure, InKernel, Input, Record, State, step},
 };
@@ -67,6 +69,10 @@ pub(super) struct World {
     pub(super) journal_works: bool,
     pub(super) kernel_works: bool,
     pub(super) candidate: Candidate,
+    /// New connections a second that an instance or a preview brings to the candidate.
+    pub(super) previewed: u64,
+    /// Per cent of the connections that stable refuses.
+    pub(super) stable_refuses: u64,
     pub(super) trace: Vec<String>,
     pub(super) refused: Vec<String>,
     /// Commands until the daemon is killed.
@@ -77,6 +83,8 @@ pub(super) struct World {
     pub(super) guard: Guard,
     history: History,
     counted: Reading,
+    /// Connections to stable, and how many of them it refused.
+    stable: (u64, u64),
 }
 
 /// Fuse and lease as the kernel has them.
@@ -104,6 +112,8 @@ impl World {
             journal_works: true,
             kernel_works: true,
             candidate: Candidate::Sound,
+            previewed: 0,
+            stable_refuses: 0,
             trace: Vec::new(),
             refused: Vec::new(),
             commands_left: usize::MAX,
@@ -111,6 +121,7 @@ impl World {
             guard: Guard::default(),
             history: History::new(Duration::from_secs(10)),
             counted: Reading::default(),
+            stable: (0, 0),
         }
     }
 
@@ -126,7 +137,8 @@ impl World {
     pub(super) fn pass(&mut self, time: Duration) {
         self.now.monotonic += time;
         self.now.wall += time;
-        let syns = (self.kernel.weight.ratio() * 1_000.0) as u64;
+        let aside = if self.state.exposure.aside.is_some() { self.previewed } else { 0 };
+        let syns = (self.kernel.weight.ratio() * 1_000.0) as u64 + aside;
         match self.candidate {
             Candidate::Sound => {
                 (self.counted.syns, self.counted.syn_acks) = (self.counted.syns + syns, self.counted.syn_acks + syns)
@@ -137,10 +149,26 @@ impl World {
             Candidate::Silent => self.counted.syns += syns,
             Candidate::Idle => {}
         }
+        let others = (self.kernel.weight.complement().ratio() * 1_000.0) as u64;
+        self.stable.0 += others;
+        self.stable.1 += others * self.stable_refuses / 100;
+        let measured = |syns: u64, refused: u64| {
+            Arc::new(Measured { attempts: syns, opened: syns - refused, refused, ..Measured::default() })
+        };
+        let own = measured(self.counted.syns, self.counted.refusals);
+        let signals = [(name("v2"), own), (name("v1"), measured(self.stable.0, self.stable.1))].into();
+        self.history.push_signals(self.now.monotonic, signals);
         self.latches();
         self.history.push(Sample { at: self.now.monotonic, versions: [(name("v2"), self.counted)].into() });
         let history = self.history.clone();
         self.input(Input::Tick { observed: Some(&history) });
+    }
+
+    /// One second in which the counters cannot be read.
+    pub(super) fn unobserved(&mut self) {
+        self.now.monotonic += Duration::from_secs(1);
+        self.now.wall += Duration::from_secs(1);
+        self.input(Input::Tick { observed: None });
     }
 
     /// The kernel finds the lease run out; the daemon tells of what is latched.
@@ -198,6 +226,8 @@ impl World {
                 self.journal = Some(serde_json::to_string(&self.state).expect("states are JSON"));
                 if record == Record::Promotion {
                     self.stable_in_journal = self.state.candidate().clone();
+                } else if matches!(self.state.phase, RolloutState::RollingBack | RolloutState::RolledBack) {
+                    self.stable_in_journal = self.state.stable.clone();
                 }
                 Some(Input::Journaled(record))
             }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    model::{kernel::LeaseEnd, plan::Lease},
+    model::{
+        kernel::LeaseEnd,
+        plan::{Lease, Windows},
+    },
     rollout::{Awaits, Cause, Flight},
 };
 
@@ -32,6 +35,15 @@ const TABLE: &str = "
  lease expired     | paused      paused       -            paused       paused       -            -        -          -         -
  no stable         | -           -            -            -            -            -            -        -          -         -
  retry             | !           !            !            !            !            !            !        pending    !         pending
+ back              | !           -            -            -            !            !            !        !          !         !
+ freeze            | frozen      frozen       frozen       !            !            !            !        !          !         !
+ accelerate        | -           -            -            !            !            !            !        !          !         !
+ undo              | !           !            !            !            !            !            rollingBack !       !         !
+ apply             | -           -            -            -            !            !            !        !          !         !
+ tick, outage      | -           frozen       -            -            -            -            -        -          -         -
+ tick, deadline    | -           rollingBack  -            -            rollingBack  -            -        -          -         -
+ tick, closed      | -           -            -            -            -            -            -        -          -         -
+ shares            | -           -            -            -            -            -            -        -          -         -
 ";
 
 /// State, input, expected: every cell of the table.
@@ -49,6 +61,40 @@ fn cells() -> Vec<(RolloutState, &'static str, &'static str)> {
             .collect::<Vec<_>>()
     });
     cells.collect()
+}
+
+/// A window of one minute, on another day of the week.
+fn never_open() -> Windows {
+    let window = serde_json::json!({"days": ["sun"], "from": "03:00", "to": "03:01"});
+    serde_json::from_value(serde_json::json!({"timeZone": "UTC", "allow": [window]})).expect("windows")
+}
+
+/// The table as people read it: what is in `docs/rollouts.md`.
+fn as_markdown() -> String {
+    let mut rows = TABLE.lines().filter_map(|line| line.split_once('|'));
+    let (_, states) = rows.next().expect("a head");
+    let states: Vec<_> = states.split_whitespace().collect();
+    let head = format!("| input | {} |\n|{}\n", states.join(" | "), " --- |".repeat(states.len() + 1));
+    let rows = rows.map(|(input, cells)| {
+        let cells: Vec<_> = cells.split_whitespace().map(|cell| if cell == "!" { "refused" } else { cell }).collect();
+        format!("| {} | {} |\n", input.trim(), cells.join(" | "))
+    });
+    std::iter::once(head).chain(rows).collect()
+}
+
+/// `GRAYXDP_WRITE_DOCS=1` writes it.
+#[test]
+fn the_table_in_the_documentation_is_this_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rollouts.md");
+    let text = std::fs::read_to_string(path).expect("docs/rollouts.md");
+    let (begin, end) = ("<!-- table: begin -->\n", "<!-- table: end -->");
+    let (before, rest) = text.split_once(begin).expect("a begin");
+    let (found, after) = rest.split_once(end).expect("an end");
+    if std::env::var_os("GRAYXDP_WRITE_DOCS").is_some() {
+        std::fs::write(path, format!("{before}{begin}{}{end}{after}", as_markdown())).expect("written");
+    } else {
+        assert_eq!(found, as_markdown(), "GRAYXDP_WRITE_DOCS=1 writes it");
+    }
 }
 
 fn flight(step: usize, weight: Weight, awaits: Awaits) -> Flight {
@@ -137,6 +183,14 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
         "lease expired" => Input::LeaseExpired,
         "no stable" => Input::NoStable,
         "retry" => operator(RolloutAction::Retry),
+        "back" => operator(RolloutAction::Back),
+        "freeze" => operator(RolloutAction::Freeze),
+        "accelerate" => operator(RolloutAction::Accelerate),
+        "undo" => operator(RolloutAction::Undo),
+        "apply" => Input::Apply { plan: Box::new(plan()), actor: "uid 0 (root)".to_owned(), reason: None },
+        "tick, outage" => Input::Tick { observed: None },
+        "tick, deadline" | "tick, closed" => Input::Tick { observed: Some(&history) },
+        "shares" => Input::Shares([(name("asia"), 0.4)].into()),
         other => panic!("no such input: {other}"),
     };
     let mut state = state;
@@ -149,11 +203,15 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
 #[test]
 fn every_state_has_its_answer_to_every_input() {
     let cells = cells();
-    assert_eq!(cells.len(), 10 * 22, "ten states, twenty-two kinds of input");
+    assert_eq!(cells.len(), 10 * 31, "ten states, thirty-one kinds of input");
     for (phase, input, expected) in cells {
         let mut before = state_in(phase);
-        if input == "tick, step over" {
-            before.dwell = Duration::from_secs(10);
+        match input {
+            "tick, step over" => before.dwell = Duration::from_secs(10),
+            "tick, outage" => before.metrics.values_mut().for_each(|record| record.consecutive_errors = 4),
+            "tick, deadline" => before.plan.spec.progress_deadline = Some(Duration::from_secs(1)),
+            "tick, closed" => before.plan.spec.windows = Some(never_open()),
+            _ => {}
         }
         let (after, commands) = run(before.clone(), input);
         let what = format!("{} + {input}: {} ({})", phase.label(), after.phase.label(), after.message);
@@ -171,7 +229,8 @@ fn every_state_has_its_answer_to_every_input() {
 
 #[test]
 fn ended_rollouts_ask_for_nothing_whatever_comes() {
-    for (phase, input, _) in cells().into_iter().filter(|(phase, _, _)| phase.is_final()) {
+    let asks = |(phase, input, _): &(RolloutState, &str, &str)| phase.is_final() && *input != "undo";
+    for (phase, input, _) in cells().into_iter().filter(asks) {
         let (_, commands) = run(state_in(phase), input);
         assert!(!commands.iter().any(|command| matches!(command, Command::Publish(_))), "{phase:?} {input}");
     }
