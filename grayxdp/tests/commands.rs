@@ -107,6 +107,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         attempt: 1,
         fuse: None,
         lease: None,
+        hooks: Vec::new(),
+        outlets: Vec::new(),
         epoch: 1,
     })))
 }

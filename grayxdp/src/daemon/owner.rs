@@ -110,7 +110,7 @@ impl Owner {
             Request::RolloutAbortAll { options } => self.abort_all(&options, actor).map(Response::Done),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
             Request::RolloutRecord { name, number } => {
-                self.rollout_record(&name, number).map(|record| Response::Record(Box::new(record)))
+                self.record_of_run(&name, number).map(|record| Response::Record(Box::new(record)))
             }
             Request::RolloutGet { name } => self.rollout(&name).map(|status| Response::Rollout(Box::new(status))),
             Request::RolloutChange { name, action, options } => {

@@ -78,7 +78,7 @@ impl Owner {
     }
 
     /// All that the journal knows of a run of a rollout; of the newest where no number is given.
-    pub(super) fn rollout_record(&mut self, name: &Name, number: Option<u64>) -> Result<RolloutRecord, ApiError> {
+    pub(super) fn record_of_run(&mut self, name: &Name, number: Option<u64>) -> Result<RolloutRecord, ApiError> {
         self.write_past();
         let failed = |error: crate::store::StoreError| ApiError::failed(error.to_string());
         let all = self.journal.rollouts().map_err(failed)?;

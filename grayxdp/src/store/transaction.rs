@@ -206,12 +206,12 @@ impl<'a> Transaction<'a> {
         rows.into_iter().map(applied).collect()
     }
 
-    /// Events of a rollout between two times, oldest first.
+    /// Events of a rollout from a time on and before another, oldest first.
     ///
     /// # Errors
     /// What could not be read.
     pub fn events_of(&self, rollout: &Name, from: jiff::Timestamp, to: jiff::Timestamp) -> Stored<Vec<Event>> {
-        let sql = "SELECT id, body FROM events WHERE time_ns BETWEEN ?1 AND ?2
+        let sql = "SELECT id, body FROM events WHERE time_ns >= ?1 AND time_ns < ?2
                    AND json_extract(body, '$.rollout') = ?3 ORDER BY id";
         let values = params![nanoseconds(from), nanoseconds(to), rollout.as_str()];
         let rows = self.rows(sql, values, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;

@@ -46,14 +46,14 @@ fn weights(simulated: &Simulated) -> Vec<(f64, String)> {
 
 #[test]
 fn the_articles_plan_takes_two_hours_with_a_good_candidate() {
-    let simulated = simulate(&article(), None, &traffic(json!({"flowsPerSecond": 400})));
+    let simulated = simulate(&article(), None, &traffic(json!({"flowsPerSecond": 8000})));
     assert_eq!(simulated.state, RolloutState::Promoted, "{}", simulated.message);
     let to_full = simulated.seconds_to_full.expect("it got everything");
     assert!((2.0 * HOUR..2.0 * HOUR + 60.0).contains(&to_full), "{to_full}");
     let changes: Vec<_> = weights(&simulated).into_iter().map(|(_, weight)| weight).collect();
     assert_eq!(changes, ["0", "5", "25", "50", "100"]);
-    // 400 a second: 5 % for 30, 25 % for 30, 50 % for 60 minutes, and all for a few seconds.
-    let expected = 400.0 * 60.0 * (0.05 * 30.0 + 0.25 * 30.0 + 0.5 * 60.0);
+    // 8,000 a second: 5 % for 30, 25 % for 30, 50 % for 60 minutes, and all for a few seconds.
+    let expected = 8_000.0 * 60.0 * (0.05 * 30.0 + 0.25 * 30.0 + 0.5 * 60.0);
     let found = simulated.candidate_flows as f64;
     assert!((found / expected - 1.0).abs() < 0.03, "{found}, not {expected}");
     assert!((simulated.candidate_failures as f64 / found - 0.001).abs() < 0.000_5);
@@ -62,20 +62,20 @@ fn the_articles_plan_takes_two_hours_with_a_good_candidate() {
 
 #[test]
 fn an_incident_rolls_back_within_a_few_looks_and_its_cost_is_counted() {
-    let incident = json!({"flowsPerSecond": 400, "incidents": [{"at": "45m", "failureRatio": 0.3}]});
+    let incident = json!({"flowsPerSecond": 8000, "incidents": [{"at": "45m", "failureRatio": 0.3}]});
     let simulated = simulate(&article(), None, &traffic(incident));
     assert_eq!(simulated.state, RolloutState::RolledBack);
     let [detection] = simulated.detections.as_slice() else { panic!("{:?}", simulated.detections) };
     let seconds = detection.seconds.expect("it was found");
     assert!((10.0..=60.0).contains(&seconds), "{seconds}");
     assert!(detection.by.as_ref().expect("by").contains("errors broke its limit"), "{detection:?}");
-    // 25 % of 400 a second, of which 30 % fail, until then.
-    let expected = 0.3 * 100.0 * seconds;
+    // 25 % of 8,000 a second, of which 30 % fail, until then.
+    let expected = 0.3 * 2_000.0 * seconds;
     let found = simulated.candidate_failures as f64;
     assert!((found / expected - 1.0).abs() < 0.3, "{found}, not {expected}");
     assert!((simulated.clients_exposed - 0.25).abs() < 1e-9 && simulated.seconds_to_full.is_none());
     let slow =
-        json!({"flowsPerSecond": 400, "incidents": [{"at": "10m", "firstByte": {"median": "300ms", "p99": "1s"}}]});
+        json!({"flowsPerSecond": 8000, "incidents": [{"at": "10m", "firstByte": {"median": "300ms", "p99": "1s"}}]});
     let simulated = simulate(&article(), None, &traffic(slow));
     assert_eq!(simulated.state, RolloutState::RolledBack);
     assert!(simulated.detections[0].by.as_ref().expect("by").contains("latency"), "{:?}", simulated.detections);
@@ -83,7 +83,7 @@ fn an_incident_rolls_back_within_a_few_looks_and_its_cost_is_counted() {
 
 #[test]
 fn the_same_seed_tells_the_same_story_and_no_traffic_never_promotes() {
-    let story = |seed: u64| simulate(&article(), None, &traffic(json!({"flowsPerSecond": 50, "seed": seed})));
+    let story = |seed: u64| simulate(&article(), None, &traffic(json!({"flowsPerSecond": 4000, "seed": seed})));
     assert_eq!(story(3), story(3));
     assert_ne!(story(3).candidate_failures, story(4).candidate_failures);
     let silent = simulate(&article(), None, &traffic(json!({"flowsPerSecond": 0})));
@@ -102,7 +102,7 @@ fn segments_have_weights_of_their_own() {
     ]);
     let rules = json!({"segments": [{"name": "asia", "share": 0.4}]});
     let plan = plan(json!({"canary": {"steps": steps}}), "10s", rules);
-    let simulated = simulate(&plan, None, &traffic(json!({"flowsPerSecond": 400, "segments": {"asia": 0.4}})));
+    let simulated = simulate(&plan, None, &traffic(json!({"flowsPerSecond": 8000, "segments": {"asia": 0.4}})));
     assert_eq!(simulated.state, RolloutState::Promoted, "{}", simulated.message);
     let (asia, rest) = ("asia".parse().expect("a name"), "default".parse().expect("a name"));
     let second = &simulated.weights[1].weights;
@@ -112,10 +112,10 @@ fn segments_have_weights_of_their_own() {
 
 #[test]
 fn a_fortnight_takes_less_than_two_seconds() {
-    let ramp = json!({"curve": "cubic", "duration": "14d", "interval": "1h"});
+    let ramp = json!({"curve": "cubic", "from": 5, "duration": "14d", "interval": "1h"});
     let begin = Instant::now();
     let plan = plan(json!({"canary": {"ramp": ramp}}), "1m", json!({}));
-    let simulated = simulate(&plan, None, &traffic(json!({"flowsPerSecond": 400, "nightly": 0.2})));
+    let simulated = simulate(&plan, None, &traffic(json!({"flowsPerSecond": 8000, "nightly": 0.2})));
     let took = begin.elapsed();
     assert_eq!(simulated.state, RolloutState::Promoted, "{}", simulated.message);
     assert!(simulated.seconds >= 14.0 * 24.0 * HOUR);
