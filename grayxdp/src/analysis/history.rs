@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    analysis::{Measured, outside::Measurement},
+    analysis::{Measured, Strata, outside::Measurement},
     model::Name,
 };
 
@@ -72,6 +72,7 @@ pub struct History {
     samples: VecDeque<Sample>,
     signals: VecDeque<(Duration, SignalSample)>,
     outside: BTreeMap<Name, Measurement>,
+    strata: Strata,
     span: Duration,
 }
 
@@ -83,6 +84,7 @@ impl History {
             samples: VecDeque::new(),
             signals: VecDeque::new(),
             outside: BTreeMap::new(),
+            strata: Strata::default(),
             span: window + 2 * ANSWER_TIME + Duration::from_secs(2),
         }
     }
@@ -125,10 +127,22 @@ impl History {
         self.signals.back()?.1.get(version).map(Arc::as_ref)
     }
 
+    /// Takes the newest reading of the strata.
+    pub fn push_strata(&mut self, strata: Strata) {
+        self.strata = strata;
+    }
+
+    /// The newest reading of the strata.
+    #[must_use]
+    pub const fn strata(&self) -> &Strata {
+        &self.strata
+    }
+
     /// Forgets everything: nothing was observed for a while.
     pub fn clear(&mut self) {
         self.samples.clear();
         self.signals.clear();
+        self.strata = Strata::default();
     }
 
     /// The signals of an interval that is *mature*: it began at `from`, and ended [`ANSWER_TIME`] before the newest reading,

@@ -48,8 +48,14 @@ pub struct Measurement {
 /// # Errors
 /// No data before the first answer under the present weight; an error where the newest is overdue.
 pub fn answer<'a>(metric: &Metric, view: &View<'a>) -> Result<&'a Answer, Finding> {
-    let finding =
-        |verdict, sentence: String| Finding { metric: metric.name.clone(), verdict, value: None, samples: 0, sentence };
+    let finding = |verdict, sentence: String| Finding {
+        metric: metric.name.clone(),
+        verdict,
+        value: None,
+        samples: 0,
+        sentence,
+        numbers: Default::default(),
+    };
     let found = view.history.outside(&metric.name).filter(|found| found.at >= view.since);
     let Some(found) = found else {
         return Err(finding(Verdict::NoData, format!("{} has no answer under the present weight yet", metric.name)));
@@ -81,7 +87,7 @@ pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
         Answer::Empty => (Verdict::NoData, None, 0, format!("{} has no value now", metric.name)),
         Answer::Failed(why) => (Verdict::Error, None, 0, format!("{} could not be measured: {why}", metric.name)),
     };
-    Finding { metric: metric.name.clone(), verdict, value, samples, sentence }
+    Finding { metric: metric.name.clone(), verdict, value, samples, sentence, numbers: Default::default() }
 }
 
 fn judge_values(metric: &Metric, values: &[f64]) -> (Verdict, String) {
@@ -156,7 +162,9 @@ mod tests {
         }
         let candidate: Name = "v2".parse().expect("a name");
         let (since, now, window) = (Duration::from_secs(3), Duration::from_secs(now), Duration::from_secs(10));
-        let found = judge(&metric, &View { history: &history, candidate: &candidate, since, now, window });
+        let stable = candidate.clone();
+        let view = View { history: &history, candidate: &candidate, stable: &stable, since, now, window };
+        let found = judge(&metric, &view);
         (found.verdict, found.sentence)
     }
 

@@ -58,6 +58,11 @@ impl Totals {
         self.sums.retain(|(of, _), _| *of != version);
     }
 
+    /// The last reading of some versions, by epoch and segment.
+    pub fn latest(&self, of: impl Fn(VersionId) -> bool) -> impl Iterator<Item = (&SignalKey, &Measured)> {
+        self.last.iter().filter(move |(key, _)| of(key.version))
+    }
+
     /// What the last reading says of a version in one epoch, over all segments.
     #[must_use]
     pub fn in_epoch(&self, version: VersionId, epoch: u64) -> Measured {

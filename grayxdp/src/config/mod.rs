@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod endpoints;
+mod judging;
 mod limits;
 mod locate;
 mod outlets;

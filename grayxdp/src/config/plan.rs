@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::{
     config::{
         check::Seen,
+        judging,
         outlets::outlets,
         problem::{ConfigError, Place, Problem, suggestion},
         providers,
@@ -17,7 +18,7 @@ use crate::{
     model::{
         Name,
         config::{Config, Protocol, Service, duration::said},
-        plan::{ExistingFlows, FlowsEnd, KernelSignal, Metric, Plan, Provider, ThresholdRange, Unit},
+        plan::{ExistingFlows, FlowsEnd, Metric, Plan},
     },
 };
 
@@ -65,7 +66,8 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
             problems.push(Problem::new(place.field("name"), what, remedy).with_other(&first));
         }
         providers::outside(metric, &place, &mut problems);
-        range(metric, &place.field("thresholdRange"), &mut problems);
+        judging::metric(metric, &place, &mut problems);
+        limits(metric, &place, &mut problems);
     }
     let ExistingFlows { on_promote: _, on_rollback: _, deadline } = plan.spec.existing_flows;
     if !DEADLINES.contains(&deadline) {
@@ -84,45 +86,13 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
     problems
 }
 
-fn range(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
-    let ThresholdRange { min, max } = metric.threshold_range;
-    let mut refuse = |place: Place, what: String, remedy: &str| {
-        problems.push(Problem::new(place, format!("metric `{}`: {what}", metric.name), remedy));
-    };
-    let conditions = metric.success_condition.is_some() || metric.failure_condition.is_some();
-    if min.is_none() && max.is_none() && !conditions {
-        let remedy = match metric.provider.is_outside() {
-            true => "give `thresholdRange`, `successCondition` or `failureCondition`",
-            false => "give `min`, `max` or both",
-        };
-        refuse(place.clone(), "no limit".to_owned(), remedy);
+/// Limits that make no sense.
+fn limits(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
+    if metric.recover_after == Some(0) {
+        problems.push(Problem::new(place.field("recoverAfter"), "recoverAfter 0", "use 1 or more"));
     }
-    if let (Some(min), Some(max)) = (min, max)
-        && min > max
-    {
-        refuse(place.clone(), format!("min {min} is above max {max}"), "swap the two");
-    }
-    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider else { return };
-    let (greatest, what, remedy) = match signal.unit() {
-        Unit::Ratio => (1.0, "a ratio", "use 0 to 1, as 0.01 for 1 %"),
-        Unit::Seconds => (f64::MAX, "a time", "use a duration, as 250ms"),
-        Unit::Bytes => (f64::MAX, "a number of bytes", "use 0 or more"),
-        Unit::PerSecond => (f64::MAX, "a rate", "use 0 or more"),
-    };
-    for (name, bound) in [("min", min), ("max", max)] {
-        if let Some(bound) = bound.filter(|bound| !(0.0..=greatest).contains(bound)) {
-            refuse(place.field(name), format!("{name} {bound} of {what}"), remedy);
-        }
-    }
-    match quantile {
-        Some(_) if !signal.has_quantile() => {
-            let what = format!("{} has no quantile", signal.label());
-            refuse(place.clone(), what, "leave `quantile` out");
-        }
-        Some(quantile) if !(*quantile > 0.0 && *quantile < 1.0) => {
-            refuse(place.clone(), format!("quantile {quantile}"), "use a number between 0 and 1, as 0.99");
-        }
-        Some(_) | None => {}
+    if metric.max_outage.is_zero() {
+        problems.push(Problem::new(place.field("maxOutage"), "an outage of 0s", "use 1s or more"));
     }
 }
 

@@ -25,6 +25,7 @@ mod shares;
 mod signals;
 mod start;
 mod status;
+mod strata;
 mod view;
 mod weights;
 

@@ -208,7 +208,11 @@ impl Owner {
         if running {
             self.read_signals();
         }
+        let readings = self.strata();
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
+            if let Some(strata) = readings.get(name) {
+                engine.history.push_strata(strata.clone());
+            }
             let measured = |version: &Name| {
                 let id = self.layout.ids.version(name, version)?;
                 Some((version.clone(), Arc::new(self.signals.of(id))))

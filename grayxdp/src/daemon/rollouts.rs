@@ -16,7 +16,7 @@ use crate::{
         plan::{Metric, Plan, Provider},
         state::RolloutState,
     },
-    rollout::{Input, Notice, State},
+    rollout::{Input, Notice, State, outline},
     store::{JournaledRollout, ServiceRecord},
 };
 
@@ -65,6 +65,12 @@ impl Owner {
             self.check_parity(plan, service, record)?;
         }
         check_measured(plan, service)?;
+        if outline::has_all_shares(plan)
+            && let Some((step, why)) =
+                outline::ways(plan, &record.stable).into_iter().find_map(|way| Some((way.stage + 1, way.stuck?)))
+        {
+            return Err(ApiError::input(format!("plan {name}: step {step} can never be reached: {why}")));
+        }
         check_roles(plan, service, record)
     }
 

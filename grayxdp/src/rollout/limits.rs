@@ -37,7 +37,9 @@ impl Turn {
         *record.verdicts.entry(verdict).or_default() += 1;
         record.looked = true;
         record.finding = Some(finding);
-        let consequence = count(metric, record, verdict, (is_after_pause, since));
+        // A comparison that failed stays so: whoever resumed knows it.
+        let is_new = changed || !metric.is_comparative();
+        let consequence = count(metric, record, verdict, (is_after_pause, since, is_new));
         if changed {
             let dry = if metric.dry_run { " (dry run)" } else { "" };
             self.event("verdict", format!("{}{dry}: {}: {sentence}", metric.name, verdict.label()));
@@ -131,7 +133,13 @@ impl Turn {
         let lost = acting().find(|metric| record(metric).consecutive_errors > metric.consecutive_error_limit).cloned();
         let verdict = |metric: &Metric| record(metric).finding.map(|finding| finding.verdict);
         let all_pass = acting().next().is_some() && acting().all(|metric| verdict(metric) == Some(Verdict::Pass));
-        let doubtful = acting().find(|metric| matches!(verdict(metric), Some(Verdict::Fail | Verdict::Inconclusive)));
+        // A comparison is inconclusive until it has seen enough.
+        let is_doubtful = |metric: &&Metric| match verdict(metric) {
+            Some(Verdict::Fail) => true,
+            Some(Verdict::Inconclusive) => !metric.is_comparative(),
+            Some(Verdict::Pass | Verdict::NoData | Verdict::Error) | None => false,
+        };
+        let doubtful = acting().find(is_doubtful);
         let doubtful = doubtful.cloned();
         let adaptive = self.state.adaptive();
         self.state.streak = if all_pass { self.state.streak + 1 } else { 0 };
@@ -177,7 +185,7 @@ fn count(
     metric: &Metric,
     record: &mut MetricRecord,
     verdict: Verdict,
-    (is_after_pause, since): (bool, Duration),
+    (is_after_pause, since, is_new): (bool, Duration, bool),
 ) -> Option<Consequence> {
     let measured = verdict != Verdict::Error;
     if measured {
@@ -197,7 +205,7 @@ fn count(
             record.consecutive_passes = 0;
             record.fails += 1;
             record.consecutive_fails += 1;
-            let breaches = !record.breached && exceeds(metric, record);
+            let breaches = !record.breached && is_new && exceeds(metric, record);
             record.breached |= breaches;
             breaches.then_some(Consequence::Breach)
         }

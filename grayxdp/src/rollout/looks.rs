@@ -13,10 +13,11 @@ impl Turn {
     pub(super) fn look(&mut self, observed: Option<&History>, since: Duration) {
         let metrics = self.state.active_metrics();
         let watched = self.state.watched;
+        let mut compared = self.compare_versions(&metrics, observed);
         let due: Vec<_> = metrics.into_iter().filter(|metric| watched >= metric.initial_delay).collect();
         let mut asked = Vec::new();
         for metric in &due {
-            let finding = self.find(metric, observed);
+            let finding = compared.remove(&metric.name).unwrap_or_else(|| self.find(metric, observed));
             if let Some(consequence) = self.record(metric, finding, since) {
                 asked.push((consequence, metric));
             }
@@ -36,6 +37,7 @@ impl Turn {
         let view = View {
             history,
             candidate: self.state.candidate(),
+            stable: &self.state.stable,
             since: self.state.since,
             now: self.now.monotonic,
             window: analysis::window(self.state.plan.spec.analysis.interval),

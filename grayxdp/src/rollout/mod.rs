@@ -26,6 +26,7 @@
 //! Time counts towards a pause only between ticks that observed something. A restart keeps what has passed and drops
 //! a change that had not reached the kernel: the step's last look has to be passed again.
 
+mod compare;
 mod course;
 mod exposure;
 mod guard;
@@ -35,6 +36,7 @@ mod limits;
 mod looks;
 mod needs;
 mod operator;
+pub mod outline;
 mod restart;
 mod results;
 pub mod simulation;

@@ -58,7 +58,8 @@ impl Turn {
                         | Cause::Lease
                         | Cause::Outage
                         | Cause::Unsure
-                        | Cause::Deadline,
+                        | Cause::Deadline
+                        | Cause::Environment,
                     )
                     | None => {}
                 }

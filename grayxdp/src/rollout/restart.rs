@@ -19,6 +19,7 @@ impl Turn {
             return;
         }
         self.state.last_tick = None;
+        self.state.comparison.restarted();
         self.state.backoff = None;
         self.state.since = self.now.monotonic;
         self.state.frozen_in = None;

@@ -211,8 +211,17 @@ impl State {
     #[must_use]
     pub fn active_metrics(&self) -> Vec<Metric> {
         let named = self.stage(self.step).and_then(Stage::analysis);
-        let active = |metric: &&Metric| named.is_none_or(|names| names.contains(&metric.name));
+        // A preview has nobody beside it who could be compared.
+        let has_stable = self.has_stable() && !self.is_preview();
+        let active = |metric: &&Metric| {
+            named.is_none_or(|names| names.contains(&metric.name)) && (has_stable || !metric.needs_stable())
+        };
         self.plan.spec.analysis.metrics.iter().filter(active).cloned().collect()
+    }
+
+    /// Whether the clients of a preview are all that the candidate has.
+    fn is_preview(&self) -> bool {
+        self.exposure.aside.as_ref().is_some_and(|aside| aside.backend.is_none())
     }
 
     /// The parts of the plan in words, in their order.

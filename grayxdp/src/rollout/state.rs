@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    analysis::Trial,
+    analysis::{Comparison, Trial},
     model::{
         Name, Weight,
         plan::Plan,
@@ -106,6 +106,9 @@ pub struct State {
     /// What is known of each webhook.
     #[serde(default)]
     pub hooks: BTreeMap<Name, HookRecord>,
+    /// What comparing the candidate with stable keeps from look to look.
+    #[serde(default)]
+    pub comparison: Comparison,
     /// When to try again what failed.
     pub backoff: Option<Backoff>,
     /// What tripped the fuse in this attempt.
@@ -167,6 +170,8 @@ pub enum Cause {
     Unsure,
     /// `progressDeadline` passed.
     Deadline,
+    /// Stable itself breaks its limit.
+    Environment,
 }
 
 const fn first_attempt() -> u64 {
@@ -285,6 +290,7 @@ impl State {
             end_looked: false,
             resumed: false,
             released: false,
+            comparison: Comparison::default(),
             backoff: None,
             tripped: None,
             failures: 0,

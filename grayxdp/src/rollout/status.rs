@@ -32,7 +32,10 @@ impl State {
                 Dwell::For(pause) => Some(pause.as_secs_f64()),
                 Dwell::UntilResumed => None,
             },
-            findings: self.metrics.values().filter_map(|record| record.finding.clone()).collect(),
+            findings: {
+                let own = self.metrics.values().filter_map(|record| record.finding.clone());
+                own.chain(self.comparison.division()).collect()
+            },
             verdicts: looked.map(|(name, record)| (name.clone(), record.verdicts.clone())).collect(),
             started: time::timestamp(self.started),
             ended: self.ended.map(time::timestamp),

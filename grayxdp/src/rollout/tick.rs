@@ -39,6 +39,7 @@ struct Time {
 
 impl Turn {
     pub(super) fn tick(&mut self, observed: Option<&History>) {
+        self.begin_comparison(observed);
         let gap = self.gap();
         let jumped = self.wall_jumped();
         self.state.last_tick = Some(self.now);
@@ -265,7 +266,7 @@ impl Turn {
         let next = self.state.step + usize::from(self.state.reached);
         if next < self.state.stage_count() {
             self.go_to(next);
-        } else {
+        } else if !self.is_kept_by_mismatch() {
             let candidate = self.state.candidate().clone();
             self.enter(RolloutState::Promoting, None, format!("all steps are done; {candidate} becomes stable"));
             self.promote_if_confirmed();

@@ -113,6 +113,7 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
             verdict: Verdict::Pass,
             value: Some(0.004),
             samples: 1_200,
+            numbers: BTreeMap::new(),
             sentence: "v2 refuses 0.4 % of 1,200 connections; limit 1 %".to_owned(),
         }],
         verdicts: BTreeMap::from([(name("errors"), BTreeMap::from([(Verdict::Pass, 71), (Verdict::NoData, 1)]))]),

@@ -6,6 +6,7 @@ use grayxdp_common::cells;
 
 use crate::{
     config::{
+        judging,
         plan::ab_test,
         problem::{Place, Problem, suggestion},
         segments::{in_order, unseen},
@@ -228,6 +229,7 @@ fn steps(canary: &Canary, analysis: &Analysis, place: &Place, problems: &mut Vec
     }
     for (index, step) in canary.steps.iter().enumerate() {
         metrics(step.analysis.as_deref(), analysis, &place.index(index).field("analysis"), problems);
+        judging::without_stable(canary, index, analysis, &place.index(index).field("analysis"), problems);
     }
     if let Some((index, segment)) = canary.held_back() {
         let place = place.index(index).field("segments").field(segment);

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::model::{
     Name,
     config::duration,
-    plan::{Condition, NoDataAction, OutageAction, Provider, ThresholdRange},
+    plan::{Condition, Judge, NoDataAction, OutageAction, Provider, QualityLimits, ThresholdRange},
 };
 
 /// What judges the candidate.
@@ -50,8 +50,11 @@ pub struct Metric {
     pub name: Name,
     /// Where it comes from.
     pub provider: Provider,
+    /// How it is judged; where it is left out, by `thresholdRange`, and failures against stable's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Judge>,
     /// Plain limits.
-    #[serde(default, skip_serializing_if = "ThresholdRange::is_none")]
+    #[serde(default, skip_serializing_if = "ThresholdRange::is_none", deserialize_with = "given")]
     pub threshold_range: ThresholdRange,
     /// What makes a look at a value from outside a pass; with `failureCondition` beside it, neither is inconclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +62,19 @@ pub struct Metric {
     /// What makes a look at a value from outside a fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_condition: Option<Condition>,
-    /// Kernel signals: concluded handshakes of the candidate in a look below which there is no verdict.
+    /// Limits of a model's quality.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityLimits>,
+    /// Of failures against stable's: while stable's own ratio is above this, nothing passes and the rollout is frozen. Three times
+    /// its ratio before the rollout, at least 0.01, where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_limit: Option<f64>,
+    /// Of `connectFailureRatio` against stable's: how many failures of one of 256 cells of clients count in a look, beyond what
+    /// the cell's attempts let expect; 3 where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_client_cap: Option<u32>,
+    /// Kernel signals: mature samples below which there is no verdict: of the candidate in a look; of each side in a step where
+    /// it is compared with stable. Judges that look once do so when each side has as many.
     #[serde(default = "default_min_samples")]
     pub min_samples: u64,
     /// Time after the step's begin in which the metric is not looked at.
@@ -106,6 +121,12 @@ pub struct Metric {
 
 /// The samples that a look needs where the plan names no number.
 pub const DEFAULT_MIN_SAMPLES: u64 = 20;
+
+/// Limits that are written are meant: one at least.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ThresholdRange, D::Error> {
+    let range = ThresholdRange::deserialize(deserializer)?;
+    if range.is_none() { Err(D::Error::custom("no limit; give `min`, `max` or both")) } else { Ok(range) }
+}
 
 fn default_min_samples() -> u64 {
     DEFAULT_MIN_SAMPLES

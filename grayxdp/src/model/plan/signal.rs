@@ -99,6 +99,17 @@ impl Signal {
         }
     }
 
+    /// Whether it is a part of flows that went wrong.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::ConnectFailureRatio | Self::ResetRatio | Self::SynTimeoutRatio | Self::ZeroWindowRatio => true,
+            Self::Connect | Self::FirstByte | Self::RetransmitRatio | Self::BytesPerFlow | Self::FlowsPerSecond => {
+                false
+            }
+        }
+    }
+
     /// Its name in plans.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -143,13 +154,17 @@ impl ThresholdRange {
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[expect(dead_code, reason = "only its schema is used: [`BoundVisitor`] reads it, and can say what is wrong")]
-enum Bound {
+pub(super) enum Bound {
     Number(f64),
     Duration(String),
 }
 
-fn bound<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    deserializer.deserialize_any(BoundVisitor).map(Some)
+pub(super) fn bound<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    value(deserializer).map(Some)
+}
+
+pub(super) fn value<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    deserializer.deserialize_any(BoundVisitor)
 }
 
 /// Reads a number, or a duration as its seconds.
