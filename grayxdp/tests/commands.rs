@@ -12,7 +12,7 @@ use grayxdp::{
     control::{Listeners, Service, serve},
     model::{
         Name,
-        api::{ApiError, Done, Explained, Headers, Request, Response, RolloutStatus, Status, TraceBatch, TracedPacket},
+        api::{ApiError, Done, Explained, Headers, Request, Response, RolloutRecord, RolloutStatus, Status, TraceBatch, TracedPacket},
         event::Event,
         state::RolloutState,
     },
@@ -44,6 +44,12 @@ impl Service for Played {
                 Ok(Response::Trace(TraceBatch { id, packets: vec![packet()], lost, ended }))
             }
             Request::RolloutStart { plan, .. } => rollout(&plan.metadata.name),
+            Request::RolloutRecord { name, .. } => {
+                let Response::Rollout(status) = rollout(&name)? else { panic!("a rollout") };
+                let (runs, events, weights) = (vec![1], vec![event(1)], Vec::new());
+                let record = RolloutRecord { number: 1, runs, status: *status, plan: serde_json::json!({}), events, weights };
+                Ok(Response::Record(Box::new(record)))
+            }
             Request::RolloutList => Ok(Response::Rollouts(Vec::new())),
             Request::RolloutGet { name } | Request::RolloutChange { name, .. } => rollout(&name),
         }
@@ -122,6 +128,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         attempt: 1,
         fuse: None,
         lease: None,
+        hooks: Vec::new(),
+        outlets: Vec::new(),
         epoch: 1,
     })))
 }

@@ -30,6 +30,7 @@ mod compare;
 mod course;
 mod exposure;
 mod guard;
+pub mod hooks;
 mod input;
 mod limits;
 mod looks;
@@ -38,6 +39,7 @@ mod operator;
 pub mod outline;
 mod restart;
 mod results;
+pub mod simulation;
 mod stages;
 mod state;
 mod status;
@@ -51,6 +53,7 @@ pub mod windows;
 mod tests;
 
 pub use exposure::{Aside, Exposure};
+pub use hooks::{HookAnswer, HookRecord};
 pub use input::{Command, InKernel, Input, Notice, Record};
 pub use needs::{AsideNeeds, GuardNeeds, RolloutNeeds};
 pub use stages::{Dwell, Goal, Stage, StageKind};
@@ -64,6 +67,7 @@ pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
     let mut turn = turn::Turn::new(state, now);
     match input {
         Input::Tick { observed } => turn.tick(observed),
+        Input::Answered { hook, call, answer } => turn.answered(&hook, call, answer),
         Input::Shares(shares) => turn.state.measured_shares = shares,
         Input::Apply { plan, actor, reason } => turn.apply(*plan, &actor, reason),
         Input::Operator { action, actor, reason } => turn.operator(action, &actor, reason),

@@ -4,6 +4,7 @@ mod canary;
 mod crash;
 mod durability;
 mod guard;
+mod hooks;
 mod strategies;
 mod table;
 mod verdicts;
@@ -75,6 +76,8 @@ pub(super) struct World {
     pub(super) stable_refuses: u64,
     pub(super) trace: Vec<String>,
     pub(super) refused: Vec<String>,
+    /// Calls of webhooks that nobody has answered.
+    pub(super) calls: Vec<(Name, u64)>,
     /// Commands until the daemon is killed.
     pub(super) commands_left: usize,
     /// Where it has been, after every command.
@@ -116,6 +119,7 @@ impl World {
             stable_refuses: 0,
             trace: Vec::new(),
             refused: Vec::new(),
+            calls: Vec::new(),
             commands_left: usize::MAX,
             places: BTreeSet::new(),
             guard: Guard::default(),
@@ -259,6 +263,10 @@ impl World {
             }
             Command::Event(notice) => {
                 self.trace.push(format!("event {}", notice.kind));
+                None
+            }
+            Command::Call { hook, call } => {
+                self.calls.push((hook, call));
                 None
             }
             Command::Refuse(line) => {
