@@ -31,9 +31,11 @@ impl Service for Played {
                 Err(ApiError::conflict("web is in a rollout: `grayxdp rollout abort web-v2`"))
             }
             Request::BackendList { .. } => Ok(Response::Backends(Vec::new())),
-            Request::Reload { .. } | Request::Detach { .. } | Request::BackendChange { .. } => {
-                Ok(Response::Done(Done { changes: vec![actor], dry_run: false }))
-            }
+            Request::Reload { .. }
+            | Request::Detach { .. }
+            | Request::BackendChange { .. }
+            | Request::RolloutApply { .. }
+            | Request::RolloutAbortAll { .. } => Ok(Response::Done(Done { changes: vec![actor], dry_run: false })),
             Request::Events { after, .. } => Ok(Response::Events(vec![event(after + 1), event(after + 2)])),
             Request::Explain { .. } => Err(ApiError::failed("the kernel refused the test run")),
             Request::RolloutStart { plan, .. } => rollout(&plan.metadata.name),
@@ -94,6 +96,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         step: 0,
         steps: vec!["setWeight 100".to_owned()],
         weight: "100".parse().expect("a weight"),
+        segments: BTreeMap::new(),
+        binding: Vec::new(),
         dwell_seconds: 0.0,
         pause_seconds: None,
         findings: Vec::new(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    analysis::{Measured, Strata},
+    analysis::{Measured, Strata, outside::Measurement},
     model::Name,
 };
 
@@ -71,6 +71,7 @@ pub type SignalSample = BTreeMap<Name, Arc<Measured>>;
 pub struct History {
     samples: VecDeque<Sample>,
     signals: VecDeque<(Duration, SignalSample)>,
+    outside: BTreeMap<Name, Measurement>,
     strata: Strata,
     span: Duration,
 }
@@ -82,9 +83,21 @@ impl History {
         Self {
             samples: VecDeque::new(),
             signals: VecDeque::new(),
+            outside: BTreeMap::new(),
             strata: Strata::default(),
             span: window + 2 * ANSWER_TIME + Duration::from_secs(2),
         }
+    }
+
+    /// Keeps the newest answer about a metric that somebody outside is asked for.
+    pub fn note_outside(&mut self, metric: Name, measurement: Measurement) {
+        self.outside.insert(metric, measurement);
+    }
+
+    /// The newest answer about a metric from outside.
+    #[must_use]
+    pub fn outside(&self, metric: &Name) -> Option<&Measurement> {
+        self.outside.get(metric)
     }
 
     /// Takes a sample. One that is not later than the last, or with a counter that fell, begins the ring anew.
@@ -106,6 +119,12 @@ impl History {
         while self.signals.front().is_some_and(|(at, _)| *at < oldest_needed) {
             self.signals.pop_front();
         }
+    }
+
+    /// The newest cumulative signals of a version.
+    #[must_use]
+    pub fn newest(&self, version: &Name) -> Option<&Measured> {
+        self.signals.back()?.1.get(version).map(Arc::as_ref)
     }
 
     /// Takes the newest reading of the strata.

@@ -6,7 +6,7 @@ use crate::{
     analysis::{
         Quantile,
         history::{ANSWER_TIME, Counted, History},
-        quotient,
+        outside, quotient,
         said::{grouped, percent, said},
         signal::{self, Reading},
     },
@@ -46,7 +46,10 @@ pub fn window(interval: Duration) -> Duration {
 /// Looks at a metric once.
 #[must_use]
 pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
-    let Provider::Kernel(kernel) = &metric.provider;
+    let kernel = match &metric.provider {
+        Provider::Kernel(kernel) => kernel,
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return outside::judge(metric, view),
+    };
     if metric.judge.is_some_and(|judge| judge.r#type == JudgeType::Ratio) {
         return quotient::judge(metric, kernel, view);
     }

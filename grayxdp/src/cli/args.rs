@@ -257,11 +257,67 @@ pub enum RolloutCommand {
         #[command(flatten)]
         wait: WaitArguments,
     },
+    /// Go one step back, and on from there
+    #[command(after_help = "Example:\n  grayxdp rollout back recsys-v2 --reason 'latency rises'")]
+    Back {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+    },
+    /// Stay as it is until resumed; judging goes on
+    #[command(after_help = "Example:\n  grayxdp rollout freeze recsys-v2")]
+    Freeze {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+    },
+    /// Make this pause and later ones shorter
+    #[command(after_help = "Example:\n  grayxdp rollout accelerate recsys-v2")]
+    Accelerate {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+    },
+    /// Give all new flows back to the version that was stable before a promotion
+    #[command(after_help = "Example:\n  grayxdp rollout undo recsys-v2 --reason 'orders fell' --wait")]
+    Undo {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: WaitArguments,
+    },
+    /// Put another plan in place of a running rollout's; what is exposed does not jump
+    #[command(after_help = "Example:\n  grayxdp rollout apply plan.yaml --dry-run")]
+    Apply {
+        /// The plan, of the same name
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: WaitArguments,
+    },
     /// Give all new flows back to the stable version
     #[command(after_help = "Example:\n  grayxdp rollout abort recsys-v2 --reason 'wrong build' --wait")]
     Abort {
         /// The rollout
-        name: Name,
+        #[arg(required_unless_present = "all")]
+        name: Option<Name>,
+        /// All rollouts that run
+        #[arg(long, conflicts_with_all = ["name", "wait"])]
+        all: bool,
         /// Options of changes.
         #[command(flatten)]
         change: ChangeArguments,

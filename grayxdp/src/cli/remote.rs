@@ -4,7 +4,7 @@ use std::{net::SocketAddrV4, path::Path};
 
 use crate::{
     cli::{
-        args::{RolloutCommand, WaitArguments, WeightsCommand},
+        args::{ChangeArguments, RolloutCommand, WaitArguments, WeightsCommand},
         daemon,
         exit::{CliError, Exit},
         files,
@@ -124,29 +124,48 @@ impl Remote {
                 let request = Request::RolloutStart { plan, options: change.options() };
                 self.change(request, &name, wait, Goal::End).await
             }
-            RolloutCommand::Pause { name, change } => {
-                self.ask(Request::RolloutChange { name, action: RolloutAction::Pause, options: change.options() }).await
-            }
-            RolloutCommand::Resume { name, change } => {
-                self.ask(Request::RolloutChange { name, action: RolloutAction::Resume, options: change.options() })
-                    .await
-            }
-            RolloutCommand::Promote { name, full, change, wait } => {
-                let action = RolloutAction::Promote { full };
-                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
+            RolloutCommand::Apply { plan, change, wait } => {
+                let plan = Box::new(files::read_plan(&plan)?);
+                let name = plan.metadata.name.clone();
+                let request = Request::RolloutApply { plan, options: change.options() };
                 self.change(request, &name, wait, Goal::End).await
+            }
+            RolloutCommand::Pause { name, change } => self.act(name, RolloutAction::Pause, change).await,
+            RolloutCommand::Resume { name, change } => self.act(name, RolloutAction::Resume, change).await,
+            RolloutCommand::Back { name, change } => self.act(name, RolloutAction::Back, change).await,
+            RolloutCommand::Freeze { name, change } => self.act(name, RolloutAction::Freeze, change).await,
+            RolloutCommand::Accelerate { name, change } => self.act(name, RolloutAction::Accelerate, change).await,
+            RolloutCommand::Promote { name, full, change, wait } => {
+                self.act_and_wait(name, RolloutAction::Promote { full }, change, (wait, Goal::End)).await
             }
             RolloutCommand::Retry { name, change, wait } => {
-                let action = RolloutAction::Retry;
-                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
-                self.change(request, &name, wait, Goal::End).await
+                self.act_and_wait(name, RolloutAction::Retry, change, (wait, Goal::End)).await
             }
-            RolloutCommand::Abort { name, change, wait } => {
-                let action = RolloutAction::Abort;
-                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
-                self.change(request, &name, wait, Goal::RolledBack).await
+            RolloutCommand::Undo { name, change, wait } => {
+                self.act_and_wait(name, RolloutAction::Undo, change, (wait, Goal::RolledBack)).await
+            }
+            RolloutCommand::Abort { name: Some(name), all: _, change, wait } => {
+                self.act_and_wait(name, RolloutAction::Abort, change, (wait, Goal::RolledBack)).await
+            }
+            RolloutCommand::Abort { name: None, all: _, change, wait: _ } => {
+                self.ask(Request::RolloutAbortAll { options: change.options() }).await
             }
         }
+    }
+
+    async fn act(&self, name: Name, action: RolloutAction, change: ChangeArguments) -> Result<Exit, CliError> {
+        self.ask(Request::RolloutChange { name, action, options: change.options() }).await
+    }
+
+    async fn act_and_wait(
+        &self,
+        name: Name,
+        action: RolloutAction,
+        change: ChangeArguments,
+        (wait, goal): (WaitArguments, Goal),
+    ) -> Result<Exit, CliError> {
+        let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
+        self.change(request, &name, wait, goal).await
     }
 
     /// A change of a rollout, waited for where that is asked.

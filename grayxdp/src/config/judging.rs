@@ -20,7 +20,10 @@ pub(super) fn metric(metric: &Metric, place: &Place, problems: &mut Vec<Problem>
     let mut refuse = |place: Place, what: String, remedy: &str| {
         problems.push(Problem::new(place, format!("metric `{}`: {what}", metric.name), remedy));
     };
-    let Provider::Kernel(KernelSignal { signal, quantile: _ }) = &metric.provider;
+    let Provider::Kernel(KernelSignal { signal, quantile: _ }) = &metric.provider else {
+        from_outside(metric, place, &mut refuse);
+        return;
+    };
     if metric.quality.is_some() {
         let remedy = "leave `quality` out: it needs a confusion matrix";
         refuse(place.field("quality"), format!("the kernel's {} is no confusion matrix", signal.label()), remedy);
@@ -40,6 +43,30 @@ pub(super) fn metric(metric: &Metric, place: &Place, problems: &mut Vec<Problem>
     }
     numbers(&judge, metric, &place.field("judge"), &mut refuse);
     belonging(metric, &judge, place, &mut refuse);
+}
+
+/// Values from outside have plain limits only.
+fn from_outside(metric: &Metric, place: &Place, refuse: &mut impl FnMut(Place, String, &str)) {
+    match metric.judge.map(|judge| judge.r#type) {
+        Some(JudgeType::Threshold) | None => {}
+        Some(other) => {
+            let what = format!("{} cannot judge values from outside", other.label());
+            refuse(place.field("judge").field("type"), what, "use threshold, or leave `judge` out");
+        }
+    }
+    for (field, is_there) in [
+        ("quality", metric.quality.is_some()),
+        ("stableLimit", metric.stable_limit.is_some()),
+        ("perClientCap", metric.per_client_cap.is_some()),
+    ] {
+        if is_there {
+            refuse(place.field(field), format!("{field} of a value from outside"), "leave it out");
+        }
+    }
+    if metric.quality.is_none() && metric.judged().is_none() {
+        let remedy = "give `thresholdRange`, `successCondition` or `failureCondition`";
+        refuse(place.clone(), "no limit".to_owned(), remedy);
+    }
 }
 
 /// Metrics that a step names although they compare with a stable version that has no flows there.
@@ -66,7 +93,7 @@ pub(super) fn without_stable(
 /// Numbers that make no sense.
 fn numbers(judge: &Judge, metric: &Metric, place: &Place, refuse: &mut impl FnMut(Place, String, &str)) {
     let Judge { r#type: of, alpha, tolerate_ratio, tolerate_absolute, detect_ratio, range: _ } = *judge;
-    let Provider::Kernel(KernelSignal { signal, quantile: _ }) = &metric.provider;
+    let Provider::Kernel(KernelSignal { signal, quantile: _ }) = &metric.provider else { return };
     if !(alpha > 0.0 && alpha <= 0.5) {
         refuse(place.field("alpha"), format!("alpha {alpha}"), "use a number above 0 and at most 0.5, as 0.01");
     }
@@ -98,7 +125,7 @@ fn numbers(judge: &Judge, metric: &Metric, place: &Place, refuse: &mut impl FnMu
 /// Words that belong to another judge.
 fn belonging(metric: &Metric, judge: &Judge, place: &Place, refuse: &mut impl FnMut(Place, String, &str)) {
     let of = judge.r#type;
-    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider;
+    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider else { return };
     let limits = matches!(of, JudgeType::Threshold | JudgeType::Ratio);
     if limits && metric.threshold_range.is_none() {
         refuse(place.clone(), format!("{} without a limit", of.label()), "give `thresholdRange` with `min` or `max`");
@@ -163,7 +190,7 @@ fn range(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
     {
         refuse(place.clone(), format!("min {min} is above max {max}"), "swap the two");
     }
-    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider;
+    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider else { return };
     let is_quotient = metric.judge.is_some_and(|judge| judge.r#type == JudgeType::Ratio);
     let (greatest, what, remedy) = match signal.unit() {
         _ if is_quotient => (f64::MAX, "a quotient", "use 0 or more, as 1.2 for 20 % more than stable"),

@@ -9,7 +9,9 @@ mod locate;
 mod parse;
 mod plan;
 mod problem;
+mod providers;
 mod segments;
+mod windows;
 
 use crate::model::{config::Config, plan::Plan};
 

@@ -2,6 +2,7 @@
 //! [`Handle`] to it. [`start`] brings it up, [`Daemon::run`] watches over it until it is told to end. The kernel goes on
 //! forwarding in every case but `detach`.
 
+mod admission;
 mod backends;
 mod clock;
 mod engine;
@@ -18,6 +19,7 @@ mod owner;
 mod reload;
 mod rollouts;
 mod settle;
+mod shares;
 mod signals;
 mod start;
 mod status;

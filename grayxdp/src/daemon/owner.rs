@@ -6,9 +6,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     balance::Moment,
-    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling},
+    daemon::{
+        backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling, shares::SegmentFlows,
+    },
     model::{
-        Name,
+        Name, Weight,
         api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
         config::Service,
         event::Event,
@@ -27,6 +29,15 @@ const PRUNE_EVERY: Duration = Duration::from_secs(86_400);
 pub(super) struct Engine {
     pub(super) state: State,
     pub(super) history: History,
+    pub(super) flows: SegmentFlows,
+}
+
+impl Engine {
+    /// A rollout of which nothing was observed yet.
+    pub(super) fn new(state: State) -> Self {
+        let history = super::rollouts::history_for(&state);
+        Self { state, history, flows: SegmentFlows::default() }
+    }
 }
 
 /// What is wrong at the moment.
@@ -85,6 +96,8 @@ impl Owner {
                 self.change_backends(&service, &backends, action, &options, actor).map(Response::Done)
             }
             Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
+            Request::RolloutApply { plan, options } => self.apply_plan(*plan, &options, actor).map(Response::Done),
+            Request::RolloutAbortAll { options } => self.abort_all(&options, actor).map(Response::Done),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
             Request::RolloutGet { name } => self.rollout(&name).map(|status| Response::Rollout(Box::new(status))),
             Request::RolloutChange { name, action, options } => {
@@ -108,6 +121,9 @@ impl Owner {
         }
         self.look_at_guards();
         for service in self.engines.keys().cloned().collect::<Vec<_>>() {
+            if counted && self.running(&service).is_some() {
+                self.measure_shares(&service, now.monotonic);
+            }
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
         self.follow_needs();
@@ -226,8 +242,18 @@ impl Owner {
 
     /// A record as the engine of that service sees it.
     pub(super) fn in_kernel(&self, service: &Name, record: &ServiceRecord) -> InKernel {
-        let candidate = self.engines.get(service).map(|engine| held::weight(record, engine.state.candidate()));
-        InKernel { weight: candidate.unwrap_or_default(), epoch: record.epoch, rollout: record.rollout }
+        let candidate = self.engines.get(service).map(|engine| engine.state.candidate());
+        let weight = candidate.map(|candidate| held::weight(record, candidate)).unwrap_or_default();
+        let place = candidate.and_then(|candidate| record.places.get(candidate)).map(|place| usize::from(*place));
+        let in_segments = place.is_some_and(|place| {
+            record.segments.values().any(|segment| segment.buckets.counts().get(place).is_some_and(|count| *count > 0))
+        });
+        InKernel {
+            weight,
+            epoch: record.epoch,
+            rollout: record.rollout,
+            in_segments: in_segments && weight == Weight::ZERO,
+        }
     }
 
     /// Writes a service's next record to the kernel, reads it back, and holds it from then on.

@@ -22,7 +22,7 @@ use crate::{
         layout::Layout,
         meter::Meter,
         owner::{Engine, Owner, Problems},
-        rollouts::{history_for, read_state},
+        rollouts::read_state,
         settle::Settling,
     },
     model::{
@@ -273,7 +273,7 @@ fn newest_rollouts(journal: &Journal, config: &Config) -> Result<BTreeMap<Name, 
             Err(error) => return Err(StartError::Rollout(error)),
         };
         if has_versions(config, &state) {
-            let engine = Engine { history: history_for(&state), state };
+            let engine = Engine::new(state);
             engines.entry(engine.state.service().clone()).or_insert(engine);
         }
     }

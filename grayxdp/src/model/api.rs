@@ -97,6 +97,20 @@ pub enum Request {
         #[serde(default)]
         options: ChangeOptions,
     },
+    /// Puts another plan in place of that of a running rollout of the same name.
+    RolloutApply {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Reason, dry run, expected epoch.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
+    /// Aborts all rollouts that run.
+    RolloutAbortAll {
+        /// Reason, dry run.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
     /// All rollouts that the journal knows, the newest first.
     RolloutList,
     /// One rollout.
@@ -130,6 +144,8 @@ impl Request {
             Self::WeightsSet { .. }
             | Self::Reload { .. }
             | Self::RolloutStart { .. }
+            | Self::RolloutApply { .. }
+            | Self::RolloutAbortAll { .. }
             | Self::RolloutChange { .. }
             | Self::BackendChange { .. }
             | Self::Detach { .. } => true,
@@ -156,8 +172,16 @@ pub enum RolloutAction {
         /// Skip to 100 %.
         full: bool,
     },
+    /// Goes one step back.
+    Back,
+    /// Stays as it is until resumed; judging goes on.
+    Freeze,
+    /// Makes this pause and later ones shorter.
+    Accelerate,
     /// Gives all new flows back to stable.
     Abort,
+    /// Gives all new flows back to the version that was stable before a promotion, which is stable again.
+    Undo,
     /// Begins one that was rolled back or failed anew, and clears what fuse and lease latched.
     Retry,
 }

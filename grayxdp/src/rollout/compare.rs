@@ -11,16 +11,17 @@ use crate::{
         state::{Finding, RolloutState},
     },
     rollout::{
+        exposure::Exposure,
         state::{Cause, State},
         turn::Turn,
     },
 };
 
 impl State {
-    /// Whether stable has new flows at the same time in the current step.
+    /// Whether stable has new flows at the same time.
     pub(super) fn has_stable(&self) -> bool {
-        let held_back = self.segments_at(self.step).values().any(|weight| *weight < Weight::FULL);
-        self.target(self.step) < Weight::FULL || held_back
+        let Exposure { weight, segments, aside: _ } = &self.exposure;
+        *weight < Weight::FULL || segments.values().any(|weight| *weight < Weight::FULL)
     }
 }
 
@@ -48,7 +49,7 @@ impl Turn {
         let watched = self.state.watched;
         let looked: Vec<_> = metrics.iter().filter(|metric| watched >= metric.initial_delay).collect();
         let (candidate, stable) = (self.state.candidate().clone(), self.state.stable.clone());
-        let is_apart = self.state.instance_at(self.state.step).is_some();
+        let is_apart = self.state.exposure.aside.is_some();
         let look = Look {
             strata: history.strata(),
             candidate: &candidate,

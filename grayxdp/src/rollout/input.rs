@@ -1,10 +1,11 @@
 //! What the engine is told, and what it asks for.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     analysis::History,
-    model::{Weight, api::RolloutAction, kernel::Latch},
+    model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan},
+    rollout::exposure::Exposure,
 };
 
 /// What the engine is told.
@@ -15,10 +16,21 @@ pub enum Input<'a> {
         /// What was counted.
         observed: Option<&'a History>,
     },
+    /// Shares of all new flows by segment; what is left is the default segment's.
+    Shares(BTreeMap<Name, f64>),
     /// An operator's command.
     Operator {
         /// Which.
         action: RolloutAction,
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Another plan in place of the running one.
+    Apply {
+        /// The plan; it is sound, and of the same name, service and versions.
+        plan: Box<Plan>,
         /// Who.
         actor: String,
         /// Why.
@@ -76,6 +88,16 @@ pub struct InKernel {
     pub epoch: u64,
     /// Number of the rollout that wrote it; 0: none.
     pub rollout: u64,
+    /// Whether a segment gives the candidate something where the service's own weight gives it nothing.
+    pub in_segments: bool,
+}
+
+impl InKernel {
+    /// Whether no new flow goes to the candidate by its weights.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.weight == Weight::ZERO && !self.in_segments
+    }
 }
 
 /// What the engine asks for.
@@ -83,13 +105,8 @@ pub struct InKernel {
 pub enum Command {
     /// Make the state durable; answered by [`Input::Journaled`] or [`Input::JournalFailed`].
     Journal(Record),
-    /// Give the candidate this weight; answered by [`Input::Published`] or [`Input::PublishFailed`].
-    Publish {
-        /// The candidate's weight; stable has the rest.
-        weight: Weight,
-        /// The step whose canary instance and segments go with it; none: none of them.
-        step: Option<usize>,
-    },
+    /// Expose this of the candidate; stable has the rest. Answered by [`Input::Published`] or [`Input::PublishFailed`].
+    Publish(Box<Exposure>),
     /// Let the candidate's weight hold for another while.
     RenewLease {
         /// From now on.

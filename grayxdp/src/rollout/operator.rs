@@ -1,7 +1,7 @@
 //! An operator's commands: what each does in each state.
 
 use crate::{
-    model::{Weight, api::RolloutAction, kernel::Latch, state::RolloutState},
+    model::{api::RolloutAction, kernel::Latch, state::RolloutState},
     rollout::{
         input::Command,
         state::{Cause, State},
@@ -16,6 +16,10 @@ impl Turn {
             RolloutAction::Resume => self.resume(actor, reason),
             RolloutAction::Promote { full: false } => self.end_pause(actor, reason),
             RolloutAction::Promote { full: true } => self.skip_to_the_end(actor, reason),
+            RolloutAction::Back => self.back(actor, reason),
+            RolloutAction::Freeze => self.freeze_by(actor, reason),
+            RolloutAction::Accelerate => self.accelerate(actor, reason),
+            RolloutAction::Undo => self.undo(actor, reason),
             RolloutAction::Abort => self.abort(actor, reason),
             RolloutAction::Retry => self.retry(actor, reason),
         }
@@ -44,23 +48,27 @@ impl Turn {
             RolloutState::Paused | RolloutState::Frozen => {
                 match self.state.cause {
                     Some(Cause::Plan) => self.state.resumed = true,
-                    Some(Cause::Inconclusive) => {
-                        self.state.dwell = self.state.required_dwell().unwrap_or_default();
-                    }
+                    Some(Cause::Inconclusive) if self.state.test().is_some() => self.state.released = true,
+                    Some(Cause::Inconclusive) => self.waive(),
                     Some(
                         Cause::Operator
                         | Cause::Breach
                         | Cause::Reboot
                         | Cause::Doubt
                         | Cause::Lease
+                        | Cause::Outage
+                        | Cause::Unsure
+                        | Cause::Deadline
                         | Cause::Environment,
                     )
                     | None => {}
                 }
                 // What the end of the lease took away is exposed again like any step: its intent is durable first.
                 self.state.reached &= !self.state.lease_expired;
+                self.state.walking &= !self.state.lease_expired;
+                self.state.frozen_in = None;
                 self.forgive();
-                let untouched = self.state.step == 0 && !self.state.reached && self.state.weight == Weight::ZERO;
+                let untouched = self.state.step == 0 && !self.state.reached && self.state.exposure.is_nothing();
                 let phase = if untouched { RolloutState::Pending } else { RolloutState::Progressing };
                 self.enter(phase, None, format!("resumed by {actor}"));
                 self.save();
@@ -79,8 +87,10 @@ impl Turn {
     fn end_pause(&mut self, actor: &str, reason: Option<String>) {
         match self.state.phase {
             RolloutState::Progressing | RolloutState::Paused if self.state.lease_expired => self.refuse_expired(),
-            RolloutState::Progressing | RolloutState::Paused if self.state.reached && self.state.flight.is_none() => {
-                let step = self.state.step + 1;
+            RolloutState::Progressing | RolloutState::Paused
+                if (self.state.reached || self.state.walking) && self.state.flight.is_none() =>
+            {
+                let step = self.state.part() + 1;
                 self.forgive();
                 self.state.released = true;
                 self.state.backoff = None;
@@ -133,8 +143,15 @@ impl Turn {
                 let message = format!("aborted at {} %", self.state.weight);
                 self.event_by("rollingBack", message, actor, reason);
             }
+            RolloutState::RollingBack if self.state.reversing.is_some() => {
+                self.event_by("rollingBack", "rolling back at once", actor, reason);
+                self.publish_stable();
+                self.save();
+            }
             RolloutState::RollingBack => self.refuse_in_state("is rolling back already and tries until it is done"),
-            RolloutState::Promoted => self.refuse_in_state("has ended: its candidate is the stable version"),
+            RolloutState::Promoted => {
+                self.refuse_in_state("has ended: its candidate is the stable version; `rollout undo` takes that back");
+            }
             RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {
                 self.refuse_in_state("has ended");
             }
@@ -166,18 +183,21 @@ impl Turn {
         }
     }
 
-    fn refuse_expired(&mut self) {
+    pub(super) fn refuse_expired(&mut self) {
         self.refuse_in_state("lost its lease; `rollout resume` first, which begins the step anew");
     }
 
     /// Forgets the fails that an operator has seen and accepted.
-    fn forgive(&mut self) {
-        for record in self.state.metrics.values_mut().filter(|record| record.breached) {
-            (record.fails, record.consecutive_fails, record.breached) = (0, 0, false);
+    pub(super) fn forgive(&mut self) {
+        for record in self.state.metrics.values_mut() {
+            (record.consecutive_errors, record.inconclusive, record.no_data) = (0, 0, 0);
+            if record.breached {
+                (record.fails, record.consecutive_fails, record.breached) = (0, 0, false);
+            }
         }
     }
 
-    fn refuse_in_state(&mut self, why: &str) {
+    pub(super) fn refuse_in_state(&mut self, why: &str) {
         let (name, phase) = (self.state.name(), self.state.phase.label());
         self.refuse(format!("rollout {name} ({phase}) {why}"));
     }

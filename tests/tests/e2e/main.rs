@@ -18,4 +18,5 @@ mod rollouts_restarted;
 mod segments;
 mod servers;
 mod split;
+mod strategies;
 mod survive;

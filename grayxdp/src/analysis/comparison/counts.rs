@@ -16,7 +16,7 @@ use crate::{
             ratio_bound,
         },
     },
-    model::plan::{Judge, Metric, Provider, Signal},
+    model::plan::{Judge, Metric, Signal},
 };
 
 /// Failures of a step from which its own ratio counts.
@@ -231,9 +231,8 @@ impl Counts {
     }
 }
 
-pub(super) const fn signal(metric: &Metric) -> Signal {
-    let Provider::Kernel(kernel) = &metric.provider;
-    kernel.signal
+pub(super) fn signal(metric: &Metric) -> Signal {
+    metric.kernel().expect("only signals of the data path are compared").signal
 }
 
 /// The candidate's share of the flows of a look; of the whole stratum where it begins no more flows.

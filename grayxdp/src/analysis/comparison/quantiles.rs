@@ -9,7 +9,7 @@ use crate::{
         said::{said, short},
         statistics::quantile_test::{QuantileTest, Seen, band},
     },
-    model::plan::{Judge, Metric, Provider, Signal, Unit},
+    model::plan::{Judge, Metric, Signal, Unit},
 };
 
 /// Nanoseconds to seconds.
@@ -131,6 +131,5 @@ impl Quantiles {
 
 /// The quantile of a metric: the median where the plan names none.
 fn quantile(metric: &Metric) -> f64 {
-    let Provider::Kernel(kernel) = &metric.provider;
-    kernel.quantile.unwrap_or(0.5)
+    metric.kernel().and_then(|kernel| kernel.quantile).unwrap_or(0.5)
 }

@@ -102,6 +102,8 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         step: 1,
         steps: ["setWeight 5, pause 30m", "setWeight 25, pause 30m", "setWeight 100"].map(str::to_owned).to_vec(),
         weight: weight("25"),
+        segments: BTreeMap::new(),
+        binding: Vec::new(),
         dwell_seconds: 720.4,
         pause_seconds: Some(1800.0),
         findings: vec![Finding {

@@ -35,6 +35,12 @@ pub struct RolloutStatus {
     pub steps: Vec<String>,
     /// The candidate's wanted share.
     pub weight: Weight,
+    /// Its wanted share in segments that have another.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub segments: BTreeMap<Name, Weight>,
+    /// What keeps it from going to the step's target at once, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binding: Vec<String>,
     /// How much of the current pause has passed, in seconds.
     pub dwell_seconds: f64,
     /// How long the current pause is, in seconds; none until an operator resumes.

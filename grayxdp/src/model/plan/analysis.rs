@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use crate::model::{
     Name,
     config::duration,
-    plan::{Judge, KernelSignal, QualityLimits, ThresholdRange},
+    plan::{Condition, Judge, NoDataAction, OutageAction, Provider, QualityLimits, ThresholdRange},
 };
 
 /// What judges the candidate.
@@ -56,6 +56,12 @@ pub struct Metric {
     /// Plain limits.
     #[serde(default, skip_serializing_if = "ThresholdRange::is_none", deserialize_with = "given")]
     pub threshold_range: ThresholdRange,
+    /// What makes a look at a value from outside a pass; with `failureCondition` beside it, neither is inconclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_condition: Option<Condition>,
+    /// What makes a look at a value from outside a fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_condition: Option<Condition>,
     /// Limits of a model's quality.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityLimits>,
@@ -67,8 +73,8 @@ pub struct Metric {
     /// the cell's attempts let expect; 3 where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_client_cap: Option<u32>,
-    /// Mature samples below which there is no verdict: of the candidate in a look; of each side in a step where it is compared
-    /// with stable. Judges that look once do so when each side has as many.
+    /// Kernel signals: mature samples below which there is no verdict: of the candidate in a look; of each side in a step where
+    /// it is compared with stable. Judges that look once do so when each side has as many.
     #[serde(default = "default_min_samples")]
     pub min_samples: u64,
     /// Time after the step's begin in which the metric is not looked at.
@@ -81,6 +87,30 @@ pub struct Metric {
     /// Fails in a row that are allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consecutive_failure_limit: Option<u32>,
+    /// Passes in a row after which earlier fails count no more; at least 1, never where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recover_after: Option<u32>,
+    /// Inconclusive looks after the end of a pause that are allowed; then the rollout pauses. As long as `maxExtension` where
+    /// it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inconclusive_limit: Option<u32>,
+    /// Looks without data after the end of a pause that are allowed; then `onNoData` runs. As long as `maxExtension` where it
+    /// is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_data_limit: Option<u32>,
+    /// What too many looks without data do.
+    #[serde(default)]
+    pub on_no_data: NoDataAction,
+    /// Errors in a row that are allowed; then the rollout freezes until the metric is measured again.
+    #[serde(default = "default_error_limit")]
+    pub consecutive_error_limit: u32,
+    /// How long errors in a row may last before `onOutage` runs.
+    #[serde(default = "default_max_outage", with = "duration")]
+    #[schemars(with = "String")]
+    pub max_outage: Duration,
+    /// What errors that last for longer do.
+    #[serde(default)]
+    pub on_outage: OutageAction,
     /// Whether a breach runs `onFailure`; else it pauses.
     #[serde(default = "yes")]
     pub critical: bool,
@@ -89,6 +119,9 @@ pub struct Metric {
     pub dry_run: bool,
 }
 
+/// The samples that a look needs where the plan names no number.
+pub const DEFAULT_MIN_SAMPLES: u64 = 20;
+
 /// Limits that are written are meant: one at least.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ThresholdRange, D::Error> {
     let range = ThresholdRange::deserialize(deserializer)?;
@@ -96,17 +129,17 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ThresholdRange, D
 }
 
 fn default_min_samples() -> u64 {
-    20
+    DEFAULT_MIN_SAMPLES
+}
+
+const fn default_error_limit() -> u32 {
+    4
+}
+
+const fn default_max_outage() -> Duration {
+    Duration::from_secs(600)
 }
 
 fn yes() -> bool {
     true
-}
-
-/// Where a metric's values come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Provider {
-    /// What the data path counts.
-    Kernel(KernelSignal),
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::plan::{Metric, Provider, Signal, signal};
+use crate::model::plan::{KernelSignal, Metric, Provider, Signal, signal};
 
 /// How a metric is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -194,18 +194,30 @@ impl Judge {
 }
 
 impl Metric {
+    /// The signal of the data path that it is; none where somebody outside is asked.
+    #[must_use]
+    pub const fn kernel(&self) -> Option<&KernelSignal> {
+        match &self.provider {
+            Provider::Kernel(kernel) => Some(kernel),
+            Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => None,
+        }
+    }
+
     /// The judge that the plan names, else the one that fits: limits are a threshold's, failures are counted against stable's.
     /// None where nothing is said that could judge.
     #[must_use]
     pub fn judged(&self) -> Option<Judge> {
-        let Provider::Kernel(kernel) = &self.provider;
+        let has_conditions = self.success_condition.is_some() || self.failure_condition.is_some();
         let fits = || {
-            if !self.threshold_range.is_none() {
+            if !self.threshold_range.is_none() || has_conditions {
                 Some(JudgeType::Threshold)
             } else if self.quality.is_some() {
                 Some(JudgeType::Quality)
             } else {
-                kernel.signal.is_failure().then_some(JudgeType::CountEProcess)
+                match &self.provider {
+                    Provider::Kernel(kernel) => kernel.signal.is_failure().then_some(JudgeType::CountEProcess),
+                    Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => None,
+                }
             }
         };
         self.judge.or_else(|| fits().map(Judge::new))
@@ -214,13 +226,13 @@ impl Metric {
     /// Whether it compares with stable over the whole rollout.
     #[must_use]
     pub fn is_comparative(&self) -> bool {
-        self.judged().is_some_and(|judge| judge.r#type.is_comparative())
+        self.kernel().is_some() && self.judged().is_some_and(|judge| judge.r#type.is_comparative())
     }
 
     /// Whether it can only be judged where stable has new flows too.
     #[must_use]
     pub fn needs_stable(&self) -> bool {
-        self.judged().is_some_and(|judge| judge.r#type.needs_stable())
+        self.kernel().is_some() && self.judged().is_some_and(|judge| judge.r#type.needs_stable())
     }
 
     /// Failures of one cell of clients that count in a look.

@@ -86,6 +86,19 @@ impl Signal {
         matches!(self.unit(), Unit::Seconds)
     }
 
+    /// Whether single flows have a value of it, of which less is better.
+    #[must_use]
+    pub const fn is_of_flows(self) -> bool {
+        match self {
+            Self::ConnectFailureRatio | Self::Connect | Self::FirstByte | Self::ResetRatio => true,
+            Self::SynTimeoutRatio
+            | Self::RetransmitRatio
+            | Self::BytesPerFlow
+            | Self::FlowsPerSecond
+            | Self::ZeroWindowRatio => false,
+        }
+    }
+
     /// Whether it is a part of flows that went wrong.
     #[must_use]
     pub const fn is_failure(self) -> bool {
@@ -130,7 +143,7 @@ pub struct ThresholdRange {
 }
 
 impl ThresholdRange {
-    /// Whether nothing binds.
+    /// Whether nothing is limited.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.min.is_none() && self.max.is_none()

@@ -16,6 +16,148 @@ use crate::model::{
 pub enum Strategy {
     /// In steps.
     Canary(Canary),
+    /// All at once, or in a few stages, after a preview.
+    BlueGreen(BlueGreen),
+    /// A fixed split until a test has decided.
+    AbTest(AbTest),
+}
+
+impl Strategy {
+    /// The name in files.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Canary(_) => "canary",
+            Self::BlueGreen(_) => "blueGreen",
+            Self::AbTest(_) => "abTest",
+        }
+    }
+}
+
+/// The candidate stands beside stable as large as it, is looked at in a preview, and takes over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlueGreen {
+    /// Clients that meet the candidate, on the same virtual address, before anybody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+    /// Names of the metrics that judge the preview; all where it is left out, none for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_promotion_analysis: Option<Vec<Name>>,
+    /// The candidate's weights on the way, rising, the last 100.
+    #[serde(default = "at_once")]
+    pub steps: Vec<Weight>,
+    /// Whether it goes on by itself after the preview; else an operator resumes.
+    #[serde(default = "yes")]
+    pub auto_promotion_enabled: bool,
+    /// Names of the metrics that judge the candidate at 100 %; all that need no stable beside it where it is left out, none
+    /// for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_promotion_analysis: Option<Vec<Name>>,
+    /// How long the candidate is judged at 100 % before it is the stable version.
+    #[serde(default, with = "duration")]
+    #[schemars(with = "String")]
+    pub post_promotion_duration: Duration,
+}
+
+fn at_once() -> Vec<Weight> {
+    vec![Weight::FULL]
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Who meets the candidate before anybody else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Preview {
+    /// Which clients.
+    pub r#match: Match,
+}
+
+/// Two versions side by side until it is known which is better. In a step of a canary without `weights` and `onWinner`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AbTest {
+    /// The split, in percent: stable and candidate, the sum is 100; even where it is left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<Name, Weight>,
+    /// What is compared: flows, or clients, which needs `affinity: client`.
+    #[serde(default)]
+    pub unit: TestUnit,
+    /// Name of the metric that decides.
+    pub primary: Name,
+    /// How means are compared.
+    #[serde(default)]
+    pub test: TestKind,
+    /// Whether it may end as soon as the difference is sure, valid at every look; else it is tested once, when both versions
+    /// have `minSamples`.
+    #[serde(default = "yes")]
+    pub sequential: bool,
+    /// How rarely a difference is found where there is none, above 0 and at most 0.5.
+    #[serde(default = "default_test_alpha")]
+    pub alpha: f64,
+    /// Samples of each version below which nothing is decided.
+    #[serde(default = "default_test_samples")]
+    pub min_samples: u64,
+    /// By which part of stable's mean a winner has to be better, `0.0..=10.0`.
+    #[serde(default)]
+    pub min_improvement: f64,
+    /// When it ends without a decision.
+    #[serde(default = "default_test_duration", with = "duration")]
+    #[schemars(with = "String")]
+    pub max_duration: Duration,
+    /// What becomes of a candidate that wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_winner: Option<OnWinner>,
+    /// Names of the metrics that guard it; all where it is left out, none for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Vec<Name>>,
+}
+
+const fn default_test_alpha() -> f64 {
+    0.05
+}
+
+const fn default_test_samples() -> u64 {
+    1_000
+}
+
+const fn default_test_duration() -> Duration {
+    Duration::from_secs(14 * 86_400)
+}
+
+/// What an A/B test compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TestUnit {
+    /// Flows.
+    #[default]
+    Flow,
+    /// Clients: all flows of one meet one version.
+    Client,
+}
+
+/// How an A/B test that is tested once compares means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TestKind {
+    /// Variances may differ.
+    #[default]
+    Welch,
+    /// Both variances are the same.
+    Student,
+}
+
+/// What becomes of a candidate that wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnWinner {
+    /// It gets all new flows and is stable.
+    Promote,
+    /// It is only told; stable gets all new flows back.
+    Report,
 }
 
 /// A canary release.
@@ -25,8 +167,15 @@ pub struct Canary {
     /// One of the candidate's backends that gets some of the clients before the first step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,
-    /// The steps, at least one.
+    /// The steps, at least one; either these or `ramp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
+    /// A weight that grows along a curve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
+    /// Shorter pauses while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
 }
 
 impl Canary {
@@ -51,6 +200,104 @@ impl Canary {
         let index = last(&held.0)?;
         self.steps[index].segments.get_key_value(&held.0).map(|(name, _)| (index, name))
     }
+}
+
+/// A weight that grows along a curve, a point every interval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ramp {
+    /// Its form.
+    pub curve: Curve,
+    /// The weight that it begins at; 0 where it is left out.
+    #[serde(default)]
+    pub from: Weight,
+    /// The weight that it ends at; 100 where it is left out.
+    #[serde(default = "full")]
+    pub to: Weight,
+    /// How long it takes, `1s..=365d`.
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub duration: Duration,
+    /// Time between two points, `1s..=duration`; `values` and `count` share the duration evenly.
+    #[serde(default = "default_ramp_interval", with = "duration")]
+    #[schemars(with = "String")]
+    pub interval: Duration,
+    /// Of `exponential`: every rise is so many times the one before; above 0, 1.25 where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<f64>,
+    /// Of `step`: the weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Weight>,
+    /// Of `step`: so many equal batches, `1..=10000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Names of the metrics that judge it; all where it is left out, none for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Vec<Name>>,
+}
+
+const fn full() -> Weight {
+    Weight::FULL
+}
+
+const fn default_ramp_interval() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// The form of a ramp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Curve {
+    /// A straight line.
+    Linear,
+    /// Flat at both ends.
+    Cubic,
+    /// Every rise is `growth` times the one before.
+    Exponential,
+    /// `values`, or `count` equal batches.
+    Step,
+}
+
+impl Curve {
+    /// The name in files.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Cubic => "cubic",
+            Self::Exponential => "exponential",
+            Self::Step => "step",
+        }
+    }
+}
+
+/// Pauses become shorter while all is well: after so many looks in a row in which every metric passed, what pauses are left
+/// are divided by `factor`. A doubt freezes until all metrics pass again, and the pauses are as planned from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Adaptive {
+    /// Looks in a row, at least 1.
+    #[serde(default = "default_accelerate_after")]
+    pub accelerate_after: u32,
+    /// What pauses are divided by, above 1 and at most 100.
+    #[serde(default = "default_factor")]
+    pub factor: f64,
+    /// No pause becomes shorter than this.
+    #[serde(default = "default_min_pause", with = "duration")]
+    #[schemars(with = "String")]
+    pub min_pause: Duration,
+}
+
+const fn default_accelerate_after() -> u32 {
+    3
+}
+
+const fn default_factor() -> f64 {
+    2.0
+}
+
+const fn default_min_pause() -> Duration {
+    Duration::from_secs(60)
 }
 
 /// A canary instance: the candidate stands at 0 %, and one of its backends alone gets the matched new flows.
@@ -82,6 +329,10 @@ pub struct Step {
     /// Names of the metrics that judge this step; all where it is left out, none for `[]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Vec<Name>>,
+    /// A test that ends the step: a candidate that wins goes on, one that loses runs `onFailure`, and without a decision an
+    /// operator decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ab_test: Option<AbTest>,
     /// The candidate's weight in segments of the service that are to have another than the rest, until a later step with
     /// `setWeight`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -5,14 +5,17 @@ mod compare;
 mod crash;
 mod durability;
 mod guard;
+mod strategies;
 mod table;
+mod verdicts;
+mod walk;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    analysis::{History, Reading, Sample},
+    analysis::{History, Measured, Reading, Sample},
     model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan, state::RolloutState, time::Now},
-    rollout::{Command, InKernel, Input, Record, State, step},
+    rollout::{Command, Exposure, InKernel, Input, Record, State, step},
 };
 
 pub(super) fn name(text: &str) -> Name {
@@ -67,6 +70,10 @@ pub(super) struct World {
     pub(super) journal_works: bool,
     pub(super) kernel_works: bool,
     pub(super) candidate: Candidate,
+    /// New connections a second that an instance or a preview brings to the candidate.
+    pub(super) previewed: u64,
+    /// Per cent of the connections that stable refuses.
+    pub(super) stable_refuses: u64,
     pub(super) trace: Vec<String>,
     pub(super) refused: Vec<String>,
     /// Commands until the daemon is killed.
@@ -77,6 +84,8 @@ pub(super) struct World {
     pub(super) guard: Guard,
     history: History,
     counted: Reading,
+    /// Connections to stable, and how many of them it refused.
+    stable: (u64, u64),
 }
 
 /// Fuse and lease as the kernel has them.
@@ -100,10 +109,12 @@ impl World {
             journal: Some(serde_json::to_string(&state).expect("states are JSON")),
             stable_in_journal: name("v1"),
             state,
-            kernel: InKernel { weight: Weight::ZERO, epoch: 41, rollout: 0 },
+            kernel: InKernel { weight: Weight::ZERO, epoch: 41, rollout: 0, in_segments: false },
             journal_works: true,
             kernel_works: true,
             candidate: Candidate::Sound,
+            previewed: 0,
+            stable_refuses: 0,
             trace: Vec::new(),
             refused: Vec::new(),
             commands_left: usize::MAX,
@@ -111,6 +122,7 @@ impl World {
             guard: Guard::default(),
             history: History::new(Duration::from_secs(10)),
             counted: Reading::default(),
+            stable: (0, 0),
         }
     }
 
@@ -126,7 +138,8 @@ impl World {
     pub(super) fn pass(&mut self, time: Duration) {
         self.now.monotonic += time;
         self.now.wall += time;
-        let syns = (self.kernel.weight.ratio() * 1_000.0) as u64;
+        let aside = if self.state.exposure.aside.is_some() { self.previewed } else { 0 };
+        let syns = (self.kernel.weight.ratio() * 1_000.0) as u64 + aside;
         match self.candidate {
             Candidate::Sound => {
                 (self.counted.syns, self.counted.syn_acks) = (self.counted.syns + syns, self.counted.syn_acks + syns)
@@ -137,10 +150,26 @@ impl World {
             Candidate::Silent => self.counted.syns += syns,
             Candidate::Idle => {}
         }
+        let others = (self.kernel.weight.complement().ratio() * 1_000.0) as u64;
+        self.stable.0 += others;
+        self.stable.1 += others * self.stable_refuses / 100;
+        let measured = |syns: u64, refused: u64| {
+            Arc::new(Measured { attempts: syns, opened: syns - refused, refused, ..Measured::default() })
+        };
+        let own = measured(self.counted.syns, self.counted.refusals);
+        let signals = [(name("v2"), own), (name("v1"), measured(self.stable.0, self.stable.1))].into();
+        self.history.push_signals(self.now.monotonic, signals);
         self.latches();
         self.history.push(Sample { at: self.now.monotonic, versions: [(name("v2"), self.counted)].into() });
         let history = self.history.clone();
         self.input(Input::Tick { observed: Some(&history) });
+    }
+
+    /// One second in which the counters cannot be read.
+    pub(super) fn unobserved(&mut self) {
+        self.now.monotonic += Duration::from_secs(1);
+        self.now.wall += Duration::from_secs(1);
+        self.input(Input::Tick { observed: None });
     }
 
     /// The kernel finds the lease run out; the daemon tells of what is latched.
@@ -198,19 +227,24 @@ impl World {
                 self.journal = Some(serde_json::to_string(&self.state).expect("states are JSON"));
                 if record == Record::Promotion {
                     self.stable_in_journal = self.state.candidate().clone();
+                } else if matches!(self.state.phase, RolloutState::RollingBack | RolloutState::RolledBack) {
+                    self.stable_in_journal = self.state.stable.clone();
                 }
                 Some(Input::Journaled(record))
             }
             Command::Journal(record) => Some(Input::JournalFailed(record, "disk full".to_owned())),
-            Command::Publish { weight, step } if self.kernel_works => {
-                let instance = step.and_then(|step| self.state.instance_at(step)).map(|_| " and the instance");
-                self.trace.push(format!("publish {weight}{}", instance.unwrap_or_default()));
-                let epoch = self.kernel.epoch + 1;
-                self.kernel = InKernel { weight, epoch, rollout: self.state.number };
+            Command::Publish(exposure) if self.kernel_works => {
+                let Exposure { weight, segments, aside } = *exposure;
+                let instance = aside.as_ref().map(|_| " and the instance");
+                let own = segments.iter().map(|(name, weight)| format!(", {name} {weight}")).collect::<String>();
+                self.trace.push(format!("publish {weight}{own}{}", instance.unwrap_or_default()));
+                let (epoch, rollout) = (self.kernel.epoch + 1, self.state.number);
+                let in_segments = weight == Weight::ZERO && segments.values().any(|weight| *weight > Weight::ZERO);
+                self.kernel = InKernel { weight, epoch, rollout, in_segments };
                 Some(Input::Published { weight, epoch })
             }
-            Command::Publish { weight, step: _ } => {
-                Some(Input::PublishFailed { weight, message: "no memory".to_owned() })
+            Command::Publish(exposure) => {
+                Some(Input::PublishFailed { weight: exposure.weight, message: "no memory".to_owned() })
             }
             Command::RenewLease { duration } => {
                 self.guard.lease_until = Some(self.now.monotonic + duration);
