@@ -12,7 +12,10 @@ use grayxdp::{
     control::{Listeners, Service, serve},
     model::{
         Name,
-        api::{ApiError, Done, Explained, Headers, Request, Response, RolloutRecord, RolloutStatus, Status, TraceBatch, TracedPacket},
+        api::{
+            ApiError, Done, Explained, Headers, Request, Response, RolloutRecord, RolloutStatus, Status, TraceBatch,
+            TracedPacket,
+        },
         event::Event,
         state::RolloutState,
     },
@@ -47,7 +50,8 @@ impl Service for Played {
             Request::RolloutRecord { name, .. } => {
                 let Response::Rollout(status) = rollout(&name)? else { panic!("a rollout") };
                 let (runs, events, weights) = (vec![1], vec![event(1)], Vec::new());
-                let record = RolloutRecord { number: 1, runs, status: *status, plan: serde_json::json!({}), events, weights };
+                let record =
+                    RolloutRecord { number: 1, runs, status: *status, plan: serde_json::json!({}), events, weights };
                 Ok(Response::Record(Box::new(record)))
             }
             Request::RolloutList => Ok(Response::Rollouts(Vec::new())),
