@@ -172,6 +172,7 @@ impl Remote {
             | Response::Done(_)
             | Response::Events(_)
             | Response::Explained(_)
+            | Response::Trace(_)
             | Response::Rollouts(_)
             | Response::Rollout(_)
             | Response::Backends(_)) => return Err(unexpected(&other)),
