@@ -17,6 +17,7 @@ mod metrics;
 mod names;
 mod owner;
 mod reload;
+mod replacing;
 mod rollouts;
 mod settle;
 mod shares;

@@ -174,7 +174,7 @@ impl Owner {
         #[rustfmt::skip]
         let mut owner = Self {
             config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, problems, started,
-            pruned, detached,
+            pruned, detached, replacing: Vec::new(),
         };
         owner.settle(told)?;
         Ok(owner)
