@@ -12,7 +12,7 @@ use grayxdp::{
     control::{Listeners, Service, serve},
     model::{
         Name,
-        api::{ApiError, Done, Request, Response, RolloutStatus, Status},
+        api::{ApiError, Done, Request, Response, RolloutRecord, RolloutStatus, Status},
         event::Event,
         state::RolloutState,
     },
@@ -39,6 +39,13 @@ impl Service for Played {
             Request::Events { after, .. } => Ok(Response::Events(vec![event(after + 1), event(after + 2)])),
             Request::Explain { .. } => Err(ApiError::failed("the kernel refused the test run")),
             Request::RolloutStart { plan, .. } => rollout(&plan.metadata.name),
+            Request::RolloutRecord { name, .. } => {
+                let Response::Rollout(status) = rollout(&name)? else { panic!("a rollout") };
+                let (runs, events, weights) = (vec![1], vec![event(1)], Vec::new());
+                let record =
+                    RolloutRecord { number: 1, runs, status: *status, plan: serde_json::json!({}), events, weights };
+                Ok(Response::Record(Box::new(record)))
+            }
             Request::RolloutList => Ok(Response::Rollouts(Vec::new())),
             Request::RolloutGet { name } | Request::RolloutChange { name, .. } => rollout(&name),
         }
@@ -107,6 +114,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         attempt: 1,
         fuse: None,
         lease: None,
+        hooks: Vec::new(),
+        outlets: Vec::new(),
         epoch: 1,
     })))
 }

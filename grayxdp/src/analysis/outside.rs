@@ -18,7 +18,7 @@ use crate::{
 /// Looks after which an answer is too old.
 const LOOKS: u32 = 3;
 
-/// The longest that an answer may take anyway: the greatest timeout of a provider, once more for each try.
+/// What a busy machine may add to that.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What somebody outside answered.

@@ -77,6 +77,7 @@ async fn list(remote: &Remote, service: &Name) -> Result<Vec<ListedBackend>, Cli
         | Response::Events(_)
         | Response::Explained(_)
         | Response::Rollouts(_)
+        | Response::Record(_)
         | Response::Rollout(_)) => Err(unexpected(&other)),
     }
 }

@@ -15,10 +15,11 @@ use crate::{
         output::{Output, complain},
         table::{Paint, Tone},
     },
-    config::{check_plan, load_config, load_plan},
+    config::{check_plan, load_config, load_plan, load_traffic},
     model::{
         config::Config,
         plan::{Canary, Plan, Strategy},
+        traffic::Traffic,
     },
     rollout::{Exposure, outline},
 };
@@ -57,6 +58,17 @@ pub(super) fn read_config(file: &Path) -> Result<Config, CliError> {
 /// Reads a plan for a rollout.
 pub(super) fn read_plan(file: &Path) -> Result<Plan, CliError> {
     load_plan(&read(file)?, &file.to_string_lossy()).map_err(|error| CliError::Input(error.to_string()))
+}
+
+/// Reads what `plan simulate` meets.
+pub(super) fn read_traffic(file: &Path) -> Result<Traffic, CliError> {
+    load_traffic(&read(file)?, &file.to_string_lossy()).map_err(|error| CliError::Input(error.to_string()))
+}
+
+/// Writes a file that was asked for.
+pub(super) fn write(file: &Path, text: &str) -> Result<(), CliError> {
+    std::fs::write(file, text)
+        .map_err(|cause| CliError::Failed(format!("{} cannot be written: {cause}", file.display())))
 }
 
 /// Checks each file, and each plan against the configuration where exactly one is among the files.

@@ -9,7 +9,7 @@ use crate::{
         exit::{CliError, Exit},
         files,
         output::Output,
-        show,
+        report, show,
         watch::{self, Goal},
     },
     control::{Client, ClientError},
@@ -42,6 +42,7 @@ impl Remote {
             Response::Explained(body) => output.answer(body, |paint| show::explained(body, paint)),
             Response::Rollouts(body) => output.answer(body, |paint| show::rollouts(body, paint)),
             Response::Rollout(body) => output.answer(body, |paint| show::rollout(body, paint)),
+            Response::Record(body) => output.answer(body, |paint| report::history(body, paint)),
             Response::Backends(body) => output.answer(body, |paint| show::backends(body, paint)),
             Response::Events(body) => {
                 output.answer(body, |paint| body.iter().map(|event| show::event(event, paint)).collect())
@@ -70,8 +71,9 @@ impl Remote {
         (source, destination, protocol): (SocketAddrV4, SocketAddrV4, Protocol),
         dscp: u8,
         later: bool,
+        at: Option<jiff::Timestamp>,
     ) -> Result<Exit, CliError> {
-        self.ask(Request::Explain { source, destination, protocol, dscp, later }).await
+        self.ask(Request::Explain { source, destination, protocol, dscp, later, at }).await
     }
 
     /// `weights get` and `weights set`.
@@ -97,6 +99,7 @@ impl Remote {
             | Response::Explained(_)
             | Response::Rollouts(_)
             | Response::Rollout(_)
+            | Response::Record(_)
             | Response::Backends(_)) => return Err(unexpected(&other)),
         };
         let all: Vec<show::Shares> = status.services.iter().map(show::shares_of).collect();
@@ -117,6 +120,10 @@ impl Remote {
         match command {
             RolloutCommand::List => self.ask(Request::RolloutList).await,
             RolloutCommand::Get { name, watch: false } => self.ask(Request::RolloutGet { name }).await,
+            RolloutCommand::History { name, number } => self.ask(Request::RolloutRecord { name, number }).await,
+            RolloutCommand::Report { name, number, html, file } => {
+                self.report(name, number, html, file.as_deref()).await
+            }
             RolloutCommand::Get { name, watch: true } => watch::rollout(self, &name).await,
             RolloutCommand::Start { plan, change, wait } => {
                 let plan = Box::new(files::read_plan(&plan)?);
@@ -151,6 +158,26 @@ impl Remote {
                 self.ask(Request::RolloutAbortAll { options: change.options() }).await
             }
         }
+    }
+
+    /// The report of a rollout, into a file or to the output. `-o json` gives what it is made of.
+    async fn report(&self, name: Name, number: Option<u64>, html: bool, file: Option<&Path>) -> Result<Exit, CliError> {
+        let record = match self.client.request(&Request::RolloutRecord { name, number }).await? {
+            Response::Record(record) => record,
+            other @ (Response::Status(_)
+            | Response::Done(_)
+            | Response::Events(_)
+            | Response::Explained(_)
+            | Response::Rollouts(_)
+            | Response::Rollout(_)
+            | Response::Backends(_)) => return Err(unexpected(&other)),
+        };
+        let text = if html { report::html(&record)? } else { report::markdown(&record) };
+        match file {
+            None => self.output.answer(&record, |_| text)?,
+            Some(file) => files::write(file, &text)?,
+        }
+        Ok(Exit::Done)
     }
 
     async fn act(&self, name: Name, action: RolloutAction, change: ChangeArguments) -> Result<Exit, CliError> {
@@ -200,6 +227,7 @@ pub(super) fn unexpected(response: &Response) -> CliError {
         Response::Explained(_) => "explained",
         Response::Rollouts(_) => "rollouts",
         Response::Rollout(_) => "rollout",
+        Response::Record(_) => "record",
         Response::Backends(_) => "backends",
     };
     CliError::Failed(format!("the daemon answered with `{kind}` to something else: is it of this version?"))

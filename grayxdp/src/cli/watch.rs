@@ -120,6 +120,7 @@ async fn look(remote: &Remote, name: &Name, patience: Duration) -> Result<Rollou
         | Response::Events(_)
         | Response::Explained(_)
         | Response::Rollouts(_)
+        | Response::Record(_)
         | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }
@@ -151,6 +152,7 @@ async fn some_events(remote: &Remote, after: u64, limit: usize, patience: Durati
         | Response::Explained(_)
         | Response::Rollouts(_)
         | Response::Rollout(_)
+        | Response::Record(_)
         | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     config::{
         check::Seen,
         judging,
+        outlets::outlets,
         problem::{ConfigError, Place, Problem, suggestion},
         providers,
         windows::windows,
@@ -78,6 +79,7 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
         let remedy = "use 3s to 1day: it is renewed every second";
         problems.push(Problem::new(spec.field("lease").field("duration"), what, remedy));
     }
+    outlets(&plan.spec, &spec, &mut problems);
     if let Some(windows) = &plan.spec.windows {
         self::windows(windows, &spec.field("windows"), &mut problems);
     }

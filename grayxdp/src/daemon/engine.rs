@@ -60,6 +60,7 @@ impl Owner {
                     outcome.changes.extend(backends.iter().map(|backend| format!("{backend}: replaced")));
                 }
                 Command::RenewLease { duration: _ }
+                | Command::Call { hook: _, call: _ }
                 | Command::ClearLatch(Latch::Tripped | Latch::LeaseExpired)
                 | Command::Journal(Record::Intent | Record::Promotion | Record::State) => {}
             }
@@ -93,6 +94,7 @@ impl Owner {
                 }
                 None
             }
+            Command::Call { hook, call } => self.call_hook(state, &hook, call),
             Command::Event(notice) => {
                 outcome.changes.push(notice.message.clone());
                 self.rollout_event(state, notice);
@@ -222,7 +224,7 @@ impl Owner {
 
     pub(super) fn rollout_event(&mut self, state: &State, notice: Notice) {
         let Notice { kind, message, actor, reason } = notice;
-        self.event(Event {
+        let event = Event {
             id: 0,
             time: time::timestamp(self.clock.now().wall),
             actor,
@@ -231,7 +233,9 @@ impl Owner {
             kind: kind.to_owned(),
             message,
             reason,
-        });
+        };
+        self.notify(state, &event);
+        self.event(event);
     }
 }
 

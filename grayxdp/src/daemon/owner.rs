@@ -3,11 +3,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use grayxdp_common::hash::HashKey;
+
 use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     balance::Moment,
     daemon::{
-        backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling, shares::SegmentFlows,
+        backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, outside::Outside, past::Past,
+        settle::Settling, shares::SegmentFlows,
     },
     model::{
         Name, Weight,
@@ -64,6 +67,9 @@ pub(super) struct Owner {
     pub(super) meter: Meter,
     pub(super) settling: Settling,
     pub(super) backends: Backends,
+    pub(super) outside: Outside,
+    pub(super) past: Past,
+    pub(super) hash_key: HashKey,
     pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
     /// Commands of rolling releases that run.
@@ -89,8 +95,12 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol, dscp, later } => {
-                let explained = self.explain((source, destination, protocol), dscp, later);
+            Request::Explain { source, destination, protocol, dscp, later, at } => {
+                let flow = (source, destination, protocol);
+                let explained = match at {
+                    Some(at) => self.explain_at(flow, dscp, at),
+                    None => self.explain(flow, dscp, later),
+                };
                 explained.map(|explained| Response::Explained(Box::new(explained)))
             }
             Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
@@ -101,6 +111,9 @@ impl Owner {
             Request::RolloutApply { plan, options } => self.apply_plan(*plan, &options, actor).map(Response::Done),
             Request::RolloutAbortAll { options } => self.abort_all(&options, actor).map(Response::Done),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
+            Request::RolloutRecord { name, number } => {
+                self.record_of_run(&name, number).map(|record| Response::Record(Box::new(record)))
+            }
             Request::RolloutGet { name } => self.rollout(&name).map(|status| Response::Rollout(Box::new(status))),
             Request::RolloutChange { name, action, options } => {
                 self.change_rollout(&name, action, &options, actor).map(Response::Done)
@@ -129,6 +142,8 @@ impl Owner {
             self.follow_batch(&service);
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
+        self.renew_targets();
+        self.write_past();
         self.follow_needs();
         self.follow_backends();
         self.settle_cells();
@@ -281,6 +296,7 @@ impl Owner {
         self.read_signals_of(service);
         self.put(next, asked)?;
         *self.bucket_moves.entry(service.clone()).or_default() += moved;
+        self.note_applied(service);
         Ok(())
     }
 

@@ -269,7 +269,7 @@ impl Owner {
     pub(super) fn status_of(&self, state: &State) -> RolloutStatus {
         let epoch = self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch);
         let (fuse, lease) = self.guard_status(state);
-        RolloutStatus { fuse, lease, ..state.status(epoch) }
+        RolloutStatus { fuse, lease, outlets: self.outlets(state), ..state.status(epoch) }
     }
 }
 

@@ -21,7 +21,9 @@ use crate::{
         held::{self, Dealer},
         layout::Layout,
         meter::Meter,
+        outside::Outside,
         owner::{Engine, Owner, Problems},
+        past::Past,
         rollouts::read_state,
         settle::Settling,
     },
@@ -170,10 +172,10 @@ impl Owner {
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
         let (bucket_moves, signals, settling) = (BTreeMap::new(), Totals::default(), Settling::default());
-        let (pruned, detached) = (None, false);
+        let (pruned, detached, outside, past) = (None, false, Outside::default(), Past::default());
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, problems, started,
+            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, outside, past, hash_key, problems, started,
             pruned, detached, replacing: Vec::new(),
         };
         owner.settle(told)?;

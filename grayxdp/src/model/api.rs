@@ -1,6 +1,7 @@
 //! The API that the socket and HTTP speak: one request, one answer, keys as in the files.
 
 mod backend;
+mod history;
 mod rollout;
 
 use std::{collections::BTreeMap, net::SocketAddrV4};
@@ -18,7 +19,8 @@ use crate::model::{
 };
 
 pub use backend::{Availability, BackendAction, BackendName, BackendStatus, ListedBackend, NotABackendName};
-pub use rollout::{FuseStatus, LeaseStatus, RolloutStatus};
+pub use history::{AppliedWeights, RolloutRecord};
+pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, RolloutStatus};
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +72,9 @@ pub enum Request {
         /// Only what happens to a packet of a flow in progress.
         #[serde(default)]
         later: bool,
+        /// What a new flow got then, from the journaled tables; now where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<jiff::Timestamp>,
     },
     /// Backends and how they stand.
     BackendList {
@@ -118,6 +123,14 @@ pub enum Request {
         /// Its name.
         name: Name,
     },
+    /// All that the journal knows of one run of a rollout.
+    RolloutRecord {
+        /// Its name.
+        name: Name,
+        /// Which run; the newest where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
+    },
     /// Changes a rollout's course.
     RolloutChange {
         /// Its name.
@@ -154,7 +167,8 @@ impl Request {
             | Self::Explain { .. }
             | Self::BackendList { .. }
             | Self::RolloutList
-            | Self::RolloutGet { .. } => false,
+            | Self::RolloutGet { .. }
+            | Self::RolloutRecord { .. } => false,
         }
     }
 }
@@ -269,6 +283,8 @@ pub enum Response {
     Rollouts(Vec<RolloutStatus>),
     /// To `RolloutGet` and `RolloutStart`.
     Rollout(Box<RolloutStatus>),
+    /// To `RolloutRecord`.
+    Record(Box<RolloutRecord>),
     /// To `BackendList`.
     Backends(Vec<ListedBackend>),
 }

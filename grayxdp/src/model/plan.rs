@@ -10,6 +10,7 @@ mod provider;
 mod secret;
 mod signal;
 mod strategy;
+mod webhook;
 mod windows;
 
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use strategy::{
     AbTest, Adaptive, BlueGreen, Canary, Curve, Instance, OnWinner, Pause, Preview, Ramp, Replace, Rolling, Step,
     Strategy, TestKind, TestUnit,
 };
+pub use webhook::{HookError, HookType, Notification, NotificationType, Webhook};
 pub use windows::{ClockTime, Day, NotAClockTime, Window, Windows};
 
 /// The whole file.
@@ -118,4 +120,10 @@ pub struct Spec {
     /// When it may go on; always where they are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub windows: Option<Windows>,
+    /// Who is asked on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<Webhook>,
+    /// Who is told what happens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notifications: Vec<Notification>,
 }

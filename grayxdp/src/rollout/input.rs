@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     analysis::History,
     model::{Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan},
-    rollout::exposure::Exposure,
+    rollout::{exposure::Exposure, hooks::HookAnswer},
 };
 
 /// What the engine is told.
@@ -15,6 +15,15 @@ pub enum Input<'a> {
     Tick {
         /// What was counted.
         observed: Option<&'a History>,
+    },
+    /// A [`Command::Call`] was answered.
+    Answered {
+        /// The webhook.
+        hook: Name,
+        /// Which call.
+        call: u64,
+        /// What it said.
+        answer: HookAnswer,
     },
     /// Shares of all new flows by segment; what is left is the default segment's.
     Shares(BTreeMap<Name, f64>),
@@ -139,6 +148,13 @@ pub enum Command {
     },
     /// Clear a latch of the guard.
     ClearLatch(Latch),
+    /// Call a webhook of the plan; answered by [`Input::Answered`], whenever that is.
+    Call {
+        /// Which.
+        hook: Name,
+        /// Number of the call.
+        call: u64,
+    },
     /// Something happened that people should know.
     Event(Notice),
     /// The operator's command is refused, in one line; the state is as it was.

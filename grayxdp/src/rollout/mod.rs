@@ -30,6 +30,7 @@ mod compare;
 mod course;
 mod exposure;
 mod guard;
+pub mod hooks;
 mod input;
 mod limits;
 mod looks;
@@ -39,6 +40,7 @@ pub mod outline;
 mod restart;
 mod results;
 pub mod rolling;
+pub mod simulation;
 mod stages;
 mod state;
 mod status;
@@ -52,6 +54,7 @@ pub mod windows;
 mod tests;
 
 pub use exposure::{Aside, Exposure};
+pub use hooks::{HookAnswer, HookRecord};
 pub use input::{Command, InKernel, Input, Notice, Record};
 pub use needs::{AsideNeeds, GuardNeeds, RolloutNeeds};
 pub use stages::{Dwell, Goal, Stage, StageKind};
@@ -65,6 +68,7 @@ pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
     let mut turn = turn::Turn::new(state, now);
     match input {
         Input::Tick { observed } => turn.tick(observed),
+        Input::Answered { hook, call, answer } => turn.answered(&hook, call, answer),
         Input::Shares(shares) => turn.state.measured_shares = shares,
         Input::Apply { plan, actor, reason } => turn.apply(*plan, &actor, reason),
         Input::Batch { is_turned, is_drained, is_well } => turn.note_batch(is_turned, is_drained, is_well),

@@ -97,7 +97,7 @@ impl Turn {
                 self.state.backoff = None;
                 self.enter(RolloutState::Progressing, None, format!("step {step} was ended by {actor}"));
                 self.event_by("pauseEnded", format!("step {step} was ended by hand"), actor, reason);
-                self.next_step();
+                self.go_on();
             }
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused => {
                 self.refuse_in_state("has no pause to end: its weight is not in the kernel yet");
@@ -122,7 +122,7 @@ impl Turn {
                 self.state.backoff = None;
                 self.enter(RolloutState::Promoting, None, format!("promoted to 100 % by {actor}"));
                 self.event_by("promoting", "promoted to 100 % by hand", actor, reason);
-                self.promote();
+                self.promote_if_confirmed();
             }
             RolloutState::Frozen => self.refuse_in_state("is frozen; `rollout resume` first"),
             RolloutState::Promoting => self.refuse_in_state("is being promoted already"),

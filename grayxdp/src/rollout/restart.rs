@@ -14,6 +14,8 @@ use crate::{
 impl Turn {
     /// Never advances: what the journal intended and the kernel does not hold is dropped, and decided again.
     pub(super) fn restarted(&mut self, kernel: Option<InKernel>) {
+        // Whoever was to bring the answers is gone.
+        self.state.hooks.values_mut().for_each(|record| record.awaited = false);
         if self.state.phase.is_final() {
             return;
         }

@@ -12,7 +12,7 @@ use crate::{
         state::{Finding, RolloutState, Verdict},
         time::Now,
     },
-    rollout::{exposure::Exposure, rolling::Pools},
+    rollout::{exposure::Exposure, hooks::HookRecord, rolling::Pools},
 };
 
 /// All that a rollout is.
@@ -106,6 +106,9 @@ pub struct State {
     pub released: bool,
     /// What is known of each metric.
     pub metrics: BTreeMap<Name, MetricRecord>,
+    /// What is known of each webhook.
+    #[serde(default)]
+    pub hooks: BTreeMap<Name, HookRecord>,
     /// What comparing the candidate with stable keeps from look to look.
     #[serde(default)]
     pub comparison: Comparison,
@@ -255,6 +258,7 @@ impl State {
         let metrics = &plan.spec.analysis.metrics;
         Self {
             number,
+            hooks: BTreeMap::new(),
             metrics: metrics.iter().map(|metric| (metric.name.clone(), MetricRecord::default())).collect(),
             plan: Box::new(plan),
             stable,

@@ -42,6 +42,8 @@ impl State {
             epoch,
             fuse: None,
             lease: None,
+            hooks: self.hook_status(),
+            outlets: Vec::new(),
         }
     }
 }

@@ -63,7 +63,7 @@ impl Turn {
             RolloutState::Promoting => {
                 self.watch(observed, time);
                 if self.state.phase == RolloutState::Promoting && self.may_act() && !jumped && open {
-                    self.promote();
+                    self.promote_if_confirmed();
                 }
             }
             RolloutState::RollingBack if self.may_act() => {
@@ -79,6 +79,7 @@ impl Turn {
             | RolloutState::Completed
             | RolloutState::Failed => {}
         }
+        self.call_hooks(gap);
         self.save_if_due();
         if observed.is_some() {
             self.renew_lease();
@@ -189,8 +190,12 @@ impl Turn {
 
     /// The first stage.
     fn begin(&mut self) {
-        if self.may_act() {
-            self.go_to(0);
+        if !self.may_act() {
+            return;
+        }
+        match self.held(0) {
+            Some(why) => self.state.message = why,
+            None => self.go_to(0),
         }
     }
 
@@ -231,20 +236,39 @@ impl Turn {
         if self.state.phase != RolloutState::Progressing || !self.may_act() {
             return;
         }
-        if !self.state.reached && !self.state.walking {
+        if self.state.exposure.is_nothing() && !self.state.reached && self.state.step == 0 {
+            self.begin();
+        } else if !self.state.reached && !self.state.walking {
             self.go_to(self.state.step);
         } else if self.state.released {
-            self.next_step();
+            self.go_on();
         } else if self.is_over() {
             let test = self.state.test().filter(|_| self.state.reached).cloned();
             match self.lacking() {
                 _ if test.is_some_and(|test| !self.conclude(&test)) => {}
                 Some(what) => self.extend(&what),
-                None => self.next_step(),
+                None => self.go_on(),
             }
         } else if self.state.reached && self.state.required_dwell() == Dwell::UntilResumed {
             let message = format!("step {}: the plan waits for `resume`", self.state.part() + 1);
             self.enter(RolloutState::Paused, Some(Cause::Plan), message);
+        }
+    }
+
+    /// The same, once no webhook keeps the next stage from beginning.
+    pub(super) fn go_on(&mut self) {
+        let next = self.state.step + usize::from(self.state.reached);
+        match self.held(next).filter(|_| self.state.reached) {
+            Some(why) => self.state.message = why,
+            None => self.next_step(),
+        }
+    }
+
+    /// Promotes where every webhook that is asked before said yes; else the next tick sees again.
+    pub(super) fn promote_if_confirmed(&mut self) {
+        match self.held(self.state.stage_count()) {
+            Some(why) => self.state.message = why,
+            None => self.promote(),
         }
     }
 
@@ -256,14 +280,17 @@ impl Turn {
         } else if !self.is_kept_by_mismatch() {
             let candidate = self.state.candidate().clone();
             self.enter(RolloutState::Promoting, None, format!("all steps are done; {candidate} becomes stable"));
-            self.promote();
+            self.promote_if_confirmed();
         }
     }
 
     /// What keeps the step from ending: a metric whose last look did not pass. Where nothing is exposed, nothing can.
-    fn lacking(&self) -> Option<String> {
+    pub(super) fn lacking(&self) -> Option<String> {
         if self.state.exposure.is_nothing() {
             return None;
+        }
+        if let Some(why) = self.failing_hook() {
+            return Some(why);
         }
         let metrics = self.state.active_metrics();
         metrics.iter().filter(|metric| !metric.dry_run).find_map(|metric| {

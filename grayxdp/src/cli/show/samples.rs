@@ -98,6 +98,8 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         attempt: 1,
         fuse: None,
         lease: None,
+        hooks: Vec::new(),
+        outlets: Vec::new(),
         message: "25 % for 30m".to_owned(),
         step: 1,
         steps: ["setWeight 5, pause 30m", "setWeight 25, pause 30m", "setWeight 100"].map(str::to_owned).to_vec(),

@@ -4,6 +4,7 @@ mod canary;
 mod crash;
 mod durability;
 mod guard;
+mod hooks;
 mod rolling;
 mod strategies;
 mod table;
@@ -87,6 +88,8 @@ pub(super) struct World {
     pub(super) stable_refuses: u64,
     pub(super) trace: Vec<String>,
     pub(super) refused: Vec<String>,
+    /// Calls of webhooks that nobody has answered.
+    pub(super) calls: Vec<(Name, u64)>,
     /// Commands until the daemon is killed.
     pub(super) commands_left: usize,
     /// Where it has been, after every command.
@@ -132,6 +135,7 @@ impl World {
             drains_after: Duration::from_secs(3),
             trace: Vec::new(),
             refused: Vec::new(),
+            calls: Vec::new(),
             commands_left: usize::MAX,
             places: BTreeSet::new(),
             guard: Guard::default(),
@@ -311,6 +315,10 @@ impl World {
             }
             Command::Event(notice) => {
                 self.trace.push(format!("event {}", notice.kind));
+                None
+            }
+            Command::Call { hook, call } => {
+                self.calls.push((hook, call));
                 None
             }
             Command::Refuse(line) => {

@@ -34,6 +34,7 @@ const TABLE: &str = "
  tripped           | rollingBack rollingBack  rollingBack  rollingBack  rollingBack  -            -        -          -         -
  lease expired     | paused      paused       -            paused       paused       -            -        -          -         -
  no stable         | -           -            -            -            -            -            -        -          -         -
+ answered          | -           -            -            -            -            -            -        -          -         -
  retry             | !           !            !            !            !            !            !        pending    !         pending
  back              | !           -            -            -            !            !            !        !          !         !
  freeze            | frozen      frozen       frozen       !            !            !            !        !          !         !
@@ -181,6 +182,7 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
         }
         "tripped" => Input::Tripped { what: "23 connections to v2 failed".to_owned(), failures: 23 },
         "lease expired" => Input::LeaseExpired,
+        "answered" => Input::Answered { hook: name("gate"), call: 1, answer: crate::rollout::HookAnswer::Yes },
         "no stable" => Input::NoStable,
         "retry" => operator(RolloutAction::Retry),
         "back" => operator(RolloutAction::Back),
@@ -203,7 +205,7 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
 #[test]
 fn every_state_has_its_answer_to_every_input() {
     let cells = cells();
-    assert_eq!(cells.len(), 10 * 31, "ten states, thirty-one kinds of input");
+    assert_eq!(cells.len(), 10 * 32, "ten states, thirty-two kinds of input");
     for (phase, input, expected) in cells {
         let mut before = state_in(phase);
         match input {
