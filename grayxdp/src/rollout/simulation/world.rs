@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use statrs::distribution::{ContinuousCDF, Normal};
+
 use crate::{
     analysis::{self, Answer, History, Measured, Measurement, Reading, Sample},
     model::{
@@ -43,6 +45,9 @@ const ASIDE: f64 = 0.01;
 /// The standard normal's 0.99 quantile.
 const Z99: f64 = 2.326_347_874;
 
+/// Equally likely times that stand for a distribution.
+const TIMES: usize = 4_096;
+
 /// Seconds of a day, and its second at which the least traffic is met.
 const DAY: f64 = 86_400.0;
 const NIGHT: f64 = 2.0 * 3_600.0;
@@ -60,6 +65,8 @@ pub(super) struct World<'a> {
     random: fastrand::Rng,
     stable: Measured,
     candidate: Measured,
+    /// Times to the first byte of stable and of the candidate.
+    times: [(Latency, Vec<u64>); 2],
     /// Candidate's flows and failures since the fuse's window began, and when that was.
     window: (Duration, u64, u64),
     waiting_since: Option<Duration>,
@@ -111,6 +118,8 @@ impl<'a> World<'a> {
             random: fastrand::Rng::with_seed(traffic.seed),
             stable: Measured::default(),
             candidate: Measured::default(),
+            times: [traffic.stable, traffic.candidate]
+                .map(|answers| (answers.first_byte, times_of(answers.first_byte))),
             window: (Duration::ZERO, 0, 0),
             waiting_since: None,
             told,
@@ -262,14 +271,18 @@ impl<'a> World<'a> {
     fn answer(&mut self, flows: u64, answers: Answers, is_candidate: bool) -> u64 {
         let failures = self.binomial(flows, answers.failure_ratio.clamp(0.0, 1.0));
         let followed = self.binomial(flows - failures, 1.0 / FOLLOWED).min(MOST_FOLLOWED);
-        let times: Vec<_> = (0..followed).map(|_| self.latency(answers.first_byte)).collect();
+        let times = &mut self.times[usize::from(is_candidate)];
+        if times.0 != answers.first_byte {
+            *times = (answers.first_byte, times_of(answers.first_byte));
+        }
         let measured = if is_candidate { &mut self.candidate } else { &mut self.stable };
         measured.attempts += flows;
         measured.opened += flows - failures;
         measured.refused += failures;
         measured.flows += followed;
         measured.ended += followed;
-        for nanoseconds in times {
+        for _ in 0..followed {
+            let nanoseconds = times.1[self.random.usize(..TIMES)];
             measured.connect.record(nanoseconds / 10);
             measured.first_byte.record(nanoseconds);
         }
@@ -358,13 +371,6 @@ impl<'a> World<'a> {
         self.told
     }
 
-    fn latency(&mut self, latency: Latency) -> u64 {
-        let (median, p99) = (latency.median.as_secs_f64(), latency.p99.max(latency.median).as_secs_f64());
-        let sigma = if median > 0.0 { (p99 / median).ln() / Z99 } else { 0.0 };
-        // `as` saturates.
-        (median * (sigma * self.normal()).exp() * 1e9) as u64
-    }
-
     /// Box and Muller (1958).
     fn normal(&mut self) -> f64 {
         let (radius, angle) = (self.random.f64().max(f64::MIN_POSITIVE), self.random.f64());
@@ -409,6 +415,16 @@ fn pools(state: &State, service: Option<&Service>) -> Pools {
             .collect(),
     };
     Pools { stable: of(&state.stable, 1), candidate: of(state.candidate(), 2), ..Pools::default() }
+}
+
+/// Equally likely times of a log-normal distribution, in nanoseconds: its quantiles in the middle of each part.
+fn times_of(latency: Latency) -> Vec<u64> {
+    let (median, p99) = (latency.median.as_secs_f64(), latency.p99.max(latency.median).as_secs_f64());
+    let sigma = if median > 0.0 { (p99 / median).ln() / Z99 } else { 0.0 };
+    let normal = Normal::standard();
+    let quantile = |part: usize| normal.inverse_cdf((part as f64 + 0.5) / TIMES as f64);
+    // `as` saturates.
+    (0..TIMES).map(|part| (median * (sigma * quantile(part)).exp() * 1e9) as u64).collect()
 }
 
 fn wall(traffic: &Traffic, at: Duration) -> Duration {
