@@ -7,12 +7,14 @@ use std::{
     time::Duration,
 };
 
+use statrs::distribution::{ContinuousCDF, Normal};
+
 use crate::{
     analysis::{self, Answer, History, Measured, Measurement, Reading, Sample},
     model::{
         Name, Weight,
         api::RolloutAction,
-        config::{DEFAULT_SEGMENT, Fuse, Service, Version},
+        config::{BackendAddress, DEFAULT_SEGMENT, Fuse, Service, Version},
         plan::Plan,
         state::RolloutState,
         time::{Now, timestamp},
@@ -20,6 +22,7 @@ use crate::{
     },
     rollout::{
         Cause, Command, Dwell, Exposure, HookAnswer, Input, State,
+        rolling::Pools,
         simulation::{Detection, Moment, Simulated, WeightsAt},
         step,
     },
@@ -42,6 +45,9 @@ const ASIDE: f64 = 0.01;
 /// The standard normal's 0.99 quantile.
 const Z99: f64 = 2.326_347_874;
 
+/// Equally likely times that stand for a distribution.
+const TIMES: usize = 4_096;
+
 /// Seconds of a day, and its second at which the least traffic is met.
 const DAY: f64 = 86_400.0;
 const NIGHT: f64 = 2.0 * 3_600.0;
@@ -59,6 +65,8 @@ pub(super) struct World<'a> {
     random: fastrand::Rng,
     stable: Measured,
     candidate: Measured,
+    /// Times to the first byte of stable and of the candidate.
+    times: [(Latency, Vec<u64>); 2],
     /// Candidate's flows and failures since the fuse's window began, and when that was.
     window: (Duration, u64, u64),
     waiting_since: Option<Duration>,
@@ -74,7 +82,8 @@ impl<'a> World<'a> {
         });
         let stable = plan.spec.stable.clone().or(heaviest.map(|version| version.name.clone()));
         let stable = stable.unwrap_or_else(|| "stable".parse().expect("a name"));
-        let state = State::new(1, plan.clone(), stable, 0, now);
+        let mut state = State::new(1, plan.clone(), stable, 0, now);
+        state.pools = pools(&state, service);
         let pauses: Duration = (0..state.stage_count())
             .filter_map(|index| match state.stage(index)?.dwell() {
                 Dwell::For(pause) => Some(pause),
@@ -109,6 +118,8 @@ impl<'a> World<'a> {
             random: fastrand::Rng::with_seed(traffic.seed),
             stable: Measured::default(),
             candidate: Measured::default(),
+            times: [traffic.stable, traffic.candidate]
+                .map(|answers| (answers.first_byte, times_of(answers.first_byte))),
             window: (Duration::ZERO, 0, 0),
             waiting_since: None,
             told,
@@ -149,6 +160,9 @@ impl<'a> World<'a> {
             let what = format!("{failures} of {flows} connections to the candidate failed");
             self.give(Input::Tripped { what, failures });
         }
+        if self.state().current_batch().is_some() {
+            self.give(Input::Batch { is_turned: true, is_drained: true, is_well: true });
+        }
         let history = std::mem::take(&mut self.history);
         self.give(Input::Tick { observed: Some(&history) });
         self.history = history;
@@ -176,7 +190,11 @@ impl<'a> World<'a> {
                     self.note(notice.kind, notice.message);
                     None
                 }
-                Command::RenewLease { duration: _ } | Command::ClearLatch(_) | Command::Refuse(_) => None,
+                Command::Replace { backends: _ } => Some(Input::Replaced(Ok(()))),
+                Command::TurnBackends { version: _, backends: _, drains: _ }
+                | Command::RenewLease { duration: _ }
+                | Command::ClearLatch(_)
+                | Command::Refuse(_) => None,
             };
             if let Some(answer) = answer {
                 let (next, more) = step(state, answer, now);
@@ -253,14 +271,18 @@ impl<'a> World<'a> {
     fn answer(&mut self, flows: u64, answers: Answers, is_candidate: bool) -> u64 {
         let failures = self.binomial(flows, answers.failure_ratio.clamp(0.0, 1.0));
         let followed = self.binomial(flows - failures, 1.0 / FOLLOWED).min(MOST_FOLLOWED);
-        let times: Vec<_> = (0..followed).map(|_| self.latency(answers.first_byte)).collect();
+        let times = &mut self.times[usize::from(is_candidate)];
+        if times.0 != answers.first_byte {
+            *times = (answers.first_byte, times_of(answers.first_byte));
+        }
         let measured = if is_candidate { &mut self.candidate } else { &mut self.stable };
         measured.attempts += flows;
         measured.opened += flows - failures;
         measured.refused += failures;
         measured.flows += followed;
         measured.ended += followed;
-        for nanoseconds in times {
+        for _ in 0..followed {
+            let nanoseconds = times.1[self.random.usize(..TIMES)];
             measured.connect.record(nanoseconds / 10);
             measured.first_byte.record(nanoseconds);
         }
@@ -349,13 +371,6 @@ impl<'a> World<'a> {
         self.told
     }
 
-    fn latency(&mut self, latency: Latency) -> u64 {
-        let (median, p99) = (latency.median.as_secs_f64(), latency.p99.max(latency.median).as_secs_f64());
-        let sigma = if median > 0.0 { (p99 / median).ln() / Z99 } else { 0.0 };
-        // `as` saturates.
-        (median * (sigma * self.normal()).exp() * 1e9) as u64
-    }
-
     /// Box and Muller (1958).
     fn normal(&mut self) -> f64 {
         let (radius, angle) = (self.random.f64().max(f64::MIN_POSITIVE), self.random.f64());
@@ -387,6 +402,29 @@ impl<'a> World<'a> {
             ((mean + spread * self.normal()).round().max(0.0) as u64).min(of)
         }
     }
+}
+
+/// The backends of a rolling release: those of the service, or ten of each version.
+fn pools(state: &State, service: Option<&Service>) -> Pools {
+    let of = |version: &Name, subnet: u8| match service.and_then(|service| Some((service, service.version(version)?))) {
+        Some((service, version)) => {
+            version.backends.iter().map(|backend| service.backend_address(backend)).collect::<Vec<_>>()
+        }
+        None => (1..=10)
+            .map(|host| BackendAddress { address: std::net::Ipv4Addr::new(10, 0, subnet, host), port: None })
+            .collect(),
+    };
+    Pools { stable: of(&state.stable, 1), candidate: of(state.candidate(), 2), ..Pools::default() }
+}
+
+/// Equally likely times of a log-normal distribution, in nanoseconds: its quantiles in the middle of each part.
+fn times_of(latency: Latency) -> Vec<u64> {
+    let (median, p99) = (latency.median.as_secs_f64(), latency.p99.max(latency.median).as_secs_f64());
+    let sigma = if median > 0.0 { (p99 / median).ln() / Z99 } else { 0.0 };
+    let normal = Normal::standard();
+    let quantile = |part: usize| normal.inverse_cdf((part as f64 + 0.5) / TIMES as f64);
+    // `as` saturates.
+    (0..TIMES).map(|part| (median * (sigma * quantile(part)).exp() * 1e9) as u64).collect()
 }
 
 fn wall(traffic: &Traffic, at: Duration) -> Duration {
