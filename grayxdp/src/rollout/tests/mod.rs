@@ -1,6 +1,7 @@
 //! The engine's tests: a plan, a virtual clock, a simulated kernel and journal.
 
 mod canary;
+mod compare;
 mod crash;
 mod durability;
 mod guard;
