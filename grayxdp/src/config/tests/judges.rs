@@ -94,7 +94,11 @@ fn quality_is_of_an_object_that_is_asked_for() {
     for (provider, words, expected) in [
         (http, "quality: {}", "metric `errors`: no limit; give `minF1`, `minPrecision`, `minRecall` or `margin`"),
         (http, "quality: {minF1: 85}", "minF1 85; use 0 to 1, as 0.85"),
-        (http, "quality: {minF1: 0.8}\n      thresholdRange: {max: 1}", "quality beside other limits; make two metrics"),
+        (
+            http,
+            "quality: {minF1: 0.8}\n      thresholdRange: {max: 1}",
+            "quality beside other limits; make two metrics",
+        ),
         (
             "{prometheus: {address: \"http://127.0.0.1:9090\", query: up}}",
             "quality: {minF1: 0.8}",
