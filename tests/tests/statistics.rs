@@ -11,7 +11,7 @@ use grayxdp_tests::{
 
 #[test]
 fn judges_that_claim_to_be_valid_at_every_look_alarm_no_oftener_than_they_say() {
-    let same = null(Size::of_this_run().times(60, 2_000));
+    let same = null(Size::of_this_run().times(30, 2_000));
     for judge in Tried::ALL.into_iter().filter(|judge| judge.is_sequential()) {
         let alarmed = same.alarmed(judge);
         assert!(alarmed <= MOST, "{}: {:.1} %", judge.label(), alarmed * 100.0);
@@ -22,7 +22,7 @@ fn judges_that_claim_to_be_valid_at_every_look_alarm_no_oftener_than_they_say() 
 
 #[test]
 fn candidates_that_are_worse_are_found() {
-    let count = Size::of_this_run().times(8, 200);
+    let count = Size::of_this_run().times(3, 200);
     for outcome in &failing(Share::Half, count)[1..] {
         assert!(outcome.alarmed(Tried::CountEProcess) > 0.9, "{}", outcome.what);
     }

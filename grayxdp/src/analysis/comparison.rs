@@ -99,6 +99,8 @@ struct Kept {
     state: Kind,
     /// The step that the samples are of.
     since: Duration,
+    /// Looks in this step.
+    looks: u32,
     /// Samples of both sides before this step.
     earlier: (u64, u64),
     /// Greatest evidence ever: ln e, or −ln p.
@@ -126,6 +128,8 @@ struct Weighed {
     is_notable: bool,
     /// Whether it passes.
     passes: bool,
+    /// Samples of both versions that a pass still takes on average, if the candidate is no worse.
+    remaining: Option<f64>,
     /// Samples of the candidate and of stable in the whole rollout.
     samples: (u64, u64),
     /// The candidate's value.
@@ -147,7 +151,7 @@ impl Kept {
             }
             JudgeType::Threshold | JudgeType::Ratio | JudgeType::Quality => return None,
         };
-        Some(Self { state, since, earlier: (0, 0), most: 0.0, has_failed: false })
+        Some(Self { state, since, looks: 0, earlier: (0, 0), most: 0.0, has_failed: false })
     }
 
     fn take(&mut self, metric: &Metric, judge: &Judge, increments: &[Increment], against: bool, names: Names<'_>) {
@@ -170,7 +174,7 @@ impl Kept {
 
     fn begin_step(&mut self, since: Duration, samples: (u64, u64)) {
         if self.since != since {
-            (self.since, self.earlier) = (since, samples);
+            (self.since, self.looks, self.earlier) = (since, 0, samples);
             if let Kind::Counts(counts) = &mut self.state {
                 counts.begin_step();
             }
@@ -240,6 +244,7 @@ impl Comparison {
             let samples = kept.weigh(metric, judge, names).samples;
             kept.begin_step(since, samples);
         }
+        kept.looks += 1;
         kept.take(metric, judge, increments, against, names);
         let weighed = kept.weigh(metric, judge, names);
         kept.most = kept.most.max(weighed.evidence);
@@ -258,6 +263,9 @@ impl Comparison {
         let kept = &self.metrics[&metric.name];
         let step = (found.samples.0.saturating_sub(kept.earlier.0), found.samples.1.saturating_sub(kept.earlier.1));
         let alarm = (factor / judge.alpha).max(1.0);
+        let a_look = (step.0 + step.1) as f64 / f64::from(kept.looks.max(1));
+        let looks =
+            found.remaining.filter(|_| !found.passes && a_look > 0.0).map(|flows| (flows / a_look).ceil() as u64);
         let needed = metric.min_samples.max(1);
         let has_enough = found.samples.0.min(found.samples.1) >= needed;
         // The least number of samples keeps a judge quiet for a while; evidence that came earlier still counts afterwards.
@@ -282,9 +290,11 @@ impl Comparison {
         } else if let Some(why) = found.why.as_ref().filter(|_| found.passes) {
             (Verdict::Pass, format!("{}; {why}", found.sentence))
         } else {
-            (Verdict::Inconclusive, weighed)
+            let more = looks.map(|looks| format!("; a pass takes some {} more looks at this traffic", grouped(looks)));
+            (Verdict::Inconclusive, weighed + &more.unwrap_or_default())
         };
         let mut numbers = found.numbers;
+        numbers.extend(looks.map(|looks| ("looksToPass".to_owned(), looks as f64)));
         numbers.extend(named([
             ("alarm", alarm),
             ("candidateSamples", step.0 as f64),

@@ -14,10 +14,14 @@ use crate::{
             count_e_process::CountEProcess,
             dispersion::{capped, dispersion, divisor, dominant},
             ratio_bound,
+            sample_size::{detectable, failures_until_pass},
         },
     },
     model::plan::{Judge, Metric, Signal},
 };
+
+/// Probability with which the least detectable ratio is found.
+const POWER: f64 = 0.8;
 
 /// Failures of a step from which its own ratio counts.
 const ENOUGH: u64 = 10;
@@ -178,6 +182,23 @@ impl Counts {
         both.into_iter().flatten().max_by(f64::total_cmp)
     }
 
+    /// Flows of both versions that a pass still takes on average, if the candidate is no worse than stable; none where it
+    /// cannot be said.
+    fn remaining(&self, judge: &Judge, tolerated: f64, refuted: f64) -> Option<f64> {
+        let (all, failed) = (self.candidate.flows + self.stable.flows, self.candidate.failed + self.stable.failed);
+        let share = self.candidate.flows as f64 / all as f64;
+        let needed = failures_until_pass(judge.detected(), 1.0, share, judge.alpha).filter(|_| failed > 0);
+        let left = 1.0 - (refuted / -judge.alpha.ln()).clamp(0.0, 1.0);
+        let by_failures = needed.map(|needed| needed * left * all as f64 / failed as f64);
+        let is_below = |times: &f64| {
+            let grown = |count: u64| (count as f64 * times) as u64;
+            ratio_bound::upper(grown(self.bound.failed), grown(self.bound.flows), judge.alpha) < tolerated
+        };
+        let times = (0..24).map(|power| 1.5_f64.powi(power)).find(is_below).filter(|_| self.bound.flows > 0);
+        let by_flows = times.map(|times| (times - 1.0) * self.bound.flows as f64 / share);
+        [by_failures, by_flows].into_iter().flatten().filter(|flows| flows.is_finite()).min_by(f64::total_cmp)
+    }
+
     pub(super) fn weigh(&self, metric: &Metric, judge: &Judge, names: Names<'_>) -> Weighed {
         let tolerated = judge.tolerate_absolute.unwrap_or(super::TOLERATED_RATIO);
         let above = |counted: Counted| counted.ratio().is_some_and(|ratio| ratio > tolerated);
@@ -213,6 +234,7 @@ impl Counts {
             evidence: self.worse.log_e(),
             is_notable: above(self.candidate) || (self.step.failed >= ENOUGH && above(self.step)),
             passes: is_below || is_refuted,
+            remaining: self.remaining(judge, tolerated, refuted),
             samples: (self.candidate.flows, self.stable.flows),
             value: own,
             why,
@@ -226,6 +248,10 @@ impl Counts {
                 ("stableFailed", self.stable.failed as f64),
                 ("stableFlows", self.stable.flows as f64),
                 ("dispersion", self.dispersion().unwrap_or(1.0)),
+                (
+                    "detectable",
+                    detectable(others.unwrap_or(0.0), self.candidate.flows.min(self.stable.flows), judge.alpha, POWER),
+                ),
             ]),
         }
     }

@@ -71,6 +71,7 @@ impl Means {
             evidence: self.worse.log_e_above(),
             is_notable: notable(judge, means.map(|(own, _)| own), swapped),
             passes,
+            remaining: None,
             samples: self.samples,
             value: means.map(|(own, _)| own),
             why: passes.then(|| format!("it is not {} times as bad", judge.detected())),

@@ -230,6 +230,9 @@ impl Planned {
             let (own, others) = (grouped(samples.0), grouped(samples.1));
             let needed = grouped(metric.min_samples);
             return Weighed {
+                remaining: Some(
+                    metric.min_samples.saturating_mul(2).saturating_sub(2 * samples.0.min(samples.1)) as f64
+                ),
                 samples,
                 sentence: format!("{own} and {others} of {needed} planned samples at this weight"),
                 ..Weighed::default()
@@ -255,6 +258,7 @@ impl Planned {
             evidence: found.evidence,
             is_notable: tolerated,
             passes: found.passes,
+            remaining: None,
             samples,
             value: found.value,
             why: found.passes.then(|| format!("it is not {} times as bad", short(judge.detected()))),

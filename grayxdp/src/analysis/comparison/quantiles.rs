@@ -120,6 +120,7 @@ impl Quantiles {
             evidence: self.test.log_e_worse(),
             is_notable: notable(judge, value, false),
             passes: is_below || is_refuted,
+            remaining: None,
             samples: (self.candidate.count(), self.stable.count()),
             value,
             why,

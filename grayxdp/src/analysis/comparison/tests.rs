@@ -139,6 +139,19 @@ fn a_good_candidate_passes_and_each_step_needs_samples_of_its_own() {
 }
 
 #[test]
+fn while_it_waits_it_says_how_much_longer_about() {
+    let mut world = World::new(vec![metric(serde_json::json!({}))]);
+    world.count(GOOD);
+    let first = world.look().remove(&name("errors")).expect("a finding");
+    let expected = first.numbers["looksToPass"];
+    let words = format!("; a pass takes some {expected} more looks at this traffic");
+    assert!(first.sentence.ends_with(&words), "{}", first.sentence);
+    let (looks, _) = world.until(Verdict::Pass, GOOD, 60);
+    assert!((looks as f64 - expected).abs() <= 0.35 * expected, "{looks} looks, {expected} were foretold");
+    assert!(first.numbers["detectable"] > 0.002 && first.numbers["detectable"] < 0.05, "{:?}", first.numbers);
+}
+
+#[test]
 fn a_candidate_without_a_failure_passes_once_its_ratio_is_surely_small() {
     let mut world = World::new(vec![metric(serde_json::json!({}))]);
     let (looks, finding) = world.until(Verdict::Pass, Happening { flows: (1_000, 1_000), failing: (0, 0) }, 20);

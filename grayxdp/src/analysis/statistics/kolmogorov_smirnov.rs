@@ -79,14 +79,16 @@ fn by_matrix(n: u64, d: f64) -> f64 {
             *cell = f64::from(i + 1 >= j);
         }
     }
-    for i in 0..m {
-        matrix[i][0] -= h.powi(i as i32 + 1);
-        matrix[m - 1][i] -= h.powi((m - i) as i32);
+    for (i, row) in matrix.iter_mut().enumerate() {
+        row[0] -= h.powi(i as i32 + 1);
+    }
+    for (i, cell) in matrix[m - 1].iter_mut().enumerate() {
+        *cell -= h.powi((m - i) as i32);
     }
     matrix[m - 1][0] += if 2.0 * h > 1.0 { (2.0 * h - 1.0).powi(m as i32) } else { 0.0 };
-    for i in 0..m {
-        for j in 0..=(i + 1).min(m - 1) {
-            matrix[i][j] /= (1..=(i + 1 - j)).map(|factor| factor as f64).product::<f64>();
+    for (i, row) in matrix.iter_mut().enumerate() {
+        for (j, cell) in row.iter_mut().enumerate().take(i + 2) {
+            *cell /= (1..=(i + 1 - j)).map(|factor| factor as f64).product::<f64>();
         }
     }
     let (power, exponent) = powered(&matrix, n);

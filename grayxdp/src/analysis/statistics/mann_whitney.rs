@@ -31,7 +31,7 @@ pub fn mann_whitney(first: &Sample, second: &Sample) -> Option<MannWhitney> {
     }
     let ties: f64 = all.values().iter().map(|(_, count)| *count as f64).map(|count| count.powi(3) - count).sum();
     let deviation = (n * m / 12.0 * ((n + m + 1.0) - ties / ((n + m) * (n + m - 1.0)))).sqrt();
-    if n * m == 0.0 || !(deviation > 0.0) {
+    if n * m == 0.0 || deviation.is_nan() || deviation <= 0.0 {
         return None;
     }
     let z = (u_first.max(n * m - u_first) - n * m / 2.0 - 0.5) / deviation;

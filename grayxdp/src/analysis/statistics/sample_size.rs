@@ -34,10 +34,20 @@ pub fn detectable(p: f64, flows: u64, alpha: f64, power: f64) -> f64 {
 /// candidate fails `rho` times as often and has `share` of the flows; none where it never does.
 #[must_use]
 pub fn failures_until_alarm(tolerated: f64, rho: f64, share: f64, alpha: f64) -> Option<f64> {
+    failures_until((tolerated, rho, share, alpha), |factor| tolerated * factor)
+}
+
+/// The same against ρ ≥ `detected`: failures until a pass where the candidate fails `rho` times as often.
+#[must_use]
+pub fn failures_until_pass(detected: f64, rho: f64, share: f64, alpha: f64) -> Option<f64> {
+    failures_until((detected, rho, share, alpha), |factor| detected / factor)
+}
+
+fn failures_until((null, rho, share, alpha): (f64, f64, f64, f64), alternative: impl Fn(f64) -> f64) -> Option<f64> {
     let part = |rho: f64| rho * share / rho.mul_add(share, 1.0 - share);
-    let (truth, null) = (part(rho), part(tolerated));
+    let (truth, null) = (part(rho), part(null));
     let growth = |factor: f64| {
-        let other = part(tolerated * factor);
+        let other = part(alternative(factor));
         truth * (other / null).ln() + (1.0 - truth) * ((1.0 - other) / (1.0 - null)).ln()
     };
     let best = GRID.into_iter().map(growth).fold(f64::NEG_INFINITY, f64::max);
@@ -57,6 +67,19 @@ mod tests {
         // Twice as many failures at half of the flows: ln 500 ÷ (⅔ ln 4/3 + ⅓ ln ⅔), by hand.
         let expected = 500_f64.ln() / (2.0 / 3.0 * (4.0_f64 / 3.0).ln() + (2.0_f64 / 3.0).ln() / 3.0);
         assert!((failures_until_alarm(1.0, 2.0, 0.5, 0.01).expect("it is seen") - expected).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_pass_comes_after_about_as_many_failures_as_are_foretold() {
+        let expected = failures_until_pass(2.0, 1.0, 0.5, 0.01).expect("it comes");
+        let mut process = super::super::count_e_process::CountEProcess::better_than(2.0);
+        let mut failures = 0.0;
+        while process.e() < 100.0 {
+            process.take(0.5, 0.5, 0.5);
+            failures += 1.0;
+        }
+        assert!((failures - expected).abs() <= 1.0 + expected * 0.1, "{failures} {expected}");
+        assert_eq!(failures_until_pass(2.0, 2.0, 0.5, 0.01), None);
     }
 
     proptest! {
