@@ -204,7 +204,7 @@ impl Comparison {
             self.environment = found;
         }
         let mut weighed = Vec::new();
-        for metric in look.metrics {
+        for metric in look.metrics.iter().filter(|metric| metric.is_comparative()) {
             let Some(judge) = metric.judged() else { continue };
             if let Some(found) = self.weigh(metric, &judge, look.since, &increments, against, names) {
                 weighed.push((*metric, judge, found));

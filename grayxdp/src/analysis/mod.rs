@@ -14,6 +14,7 @@ pub mod comparison;
 pub mod histogram;
 pub mod history;
 pub mod measured;
+mod model_quality;
 pub mod outside;
 mod quotient;
 mod said;

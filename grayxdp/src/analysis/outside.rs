@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    analysis::View,
+    analysis::{View, model_quality},
     model::{
         plan::{Metric, ThresholdRange},
         state::{Finding, Verdict},
@@ -71,6 +71,9 @@ pub fn answer<'a>(metric: &Metric, view: &View<'a>) -> Result<&'a Answer, Findin
 /// Looks at a metric from outside once.
 #[must_use]
 pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
+    if let Some(limits) = &metric.quality {
+        return model_quality::judge(metric, limits, view);
+    }
     let answer = match answer(metric, view) {
         Ok(answer) => answer,
         Err(finding) => return finding,

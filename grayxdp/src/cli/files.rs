@@ -203,6 +203,7 @@ fn summary(content: &Content) -> String {
                 Strategy::Canary(canary) => format!("steps {}", canary.steps.len()),
                 Strategy::BlueGreen(blue_green) => format!("blueGreen, steps {}", blue_green.steps.len()),
                 Strategy::AbTest(test) => format!("abTest by {}", test.primary),
+                Strategy::Rolling(rolling) => format!("rolling, {} at once", rolling.max_unavailable),
             };
             format!("plan {name}; {service} to {candidate}, {how}")
         }

@@ -4,7 +4,10 @@ use crate::{
     config::problem::{Place, Problem},
     model::{
         Weight,
-        plan::{Analysis, Canary, Judge, JudgeType, KernelSignal, Metric, Provider, Signal, ThresholdRange, Unit},
+        plan::{
+            Analysis, Canary, Judge, JudgeType, KernelSignal, Metric, Provider, QualityLimits, Signal, ThresholdRange,
+            Unit,
+        },
     },
 };
 
@@ -49,23 +52,52 @@ pub(super) fn metric(metric: &Metric, place: &Place, problems: &mut Vec<Problem>
 fn from_outside(metric: &Metric, place: &Place, refuse: &mut impl FnMut(Place, String, &str)) {
     match metric.judge.map(|judge| judge.r#type) {
         Some(JudgeType::Threshold) | None => {}
+        Some(JudgeType::Quality) if metric.quality.is_some() => {}
         Some(other) => {
             let what = format!("{} cannot judge values from outside", other.label());
             refuse(place.field("judge").field("type"), what, "use threshold, or leave `judge` out");
         }
     }
-    for (field, is_there) in [
-        ("quality", metric.quality.is_some()),
-        ("stableLimit", metric.stable_limit.is_some()),
-        ("perClientCap", metric.per_client_cap.is_some()),
-    ] {
+    for (field, is_there) in
+        [("stableLimit", metric.stable_limit.is_some()), ("perClientCap", metric.per_client_cap.is_some())]
+    {
         if is_there {
             refuse(place.field(field), format!("{field} of a value from outside"), "leave it out");
         }
     }
+    if let Some(limits) = &metric.quality {
+        quality(metric, limits, place, refuse);
+    }
     if metric.quality.is_none() && metric.judged().is_none() {
         let remedy = "give `thresholdRange`, `successCondition` or `failureCondition`";
         refuse(place.clone(), "no limit".to_owned(), remedy);
+    }
+}
+
+/// Limits of a model's quality: of a JSON object that is asked for.
+fn quality(metric: &Metric, limits: &QualityLimits, place: &Place, refuse: &mut impl FnMut(Place, String, &str)) {
+    let QualityLimits { min_f1, min_precision, min_recall, margin } = *limits;
+    let own = place.field("quality");
+    let all = [("minF1", min_f1), ("minPrecision", min_precision), ("minRecall", min_recall), ("margin", margin)];
+    if all.iter().all(|(_, limit)| limit.is_none()) {
+        let remedy = "give `minF1`, `minPrecision`, `minRecall` or `margin`";
+        refuse(own.clone(), "no limit".to_owned(), remedy);
+    }
+    for (name, limit) in all {
+        if let Some(limit) = limit.filter(|limit| !(0.0..=1.0).contains(limit)) {
+            refuse(own.field(name), format!("{name} {limit}"), "use 0 to 1, as 0.85");
+        }
+    }
+    let has_limits =
+        !metric.threshold_range.is_none() || metric.success_condition.is_some() || metric.failure_condition.is_some();
+    if has_limits {
+        refuse(own.clone(), "quality beside other limits".to_owned(), "make two metrics of it");
+    }
+    match &metric.provider {
+        Provider::Prometheus(_) => {
+            refuse(own, "quality of a Prometheus query".to_owned(), "use `http` or `command`: it needs a JSON object");
+        }
+        Provider::Kernel(_) | Provider::Http(_) | Provider::Command(_) => {}
     }
 }
 

@@ -52,6 +52,13 @@ impl Owner {
                 Command::Publish(exposure) => {
                     outcome.changes.push(format!("{} {}", state.candidate(), exposure.said()));
                 }
+                Command::TurnBackends { version, backends, drains } => {
+                    let what = if drains { "drained" } else { "enabled" };
+                    outcome.changes.extend(backends.iter().map(|backend| format!("{version}/{backend}: {what}")));
+                }
+                Command::Replace { backends } => {
+                    outcome.changes.extend(backends.iter().map(|backend| format!("{backend}: replaced")));
+                }
                 Command::RenewLease { duration: _ }
                 | Command::Call { hook: _, call: _ }
                 | Command::ClearLatch(Latch::Tripped | Latch::LeaseExpired)
@@ -65,6 +72,14 @@ impl Owner {
         match command {
             Command::Journal(record) => Some(self.journal_rollout(state, record)),
             Command::Publish(exposure) => Some(self.publish_rollout(state, &exposure)),
+            Command::TurnBackends { version, backends, drains } => {
+                self.turn_backends(state, &version, &backends, drains);
+                None
+            }
+            Command::Replace { backends } => {
+                self.replace(state, &backends);
+                None
+            }
             Command::RenewLease { duration } => {
                 if let Some(id) = self.layout.ids.service(state.service()) {
                     self.kernel.renew_lease(id, self.clock.kernel() + duration);

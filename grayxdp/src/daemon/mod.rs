@@ -19,6 +19,7 @@ mod outside;
 mod owner;
 mod past;
 mod reload;
+mod replacing;
 mod rollouts;
 mod settle;
 mod shares;

@@ -72,6 +72,8 @@ pub(super) struct Owner {
     pub(super) hash_key: HashKey,
     pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
+    /// Commands of rolling releases that run.
+    pub(super) replacing: Vec<super::replacing::Running>,
     pub(super) problems: Problems,
     pub(super) started: Now,
     pub(super) pruned: Option<Duration>,
@@ -137,6 +139,7 @@ impl Owner {
             if counted && self.running(&service).is_some() {
                 self.measure_shares(&service, now.monotonic);
             }
+            self.follow_batch(&service);
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
         self.renew_targets();

@@ -8,12 +8,13 @@ use crate::{
         held,
         names::not_found,
         owner::{Engine, Owner, check_epoch},
+        replacing::addresses,
     },
     model::{
         Name, Weight,
         api::{ApiError, ChangeOptions, Done, Response, RolloutAction, RolloutStatus},
         config::{Protocol, Service},
-        plan::{Metric, Plan, Provider},
+        plan::{Metric, Plan, Provider, Strategy},
         state::RolloutState,
     },
     rollout::{Input, Notice, State, outline},
@@ -41,7 +42,9 @@ impl Owner {
         let failed =
             |error: crate::store::StoreError| ApiError::failed(format!("rollout {name} did not begin: {error}"));
         let number = self.journal.next_rollout_number().map_err(failed)?;
-        let state = State::new(number, plan, record.stable, record.epoch, self.clock.now());
+        let mut state = State::new(number, plan, record.stable.clone(), record.epoch, self.clock.now());
+        state.pools.stable = addresses(&service, &record.stable);
+        state.pools.candidate = addresses(&service, &candidate);
         self.journal.save_rollout(&journaled(&state)).map_err(failed)?;
         let (actor, reason) = (actor.to_owned(), options.reason.clone());
         self.rollout_event(&state, Notice { kind: "rolloutStarted", message, actor, reason });
@@ -65,6 +68,17 @@ impl Owner {
             self.check_parity(plan, service, record)?;
         }
         check_measured(plan, service)?;
+        if let Strategy::Rolling(_) = &plan.spec.strategy {
+            let count = |version: &Name| addresses(service, version).len();
+            let (own, others) = (count(&plan.spec.candidate), count(&record.stable));
+            if own != others {
+                let stable = &record.stable;
+                return Err(ApiError::conflict(format!(
+                    "{stable} has {others} backends and {} has {own}: each replaces one; give both as many",
+                    plan.spec.candidate
+                )));
+            }
+        }
         if outline::has_all_shares(plan)
             && let Some((step, why)) =
                 outline::ways(plan, &record.stable).into_iter().find_map(|way| Some((way.stage + 1, way.stuck?)))

@@ -176,7 +176,7 @@ impl Owner {
         #[rustfmt::skip]
         let mut owner = Self {
             config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, outside, past, hash_key, problems, started,
-            pruned, detached,
+            pruned, detached, replacing: Vec::new(),
         };
         owner.settle(told)?;
         Ok(owner)

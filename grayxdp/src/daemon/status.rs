@@ -188,7 +188,7 @@ impl Owner {
     }
 
     /// Whether a backend that takes no new flows has none left: no entry and no slot names it, and no packet came of late.
-    fn is_drained(&self, service: &Name, id: BackendId) -> bool {
+    pub(super) fn is_drained(&self, service: &Name, id: BackendId) -> bool {
         let last = self.backends.last_packet(id);
         let quiet = last.is_some_and(|last| self.clock.now().monotonic.saturating_sub(last) >= QUIET);
         let swept = self.settling.sweep.began > Duration::ZERO;

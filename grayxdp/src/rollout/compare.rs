@@ -33,13 +33,14 @@ impl Turn {
         }
     }
 
-    /// Findings of the metrics that compare; nothing where nothing could be observed.
+    /// Findings of the metrics that compare; nothing where nothing was counted.
     pub(super) fn compare_versions(
         &mut self,
         metrics: &[Metric],
         observed: Option<&History>,
     ) -> BTreeMap<Name, Finding> {
-        let Some(history) = observed.filter(|_| metrics.iter().any(Metric::is_comparative)) else {
+        // Whether flows are divided as the buckets say is asked of every rollout.
+        let Some(history) = observed.filter(|history| !history.strata().counts.is_empty()) else {
             return BTreeMap::new();
         };
         let plan = self.state.plan.clone();

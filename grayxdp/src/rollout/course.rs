@@ -1,7 +1,11 @@
 //! An operator's commands that change a rollout's course: back, freeze, accelerate, undo, and another plan.
 
 use crate::{
-    model::{plan::Plan, state::RolloutState, time::timestamp},
+    model::{
+        plan::{Plan, Strategy},
+        state::RolloutState,
+        time::timestamp,
+    },
     rollout::{
         input::Command,
         state::{Awaits, Cause, Flight, MetricRecord},
@@ -13,6 +17,9 @@ impl Turn {
     /// `back`: the last stage that exposes less. It lowers exposure, so the kernel comes first.
     pub(super) fn back(&mut self, actor: &str, reason: Option<String>) {
         match self.state.phase {
+            RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen if self.is_rolling() => {
+                self.refuse_in_state("is rolling: what was replaced stays so; `rollout abort`");
+            }
             RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen if self.state.lease_expired => {
                 self.refuse_expired();
             }
@@ -93,6 +100,9 @@ impl Turn {
     /// comes first and is not waited for: a start in between goes on rolling back.
     pub(super) fn undo(&mut self, actor: &str, reason: Option<String>) {
         match self.state.phase {
+            RolloutState::Promoted if self.is_rolling() => {
+                self.refuse_in_state("has replaced the old backends: roll the old version out again");
+            }
             RolloutState::Promoted => {
                 let ended = self.state.ended.unwrap_or(self.now.wall);
                 let until = self.state.plan.spec.retain_stable.map(|retained| ended.saturating_add(retained));
@@ -168,6 +178,10 @@ impl Turn {
         let message = format!("another plan applies from step {part} of {of} on");
         self.save();
         self.event_by("planApplied", message, actor, reason);
+    }
+
+    fn is_rolling(&self) -> bool {
+        matches!(self.state.plan.spec.strategy, Strategy::Rolling(_))
     }
 
     fn known(&self, metric: &crate::model::Name) -> MetricRecord {

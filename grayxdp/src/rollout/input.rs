@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     analysis::History,
-    model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan},
+    model::{Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan},
     rollout::{exposure::Exposure, hooks::HookAnswer},
 };
 
@@ -27,6 +27,17 @@ pub enum Input<'a> {
     },
     /// Shares of all new flows by segment; what is left is the default segment's.
     Shares(BTreeMap<Name, f64>),
+    /// How the current batch of a rolling release stands.
+    Batch {
+        /// Stable's backends of it have no new flows.
+        is_turned: bool,
+        /// No flow is left on stable's backends of it.
+        is_drained: bool,
+        /// The candidate's backends of it are well.
+        is_well: bool,
+    },
+    /// A [`Command::Replace`] has ended.
+    Replaced(Result<(), String>),
     /// An operator's command.
     Operator {
         /// Which.
@@ -116,6 +127,20 @@ pub enum Command {
     Journal(Record),
     /// Expose this of the candidate; stable has the rest. Answered by [`Input::Published`] or [`Input::PublishFailed`].
     Publish(Box<Exposure>),
+    /// Take new flows off backends, or give them back.
+    TurnBackends {
+        /// Their version.
+        version: Name,
+        /// Which.
+        backends: Vec<BackendAddress>,
+        /// Whether they have no new flows from now on.
+        drains: bool,
+    },
+    /// Run the plan's command for these backends of the candidate; answered by [`Input::Replaced`].
+    Replace {
+        /// Which.
+        backends: Vec<BackendAddress>,
+    },
     /// Let the candidate's weight hold for another while.
     RenewLease {
         /// From now on.

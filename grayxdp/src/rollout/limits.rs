@@ -86,6 +86,10 @@ impl Turn {
 
     /// What `onFailure` or the like says.
     pub(super) fn fail(&mut self, action: FailureAction, cause: Cause, message: String) {
+        if self.has_replaced_all() {
+            let message = format!("{message}; no backend of {} is left to go back to", self.state.stable);
+            return self.stop(RolloutState::Paused, cause, message);
+        }
         match action {
             FailureAction::Rollback => {
                 match self.state.plan.spec.on_failure.mode {

@@ -39,6 +39,7 @@ mod operator;
 pub mod outline;
 mod restart;
 mod results;
+pub mod rolling;
 pub mod simulation;
 mod stages;
 mod state;
@@ -70,6 +71,8 @@ pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
         Input::Answered { hook, call, answer } => turn.answered(&hook, call, answer),
         Input::Shares(shares) => turn.state.measured_shares = shares,
         Input::Apply { plan, actor, reason } => turn.apply(*plan, &actor, reason),
+        Input::Batch { is_turned, is_drained, is_well } => turn.note_batch(is_turned, is_drained, is_well),
+        Input::Replaced(outcome) => turn.replaced(outcome),
         Input::Operator { action, actor, reason } => turn.operator(action, &actor, reason),
         Input::Journaled(record) => turn.journaled(record),
         Input::JournalFailed(record, message) => turn.journal_failed(record, &message),

@@ -4,6 +4,7 @@ use crate::{
     model::{api::RolloutAction, kernel::Latch, state::RolloutState},
     rollout::{
         input::Command,
+        rolling::Pools,
         state::{Cause, State},
         turn::Turn,
     },
@@ -165,7 +166,9 @@ impl Turn {
                 let old = &self.state;
                 let (attempt, started) = (old.attempt + 1, old.started);
                 let fresh = State::new(old.number, (*old.plan).clone(), old.stable.clone(), old.epoch, self.now);
-                self.state = State { attempt, started, ..fresh };
+                let Pools { stable, candidate, .. } = old.pools.clone();
+                let pools = Pools { stable, candidate, ..Pools::default() };
+                self.state = State { attempt, started, pools, ..fresh };
                 self.command(Command::ClearLatch(Latch::Tripped));
                 self.command(Command::ClearLatch(Latch::LeaseExpired));
                 self.save();

@@ -5,6 +5,7 @@ use crate::{
     rollout::{
         exposure::Exposure,
         input::InKernel,
+        rolling::Replacing,
         state::{Awaits, Cause, Flight},
         turn::Turn,
     },
@@ -23,6 +24,9 @@ impl Turn {
         self.state.backoff = None;
         self.state.since = self.now.monotonic;
         self.state.frozen_in = None;
+        if self.state.pools.replacing == Replacing::Asked {
+            self.state.pools.replacing = Replacing::NotAsked;
+        }
         if let Some(trial) = &mut self.state.trial {
             trial.forget_mark();
         }

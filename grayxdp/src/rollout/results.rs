@@ -45,6 +45,7 @@ impl Turn {
     fn promoted(&mut self) {
         let message = format!("{} has all new flows and is stable", self.state.candidate());
         self.enter(RolloutState::Promoted, None, message.clone());
+        self.leave_batches(true);
         self.state.flight = None;
         self.state.backoff = None;
         self.state.ended = Some(self.now.wall);

@@ -9,7 +9,7 @@ use crate::{
         Name, Weight,
         plan::{AbTest, Adaptive, BlueGreen, Canary, Curve, Instance, Metric, Pause, Preview, Ramp, Step, Strategy},
     },
-    rollout::{exposure::Aside, state::State},
+    rollout::{exposure::Aside, rolling::Part, state::State},
 };
 
 /// A stage of a rollout.
@@ -32,6 +32,8 @@ pub enum StageKind<'a> {
     Switch(&'a BlueGreen, Weight),
     /// An A/B test.
     Test(&'a AbTest),
+    /// Of a rolling release: a part of a batch.
+    Batch(usize, Part),
 }
 
 /// A stage, and where in the plan it stands.
@@ -82,7 +84,7 @@ impl<'a> Stage<'a> {
             StageKind::Preview(blue_green) if blue_green.auto_promotion_enabled => Dwell::For(Duration::ZERO),
             StageKind::Preview(_) => Dwell::UntilResumed,
             StageKind::Switch(blue_green, Weight::FULL) => Dwell::For(blue_green.post_promotion_duration),
-            StageKind::Switch(_, _) => Dwell::For(Duration::ZERO),
+            StageKind::Switch(_, _) | StageKind::Batch(..) => Dwell::For(Duration::ZERO),
         }
     }
 
@@ -99,6 +101,7 @@ impl<'a> Stage<'a> {
             StageKind::Switch(blue_green, Weight::FULL) => blue_green.post_promotion_analysis.as_deref(),
             StageKind::Switch(_, _) => None,
             StageKind::Test(test) => test.analysis.as_deref(),
+            StageKind::Batch(..) => None,
         }
     }
 }
@@ -115,6 +118,7 @@ impl State {
             }
             Strategy::BlueGreen(blue_green) => usize::from(has_preview(blue_green)) + blue_green.steps.len(),
             Strategy::AbTest(_) => 1,
+            Strategy::Rolling(rolling) => self.rolling_stages(rolling),
         }
     }
 
@@ -130,6 +134,10 @@ impl State {
                 };
                 Some(Stage { part: index, kind })
             }
+            Strategy::Rolling(rolling) => (index < self.rolling_stages(rolling)).then(|| {
+                let part = [Part::Drain, Part::Replace, Part::Serve][index % 3];
+                Stage { part: index / 3, kind: StageKind::Batch(index / 3, part) }
+            }),
             Strategy::AbTest(test) => (index == 0).then_some(Stage { part: 0, kind: StageKind::Test(test) }),
         }
     }
@@ -157,7 +165,10 @@ impl State {
             }
             (Some(StageKind::Switch(_, weight)), _) => of(weight),
             (Some(StageKind::Test(test)), _) => of(self.test_weight(test)),
-            (Some(StageKind::Step(..)) | None, _) => Goal::default(),
+            (Some(StageKind::Batch(batch, part)), Strategy::Rolling(rolling)) => {
+                of(self.rolling_weight(rolling, batch, part))
+            }
+            (Some(StageKind::Step(..) | StageKind::Batch(..)) | None, _) => Goal::default(),
         }
     }
 
@@ -173,7 +184,11 @@ impl State {
         match self.stage(self.step)?.kind {
             StageKind::Step(_, step) => step.ab_test.as_ref(),
             StageKind::Test(test) => Some(test),
-            StageKind::Instance(_) | StageKind::Point { .. } | StageKind::Preview(_) | StageKind::Switch(..) => None,
+            StageKind::Instance(_)
+            | StageKind::Point { .. }
+            | StageKind::Preview(_)
+            | StageKind::Switch(..)
+            | StageKind::Batch(..) => None,
         }
     }
 
@@ -183,7 +198,10 @@ impl State {
         if self.resumed {
             return Dwell::For(Duration::ZERO);
         }
-        let planned = self.stage(self.step).map_or(Dwell::For(Duration::ZERO), Stage::dwell);
+        let planned = match (self.stage(self.step).map(|stage| stage.kind), &self.plan.spec.strategy) {
+            (Some(StageKind::Batch(_, Part::Serve)), Strategy::Rolling(rolling)) => Dwell::For(rolling.pause),
+            _ => self.stage(self.step).map_or(Dwell::For(Duration::ZERO), Stage::dwell),
+        };
         match planned {
             Dwell::For(pause) if self.boost > 0 => {
                 let (factor, least) = self.acceleration();
@@ -198,7 +216,7 @@ impl State {
     pub(super) fn adaptive(&self) -> Option<Adaptive> {
         match &self.plan.spec.strategy {
             Strategy::Canary(canary) => canary.adaptive,
-            Strategy::BlueGreen(_) | Strategy::AbTest(_) => None,
+            Strategy::BlueGreen(_) | Strategy::AbTest(_) | Strategy::Rolling(_) => None,
         }
     }
 
@@ -210,7 +228,12 @@ impl State {
     /// The metrics that judge the current stage. Without a concurrent stable only those that need none.
     #[must_use]
     pub fn active_metrics(&self) -> Vec<Metric> {
-        let named = self.stage(self.step).and_then(Stage::analysis);
+        let named = match (self.stage(self.step).map(|stage| stage.kind), &self.plan.spec.strategy) {
+            (Some(StageKind::Batch(_, Part::Serve)), Strategy::Rolling(rolling)) => rolling.analysis.as_deref(),
+            // While a batch is out, nothing new is judged.
+            (Some(StageKind::Batch(_, Part::Drain | Part::Replace)), _) => Some(&[][..]),
+            _ => self.stage(self.step).and_then(Stage::analysis),
+        };
         // A preview has nobody beside it who could be compared.
         let has_stable = self.has_stable() && !self.is_preview();
         let active = |metric: &&Metric| {
@@ -249,6 +272,15 @@ impl State {
                 first.into_iter().chain(steps).collect()
             }
             Strategy::AbTest(test) => vec![said_test(test, self.test_weight(test))],
+            Strategy::Rolling(rolling) => {
+                let batches = 0..self.rolling_stages(rolling) / 3;
+                let said = |batch: usize| {
+                    let (from, to) = self.batch(rolling, batch);
+                    let names: Vec<_> = self.pools.stable[from..to].iter().map(ToString::to_string).collect();
+                    format!("replace {}", names.join(" "))
+                };
+                batches.map(said).collect()
+            }
         }
     }
 

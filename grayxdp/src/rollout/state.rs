@@ -12,7 +12,7 @@ use crate::{
         state::{Finding, RolloutState, Verdict},
         time::Now,
     },
-    rollout::{exposure::Exposure, hooks::HookRecord},
+    rollout::{exposure::Exposure, hooks::HookRecord, rolling::Pools},
 };
 
 /// All that a rollout is.
@@ -89,6 +89,9 @@ pub struct State {
     /// The stage that a rollback in reverse steps goes to next; none: at once.
     #[serde(default)]
     pub reversing: Option<usize>,
+    /// The backends of a rolling release.
+    #[serde(default)]
+    pub pools: Pools,
     /// What an A/B test has measured.
     #[serde(default)]
     pub trial: Option<Trial>,
@@ -286,6 +289,7 @@ impl State {
             ending: Ending::RolledBack,
             reversing: None,
             trial: None,
+            pools: Pools::default(),
             since_change: Duration::ZERO,
             end_looked: false,
             resumed: false,

@@ -5,11 +5,13 @@ use std::time::Duration;
 use crate::{
     analysis::History,
     model::{
+        plan::Strategy,
         state::{RolloutState, Verdict},
         time::timestamp,
     },
     rollout::{
-        stages::Dwell,
+        rolling::Part,
+        stages::{Dwell, StageKind},
         state::Cause,
         turn::Turn,
         walk::{Onward, SubStep},
@@ -52,6 +54,7 @@ impl Turn {
             RolloutState::Pending if !jumped && open => self.begin(),
             RolloutState::Progressing => {
                 self.watch(observed, time);
+                self.ask_to_replace();
                 if !jumped && open {
                     self.advance();
                 }
@@ -176,7 +179,12 @@ impl Turn {
         let state = &self.state;
         match state.walking {
             true => state.since_change >= state.constraints().per,
-            false => self.is_time_over() || (state.reached && state.test().is_some() && self.is_decided()),
+            false => match (state.stage(state.step).map(|stage| stage.kind), &state.plan.spec.strategy) {
+                (Some(StageKind::Batch(_, part)), Strategy::Rolling(rolling)) => {
+                    self.is_time_over() && state.is_batch_over(rolling, part)
+                }
+                _ => self.is_time_over() || (state.reached && state.test().is_some() && self.is_decided()),
+            },
         }
     }
 
@@ -195,6 +203,9 @@ impl Turn {
     pub(super) fn go_to(&mut self, step: usize) {
         if step != self.state.step || !self.state.walking {
             self.freeze_shares();
+        }
+        if let Some(StageKind::Batch(batch, Part::Serve)) = self.state.stage(step).map(|stage| stage.kind) {
+            self.open_batch(batch);
         }
         match self.state.onward(step) {
             Onward::There if self.state.lease_expired => {

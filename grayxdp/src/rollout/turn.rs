@@ -204,6 +204,9 @@ impl Turn {
         self.save();
         self.event("stepReached", reached);
         self.renew_lease();
+        if let Some(StageKind::Batch(batch, part)) = self.state.stage(step).map(|stage| stage.kind) {
+            self.begin_batch(batch, part);
+        }
     }
 
     /// `step 2 of 4: v2 has 25 % of new flows`.
@@ -223,7 +226,8 @@ impl Turn {
                 | StageKind::Point { .. }
                 | StageKind::Preview(_)
                 | StageKind::Switch(..)
-                | StageKind::Test(_),
+                | StageKind::Test(_)
+                | StageKind::Batch(..),
             )
             | None => {
                 format!("step {part} of {of}: {candidate} has {said} of new flows")
@@ -243,6 +247,7 @@ impl Turn {
             Ending::Completed => (RolloutState::Completed, "completed"),
         };
         self.enter(phase, None, message.clone());
+        self.leave_batches(false);
         self.state.reversing = None;
         self.state.flight = None;
         self.state.backoff = None;

@@ -227,3 +227,51 @@ fn a_breach_goes_back_through_the_steps_where_the_plan_says_so() {
     assert!(back[0].contains("30 %") && back[1].contains("10 %"), "{back:?}");
     assert_eq!(stand.v2(), 0.0);
 }
+
+/// Each backend's second life: the program tells whom it replaced.
+fn rolling(stand: &Stand, command: &str, more: &str) -> String {
+    let log = stand.file("replaced");
+    let command = format!("[/bin/sh, -c, '{command} echo \"$@\" >> {}', sh]", log.display());
+    with(
+        "rolling",
+        &format!(
+            "rolling: {{maxUnavailable: 1, drainDeadline: 3s, replace: {{command: {command}, timeout: 20s}}, pause: 1s}}"
+        ),
+        more,
+    )
+}
+
+#[test]
+fn a_rolling_release_replaces_backend_by_backend_and_breaks_no_connection() {
+    let stand = Stand::running(Setup { pools: [vec![1, 1, 1], vec![1, 1, 1]], ..Setup::default() });
+    let running = load(&stand);
+    let plan = rolling(&stand, "", "");
+    stand.start_rollout("rolling", &plan);
+    within(LONG, "the first batch", || stand.v2(), |v2| *v2 > 30.0);
+    state(&stand, "rolling", RolloutState::Promoted);
+    let tally = running.stop();
+    assert!(tally.failed() <= 16 * 7, "only what was under way when its bucket moved: {tally:?}");
+    let replaced = std::fs::read_to_string(stand.file("replaced")).unwrap();
+    let addresses: Vec<String> = (3..6).map(|host| format!("{}:8080", stand.lab().backend_address(host))).collect();
+    assert_eq!(replaced.lines().collect::<Vec<_>>(), addresses);
+    assert_eq!((stand.service().stable.as_str(), stand.v2()), ("v2", 100.0));
+    assert_eq!(stand.send(200).by_version("v2"), 200);
+}
+
+#[test]
+fn a_rolling_release_whose_program_fails_goes_back_and_leaves_out_what_it_may_have_replaced() {
+    let stand = Stand::running(Setup { pools: [vec![1, 1, 1], vec![1, 1, 1]], ..Setup::default() });
+    let second = format!("{}:8080", stand.lab().backend_address(4));
+    let plan = rolling(&stand, &format!("test $GRAYXDP_BACKENDS != {second} || exit 3;"), "");
+    let running = load(&stand);
+    stand.start_rollout("rolling", &plan);
+    state(&stand, "rolling", RolloutState::RolledBack);
+    let _ = running.stop();
+    let rollout = stand.rollout("rolling");
+    assert!(rollout.message.contains("/bin/sh ended with exit status: 3"), "{}", rollout.message);
+    assert_eq!(stand.v2(), 0.0);
+    let backends = stand.service().versions[0].backends.iter().map(|backend| backend.state).collect::<Vec<_>>();
+    use grayxdp::model::api::Availability::{Draining, Up};
+    assert_eq!(backends, [Draining, Draining, Up]);
+    assert_eq!(stand.send(200).by_version("v1"), 200);
+}

@@ -58,7 +58,8 @@ pub(super) fn broken(
     increments: &[Increment],
     names: Names<'_>,
 ) -> Option<Option<String>> {
-    let judged = metrics.iter().filter(|metric| signal(metric).is_failure() && metric.is_comparative());
+    let is_asked = |metric: &&&Metric| metric.is_comparative() && signal(metric).is_failure() && !metric.dry_run;
+    let judged = metrics.iter().filter(is_asked);
     let known = judged.filter_map(|metric| {
         let mut sum = Counted::default();
         increments.iter().for_each(|increment| sum.add(Counted::of(signal(metric), &increment.stable)));

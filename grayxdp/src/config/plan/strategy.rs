@@ -14,12 +14,18 @@ use crate::{
     model::{
         Name, Weight,
         config::{Match, Service, duration::said},
-        plan::{Adaptive, Analysis, BlueGreen, Canary, Curve, Instance, Plan, Ramp, Strategy},
+        plan::{Adaptive, Analysis, BlueGreen, Canary, Curve, Instance, Plan, Ramp, RollbackMode, Rolling, Strategy},
     },
 };
 
 /// How long a ramp may be.
 const RAMPS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
+
+/// How long drained backends may be waited for.
+const DRAINS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+
+/// How long a command may take.
+const REPLACES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 /// Most points of a ramp.
 const POINTS: u128 = 100_000;
@@ -45,6 +51,14 @@ pub(super) fn alone(plan: &Plan, place: &Place, problems: &mut Vec<Problem>) {
                 ab_test::alone(plan, test, true, &place.field("abTest"), problems);
             }
         }
+        Strategy::Rolling(rolling) => {
+            self::rolling(rolling, analysis, &place.field("rolling"), problems);
+            if plan.spec.on_failure.mode == RollbackMode::ReverseSteps {
+                let place = Place::default().field("spec").field("onFailure").field("mode");
+                let remedy = "leave it out: what was replaced stays so";
+                problems.push(Problem::new(place, "a rolling release in reverse", remedy));
+            }
+        }
         Strategy::BlueGreen(blue_green) => self::blue_green(blue_green, analysis, &place.field("blueGreen"), problems),
         Strategy::AbTest(test) => ab_test::alone(plan, test, false, &place.field("abTest"), problems),
     }
@@ -66,6 +80,7 @@ pub(super) fn against(plan: &Plan, service: &Service, place: &Place, problems: &
             }
         }
         Strategy::AbTest(test) => ab_test::against(test, service, &place.field("abTest"), problems),
+        Strategy::Rolling(rolling) => rolling_against(plan, rolling, service, &place.field("rolling"), problems),
         Strategy::BlueGreen(blue_green) => {
             if let Some(preview) = &blue_green.preview {
                 let place = place.field("blueGreen").field("preview");
@@ -134,6 +149,43 @@ fn blue_green(blue_green: &BlueGreen, analysis: &Analysis, place: &Place, proble
         ("postPromotionAnalysis", &blue_green.post_promotion_analysis),
     ] {
         metrics(named.as_deref(), analysis, &place.field(field), problems);
+    }
+}
+
+fn rolling(rolling: &Rolling, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
+    if rolling.max_unavailable == 0 {
+        problems.push(Problem::new(place.field("maxUnavailable"), "no backend may be out", "use 1 or more"));
+    }
+    if !DRAINS.contains(&rolling.drain_deadline) {
+        let what = format!("a deadline of {}", said(rolling.drain_deadline));
+        problems.push(Problem::new(place.field("drainDeadline"), what, "use 1s to 30days"));
+    }
+    if let Some(replace) = &rolling.replace {
+        let place = place.field("replace");
+        if !replace.command.first().is_some_and(|program| program.starts_with('/')) {
+            let remedy = "write the program's full path first, as [/usr/local/bin/deploy, v2]";
+            problems.push(Problem::new(place.field("command"), "no full path of a program", remedy));
+        }
+        if !REPLACES.contains(&replace.timeout) {
+            let what = format!("a timeout of {}", said(replace.timeout));
+            problems.push(Problem::new(place.field("timeout"), what, "use 1s to 1day"));
+        }
+    }
+    metrics(rolling.analysis.as_deref(), analysis, &place.field("analysis"), problems);
+}
+
+/// Pools of one size, of which some stay.
+fn rolling_against(plan: &Plan, rolling: &Rolling, service: &Service, place: &Place, problems: &mut Vec<Problem>) {
+    let count = |name: &Name| service.version(name).map(|version| version.backends.len());
+    let Some(own) = count(&plan.spec.candidate) else { return };
+    let stable = plan.spec.stable.as_ref().and_then(count);
+    if let Some(others) = stable.filter(|others| *others != own) {
+        let what = format!("stable has {others} backends, `{}` has {own}", plan.spec.candidate);
+        problems.push(Problem::new(place.clone(), what, "give both versions as many: each replaces one"));
+    }
+    if rolling.max_unavailable as usize >= own {
+        let what = format!("{} of {own} backends out at once", rolling.max_unavailable);
+        problems.push(Problem::new(place.field("maxUnavailable"), what, "use fewer than there are"));
     }
 }
 

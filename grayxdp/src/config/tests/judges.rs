@@ -81,3 +81,31 @@ fn at_a_hundred_percent_nothing_can_be_compared() {
     let expected = "metric `errors` compares with the stable version, which has no flows at 100 %; leave it out here";
     assert!(lines[0].starts_with("p.yaml:13:37: ") && lines[0].contains(expected), "{lines:?}");
 }
+
+#[test]
+fn quality_is_of_an_object_that_is_asked_for() {
+    let with = |provider: &str, words: &str| {
+        let text = PLAN.replacen("{kernel: {signal: connectFailureRatio}}", provider, 1);
+        load_plan(&text.replacen(LIMITS, &format!("      {words}\n"), 1), "p.yaml")
+    };
+    let http = "{http: {url: \"http://127.0.0.1:8500/cm\"}}";
+    let plan = with(http, "quality: {minF1: 0.85, margin: 0.01}").expect("good");
+    assert_eq!(plan.spec.analysis.metrics[0].judged().map(|judge| judge.r#type), Some(JudgeType::Quality));
+    for (provider, words, expected) in [
+        (http, "quality: {}", "metric `errors`: no limit; give `minF1`, `minPrecision`, `minRecall` or `margin`"),
+        (http, "quality: {minF1: 85}", "minF1 85; use 0 to 1, as 0.85"),
+        (
+            http,
+            "quality: {minF1: 0.8}\n      thresholdRange: {max: 1}",
+            "quality beside other limits; make two metrics",
+        ),
+        (
+            "{prometheus: {address: \"http://127.0.0.1:9090\", query: up}}",
+            "quality: {minF1: 0.8}",
+            "quality of a Prometheus query; use `http` or `command`",
+        ),
+    ] {
+        let lines = with(provider, words).expect_err(words).lines().to_vec();
+        assert!(lines.iter().any(|line| line.contains(expected)), "{words}: {lines:?}\nnot: {expected}");
+    }
+}

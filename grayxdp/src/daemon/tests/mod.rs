@@ -3,6 +3,7 @@
 mod backends;
 mod changes;
 mod guards;
+mod judges;
 mod memory;
 mod outside;
 mod past;

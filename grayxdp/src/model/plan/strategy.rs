@@ -20,6 +20,8 @@ pub enum Strategy {
     BlueGreen(BlueGreen),
     /// A fixed split until a test has decided.
     AbTest(AbTest),
+    /// Backend by backend.
+    Rolling(Rolling),
 }
 
 impl Strategy {
@@ -30,6 +32,7 @@ impl Strategy {
             Self::Canary(_) => "canary",
             Self::BlueGreen(_) => "blueGreen",
             Self::AbTest(_) => "abTest",
+            Self::Rolling(_) => "rolling",
         }
     }
 }
@@ -66,6 +69,55 @@ fn at_once() -> Vec<Weight> {
 
 const fn yes() -> bool {
     true
+}
+
+/// Backend by backend: drained, replaced, and the candidate's takes its part of new flows. Both versions have as many backends;
+/// the first of stable is replaced by the first of the candidate, and so on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rolling {
+    /// How many backends are out at once, at least 1 and fewer than there are.
+    #[serde(default = "one")]
+    pub max_unavailable: u32,
+    /// How long a drained backend's flows are waited for, `1s..=30d`.
+    #[serde(default = "default_drain_deadline", with = "duration")]
+    #[schemars(with = "String")]
+    pub drain_deadline: Duration,
+    /// What replaces backends that are drained; without it somebody else does, and a backend counts as replaced at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace: Option<Replace>,
+    /// How long each batch is judged at least before the next one.
+    #[serde(default, with = "duration")]
+    #[schemars(with = "String")]
+    pub pause: Duration,
+    /// Names of the metrics that judge in between; all where it is left out, none for `[]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Vec<Name>>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn default_drain_deadline() -> Duration {
+    Duration::from_secs(600)
+}
+
+/// What replaces backends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Replace {
+    /// A program, by its full path, and its arguments; the addresses of the candidate's backends of the batch follow them. It
+    /// runs as the daemon's user and is run again after a restart of the daemon: it has to bear that.
+    pub command: Vec<String>,
+    /// How long it may take, `1s..=1d`.
+    #[serde(default = "default_replace_timeout", with = "duration")]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+}
+
+const fn default_replace_timeout() -> Duration {
+    Duration::from_secs(600)
 }
 
 /// Who meets the candidate before anybody else.

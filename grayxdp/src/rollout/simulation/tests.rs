@@ -123,3 +123,61 @@ fn a_fortnight_takes_less_than_two_seconds() {
     let limit = if cfg!(debug_assertions) { Duration::from_secs(40) } else { Duration::from_secs(2) };
     assert!(took < limit, "{took:?}");
 }
+
+/// A plan of `docs/plans` with its service, as they are read there.
+fn documented(file: &str) -> (Plan, Service) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plans/");
+    let read = |file: &str| std::fs::read_to_string(format!("{folder}{file}")).expect("a file");
+    let plan: Plan = serde_saphyr::from_str(&read(file)).expect("a plan");
+    let config: crate::model::config::Config = serde_saphyr::from_str(&read("grayxdp.yaml")).expect("a configuration");
+    let service = config.services.into_iter().find(|service| service.name == plan.spec.service);
+    (plan, service.expect("its service"))
+}
+
+/// Each plan of the articles with a candidate that is a little better than stable, and with one that refuses a tenth.
+#[test]
+fn every_documented_plan_goes_to_its_good_and_to_its_bad_end() {
+    use RolloutState::{Completed, Promoted, RolledBack};
+    let plans = [
+        ("steps.yaml", Promoted, RolledBack),
+        ("whole-flow.yaml", Promoted, RolledBack),
+        ("ten-twenty-thirty.yaml", Promoted, RolledBack),
+        ("exponential.yaml", Promoted, RolledBack),
+        ("values.yaml", Promoted, RolledBack),
+        ("batches.yaml", Promoted, RolledBack),
+        ("cubic.yaml", Promoted, RolledBack),
+        ("adaptive.yaml", Promoted, RolledBack),
+        ("regions.yaml", Promoted, RolledBack),
+        ("shop.yaml", Promoted, RolledBack),
+        ("blue-green.yaml", Promoted, RolledBack),
+        ("blue-green-stages.yaml", Promoted, RolledBack),
+        ("ab-test.yaml", Promoted, RolledBack),
+        ("ab-test-report.yaml", Completed, RolledBack),
+        ("rolling.yaml", Promoted, RolledBack),
+    ];
+    let mut wrong = Vec::new();
+    for (file, good, bad) in plans {
+        let (plan, service) = documented(file);
+        let better = json!({"firstByte": {"median": "15ms", "p99": "60ms"}});
+        let worse = json!({"failureRatio": 0.1});
+        let run = |candidate: &serde_json::Value| {
+            let met = json!({
+                "flowsPerSecond": 8000, "stable": {"firstByte": {"median": "20ms", "p99": "80ms"}},
+                "candidate": candidate, "resumeAfter": "10m", "start": "2026-06-01T08:00:00Z",
+            });
+            let shares = plan.spec.segments.iter().filter_map(|rule| Some((rule.name.clone(), rule.share?)));
+            simulate(&plan, Some(&service), &Traffic { segments: shares.collect(), ..traffic(met) })
+        };
+        let simulated = run(&better);
+        let mut expect = |end: RolloutState, found: Simulated| {
+            if found.state != end {
+                wrong.push(format!("{file}: {} and not {}: {}", found.state.label(), end.label(), found.message));
+            }
+        };
+        expect(good, simulated);
+        expect(bad, run(&worse));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let count = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plans")).expect("a folder").count();
+    assert_eq!(count, plans.len() + 1, "each plan, and the configuration");
+}

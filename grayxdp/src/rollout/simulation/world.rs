@@ -14,7 +14,7 @@ use crate::{
     model::{
         Name, Weight,
         api::RolloutAction,
-        config::{DEFAULT_SEGMENT, Fuse, Service, Version},
+        config::{BackendAddress, DEFAULT_SEGMENT, Fuse, Service, Version},
         plan::Plan,
         state::RolloutState,
         time::{Now, timestamp},
@@ -22,6 +22,7 @@ use crate::{
     },
     rollout::{
         Cause, Command, Dwell, Exposure, HookAnswer, Input, State,
+        rolling::Pools,
         simulation::{Detection, Moment, Simulated, WeightsAt},
         step,
     },
@@ -81,7 +82,8 @@ impl<'a> World<'a> {
         });
         let stable = plan.spec.stable.clone().or(heaviest.map(|version| version.name.clone()));
         let stable = stable.unwrap_or_else(|| "stable".parse().expect("a name"));
-        let state = State::new(1, plan.clone(), stable, 0, now);
+        let mut state = State::new(1, plan.clone(), stable, 0, now);
+        state.pools = pools(&state, service);
         let pauses: Duration = (0..state.stage_count())
             .filter_map(|index| match state.stage(index)?.dwell() {
                 Dwell::For(pause) => Some(pause),
@@ -158,6 +160,9 @@ impl<'a> World<'a> {
             let what = format!("{failures} of {flows} connections to the candidate failed");
             self.give(Input::Tripped { what, failures });
         }
+        if self.state().current_batch().is_some() {
+            self.give(Input::Batch { is_turned: true, is_drained: true, is_well: true });
+        }
         let history = std::mem::take(&mut self.history);
         self.give(Input::Tick { observed: Some(&history) });
         self.history = history;
@@ -185,7 +190,11 @@ impl<'a> World<'a> {
                     self.note(notice.kind, notice.message);
                     None
                 }
-                Command::RenewLease { duration: _ } | Command::ClearLatch(_) | Command::Refuse(_) => None,
+                Command::Replace { backends: _ } => Some(Input::Replaced(Ok(()))),
+                Command::TurnBackends { version: _, backends: _, drains: _ }
+                | Command::RenewLease { duration: _ }
+                | Command::ClearLatch(_)
+                | Command::Refuse(_) => None,
             };
             if let Some(answer) = answer {
                 let (next, more) = step(state, answer, now);
@@ -393,6 +402,19 @@ impl<'a> World<'a> {
             ((mean + spread * self.normal()).round().max(0.0) as u64).min(of)
         }
     }
+}
+
+/// The backends of a rolling release: those of the service, or ten of each version.
+fn pools(state: &State, service: Option<&Service>) -> Pools {
+    let of = |version: &Name, subnet: u8| match service.and_then(|service| Some((service, service.version(version)?))) {
+        Some((service, version)) => {
+            version.backends.iter().map(|backend| service.backend_address(backend)).collect::<Vec<_>>()
+        }
+        None => (1..=10)
+            .map(|host| BackendAddress { address: std::net::Ipv4Addr::new(10, 0, subnet, host), port: None })
+            .collect(),
+    };
+    Pools { stable: of(&state.stable, 1), candidate: of(state.candidate(), 2), ..Pools::default() }
 }
 
 /// Equally likely times of a log-normal distribution, in nanoseconds: its quantiles in the middle of each part.

@@ -1,10 +1,12 @@
 //! The engine's tests: a plan, a virtual clock, a simulated kernel and journal.
 
 mod canary;
+mod compare;
 mod crash;
 mod durability;
 mod guard;
 mod hooks;
+mod rolling;
 mod strategies;
 mod table;
 mod verdicts;
@@ -14,7 +16,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     analysis::{History, Measured, Reading, Sample},
-    model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan, state::RolloutState, time::Now},
+    model::{
+        Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan, state::RolloutState,
+        time::Now,
+    },
     rollout::{Command, Exposure, InKernel, Input, Record, State, step},
 };
 
@@ -72,6 +77,14 @@ pub(super) struct World {
     pub(super) candidate: Candidate,
     /// New connections a second that an instance or a preview brings to the candidate.
     pub(super) previewed: u64,
+    /// Backends without new flows.
+    pub(super) out: BTreeSet<(Name, BackendAddress)>,
+    /// Seconds until a command ends.
+    pub(super) replacing: Option<u32>,
+    /// Whether commands succeed.
+    pub(super) replace_works: bool,
+    /// When a drained backend has no flow left.
+    pub(super) drains_after: Duration,
     /// Per cent of the connections that stable refuses.
     pub(super) stable_refuses: u64,
     pub(super) trace: Vec<String>,
@@ -117,6 +130,10 @@ impl World {
             candidate: Candidate::Sound,
             previewed: 0,
             stable_refuses: 0,
+            out: BTreeSet::new(),
+            replacing: None,
+            replace_works: true,
+            drains_after: Duration::from_secs(3),
             trace: Vec::new(),
             refused: Vec::new(),
             calls: Vec::new(),
@@ -162,10 +179,27 @@ impl World {
         let own = measured(self.counted.syns, self.counted.refusals);
         let signals = [(name("v2"), own), (name("v1"), measured(self.stable.0, self.stable.1))].into();
         self.history.push_signals(self.now.monotonic, signals);
+        self.batch();
         self.latches();
         self.history.push(Sample { at: self.now.monotonic, versions: [(name("v2"), self.counted)].into() });
         let history = self.history.clone();
         self.input(Input::Tick { observed: Some(&history) });
+    }
+
+    /// A command takes three seconds; a drained backend is empty after so many.
+    fn batch(&mut self) {
+        if let Some(left) = self.replacing {
+            self.replacing = (left > 1).then(|| left - 1);
+            if left == 1 {
+                let outcome =
+                    if self.replace_works { Ok(()) } else { Err("/bin/deploy ended with exit status: 3".to_owned()) };
+                self.input(Input::Replaced(outcome));
+            }
+        }
+        let Some((stable, _)) = self.state.current_batch() else { return };
+        let is_turned = stable.iter().all(|backend| self.out.contains(&(name("v1"), *backend)));
+        let is_drained = is_turned && self.state.watched >= self.drains_after;
+        self.input(Input::Batch { is_turned, is_drained, is_well: true });
     }
 
     /// One second in which the counters cannot be read.
@@ -249,6 +283,25 @@ impl World {
             Command::Publish(exposure) => {
                 Some(Input::PublishFailed { weight: exposure.weight, message: "no memory".to_owned() })
             }
+            Command::TurnBackends { version, backends, drains } => {
+                let what = if drains { "drain" } else { "enable" };
+                let names: Vec<_> = backends.iter().map(ToString::to_string).collect();
+                self.trace.push(format!("{what} {version} {}", names.join(" ")));
+                for backend in backends {
+                    if drains {
+                        self.out.insert((version.clone(), backend))
+                    } else {
+                        self.out.remove(&(version.clone(), backend))
+                    };
+                }
+                None
+            }
+            Command::Replace { backends } => {
+                let names: Vec<_> = backends.iter().map(ToString::to_string).collect();
+                self.trace.push(format!("replace {}", names.join(" ")));
+                self.replacing = Some(3);
+                None
+            }
             Command::RenewLease { duration } => {
                 self.guard.lease_until = Some(self.now.monotonic + duration);
                 None
@@ -282,6 +335,7 @@ impl World {
         let journal = self.journal.as_ref().expect("a journal");
         self.state = serde_json::from_str(journal).expect("a state");
         self.history.clear();
+        self.replacing = None;
         let kernel = Some(self.kernel);
         self.input(Input::Restarted { kernel });
         self.latches();
