@@ -51,10 +51,13 @@ const LAYERS: [Layer; 15] = [
     Layer { name: "cli", uses: &["model", "config", "control", "lab"] },
 ];
 
-/// Files that may use more than their layer: the one that starts the daemon, or detaches where none runs, and the one that
-/// runs the engine without a daemon.
-const STARTERS: [(&str, &[&str]); 2] =
-    [("cli/daemon.rs", &["daemon", "datapath", "telemetry"]), ("cli/simulate.rs", &["rollout"])];
+/// Files that may use more than their layer: the one that starts the daemon, or detaches where none runs, and those that ask
+/// the engine without a daemon.
+const STARTERS: [(&str, &[&str]); 3] = [
+    ("cli/daemon.rs", &["daemon", "datapath", "telemetry"]),
+    ("cli/files.rs", &["rollout"]),
+    ("cli/simulate.rs", &["rollout"]),
+];
 
 /// Crates, and the only folders that may know them.
 const CRATES: [(&str, &[&str]); 4] = [("aya", &["datapath"]), ("tokio", SHELL), ("axum", SHELL), ("hyper", SHELL)];
