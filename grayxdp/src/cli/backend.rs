@@ -78,6 +78,7 @@ async fn list(remote: &Remote, service: &Name) -> Result<Vec<ListedBackend>, Cli
         | Response::Explained(_)
         | Response::Trace(_)
         | Response::Rollouts(_)
+        | Response::Record(_)
         | Response::Rollout(_)) => Err(unexpected(&other)),
     }
 }

@@ -118,6 +118,7 @@ async fn asked(remote: &Remote, request: &Request) -> Result<TraceBatch, CliErro
         | Response::Explained(_)
         | Response::Rollouts(_)
         | Response::Rollout(_)
+        | Response::Record(_)
         | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }

@@ -121,6 +121,7 @@ async fn look(remote: &Remote, name: &Name, patience: Duration) -> Result<Rollou
         | Response::Explained(_)
         | Response::Trace(_)
         | Response::Rollouts(_)
+        | Response::Record(_)
         | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }
@@ -153,6 +154,7 @@ async fn some_events(remote: &Remote, after: u64, limit: usize, patience: Durati
         | Response::Trace(_)
         | Response::Rollouts(_)
         | Response::Rollout(_)
+        | Response::Record(_)
         | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }

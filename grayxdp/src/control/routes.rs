@@ -185,6 +185,7 @@ async fn answer(response: impl Future<Output = Result<Response, ApiError>>) -> H
         Ok(Response::Trace(body)) => Json(body).into_response(),
         Ok(Response::Rollouts(body)) => Json(body).into_response(),
         Ok(Response::Rollout(body)) => Json(body).into_response(),
+        Ok(Response::Record(body)) => Json(body).into_response(),
         Ok(Response::Backends(body)) => Json(body).into_response(),
         Err(error) => failure(&error),
     }

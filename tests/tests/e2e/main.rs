@@ -20,5 +20,6 @@ mod rollouts_restarted;
 mod segments;
 mod servers;
 mod split;
+mod strategies;
 mod survive;
 mod trace;

@@ -11,7 +11,7 @@ mod traced;
 mod weights;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 pub(super) use backends::backends;
 pub(super) use change::done;
@@ -28,6 +28,6 @@ fn percent(share: Option<f64>) -> String {
 }
 
 /// An instant to the second: `2026-03-01 09:00:00Z`.
-fn instant(time: jiff::Timestamp) -> String {
+pub(crate) fn instant(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -20,6 +20,15 @@ pub struct Prefix {
 #[error("`{0}` is not an IPv4 prefix such as 10.9.0.0/16 (host bits must be zero)")]
 pub struct NotAPrefix(String);
 
+impl Prefix {
+    /// Whether an address is within it.
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let host = u32::MAX.checked_shr(u32::from(self.length)).unwrap_or(0);
+        address.to_bits() & !host == self.address.to_bits()
+    }
+}
+
 impl TryFrom<String> for Prefix {
     type Error = NotAPrefix;
 
