@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -17,9 +18,13 @@ pub struct Snapshot {
     pub pins: BTreeSet<PathBuf>,
     /// Mode and program of each interface that has one.
     pub programs: BTreeMap<String, (String, u64)>,
-    /// Configuration, state and key, byte by byte.
+    /// Configuration, state and key, byte by byte; of a journal that can be read, [what it says](journal).
     pub files: BTreeMap<PathBuf, Vec<u8>>,
 }
+
+/// Tables of the journal in which a row stands for something that somebody did or asked for. Not `applied`, to which the
+/// daemon adds what it has put into the kernel when it finds the time.
+const TABLES: [&str; 4] = ["services", "rollouts", "events", "documents"];
 
 impl Snapshot {
     /// Looks now.
@@ -30,13 +35,14 @@ impl Snapshot {
         let mut keep = |path: &Path| {
             // Not what a daemon or a test writes at any time: sockets, locks, logs, SQLite's index of its log.
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let passing = [".log", ".sock", "lock", "-shm", "refused.out", "refused.err"];
+            let passing = [".log", ".sock", "lock", "-shm", "-wal", "refused.out", "refused.err"];
             if !passing.iter().any(|end| name.ends_with(end)) {
-                files.insert(path.to_owned(), fs::read(path).expect("a file can be read"));
+                let bytes = || fs::read(path).expect("a file can be read");
+                let said = name.ends_with(".db").then(|| journal(path).ok()).flatten();
+                files.insert(path.to_owned(), said.map_or_else(bytes, String::into_bytes));
             }
         };
         walk(folder, &mut keep);
-        files.retain(|path, bytes| !(bytes.is_empty() && path.to_string_lossy().ends_with("-wal")));
         Self { pins, programs: programs(balancer), files }
     }
 
@@ -58,6 +64,30 @@ impl Snapshot {
         }
         found
     }
+}
+
+/// The rows of a journal's [tables](TABLES), read from a copy: to open it might change its files.
+fn journal(path: &Path) -> rusqlite::Result<String> {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let copy = folder.path().join("journal.db");
+    fs::copy(path, &copy).expect("a file can be copied");
+    let log = PathBuf::from(format!("{}-wal", path.display()));
+    if log.exists() {
+        fs::copy(log, folder.path().join("journal.db-wal")).expect("a file can be copied");
+    }
+    let connection = rusqlite::Connection::open(copy)?;
+    let mut text = String::new();
+    for table in TABLES {
+        let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1"))?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let values = (0..columns).map(|column| row.get::<_, rusqlite::types::Value>(column));
+            let values = values.collect::<rusqlite::Result<Vec<_>>>()?;
+            writeln!(text, "{table}: {values:?}").expect("a string takes text");
+        }
+    }
+    Ok(text)
 }
 
 /// Mode and program of each interface of a namespace that has one, as `ip` says.
