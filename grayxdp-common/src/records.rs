@@ -8,6 +8,7 @@ use crate::{
     checksum::Delta,
     directory::Place,
     ids::{ServiceId, VersionId},
+    ipv6::{Address6, Control6, Ends6},
     map_value,
 };
 
@@ -141,9 +142,11 @@ pub struct Control {
     pub least_mtu: u64,
     /// Room for what comes later.
     pub reserved: [u64; 2],
+    /// The same of IPv6.
+    pub ipv6: Control6,
 }
 
-map_value!(Control, size 128);
+map_value!(Control, size 384);
 
 /// A set of addresses that may say yes wrongly and never no: one bit of 64 by a hash of the address.
 #[repr(transparent)]
@@ -225,8 +228,8 @@ pub struct ServiceRecord {
     pub signals: u16,
     /// Ticks for which a sampled flow is followed (`flowHorizon`).
     pub horizon_ticks: u32,
-    /// Room for what comes later.
-    pub reserved: [u32; 4],
+    /// Its virtual address, if that is one of IPv6: what tells it from another whose key is the same.
+    pub address6: Address6,
 }
 
 /// The sample rate at which every flow is followed.
@@ -252,7 +255,7 @@ impl ServiceRecord {
         sample_rate: 0,
         signals: 0,
         horizon_ticks: 0,
-        reserved: [0; 4],
+        address6: Address6([0; 2]),
     };
 }
 
@@ -336,26 +339,50 @@ impl BackendRecord {
         let virtual_port = if port == 0 { 0 } else { virtual_port };
         let there = Delta::replace32(virtual_address, address);
         let back = Delta::replace32(address, virtual_address);
+        let ends = Self { address, virtual_address, port, virtual_port, ..Self::OF_NOBODY };
+        Self { forward_ip: there.and(Delta::TTL_DECREMENT), reverse_ip: back.and(Delta::TTL_DECREMENT), ..ends }
+            .of(service, version, there, back)
+    }
+
+    /// The record of a backend of IPv6, whose addresses are kept apart; `port` as for [`BackendRecord::new`].
+    #[must_use]
+    pub const fn new6(service: ServiceId, version: VersionId, ends: &Ends6, virtual_port: u16, port: u16) -> Self {
+        let there = ends.virtual_address.replaced_by(ends.address);
+        let back = ends.address.replaced_by(ends.virtual_address);
+        let virtual_port = if port == 0 { 0 } else { virtual_port };
+        Self { port, virtual_port, ..Self::OF_NOBODY }.of(service, version, there, back)
+    }
+
+    /// The same of a service and a version, with what the addresses do to a TCP or UDP checksum on either way.
+    const fn of(self, service: ServiceId, version: VersionId, there: Delta, back: Delta) -> Self {
         Self {
-            address,
-            virtual_address,
-            port,
-            virtual_port,
             service: service.0,
             version: version.0,
-            next_hop: NextHop::UNKNOWN,
-            forward_ip: there.and(Delta::TTL_DECREMENT),
-            forward_l4: there.and(Delta::replace16(virtual_port, port)),
-            reverse_ip: back.and(Delta::TTL_DECREMENT),
-            reverse_l4: back.and(Delta::replace16(port, virtual_port)),
-            flags: 0,
-            sample_rate: 0,
-            guard: 0,
-            epoch: 0,
-            place: 0,
-            reserved: [0; 7],
+            forward_l4: there.and(Delta::replace16(self.virtual_port, self.port)),
+            reverse_l4: back.and(Delta::replace16(self.port, self.virtual_port)),
+            ..self
         }
     }
+
+    const OF_NOBODY: Self = Self {
+        address: 0,
+        virtual_address: 0,
+        port: 0,
+        virtual_port: 0,
+        service: 0,
+        version: 0,
+        next_hop: NextHop::UNKNOWN,
+        forward_ip: Delta::NONE,
+        forward_l4: Delta::NONE,
+        reverse_ip: Delta::NONE,
+        reverse_l4: Delta::NONE,
+        flags: 0,
+        sample_rate: 0,
+        guard: 0,
+        epoch: 0,
+        place: 0,
+        reserved: [0; 7],
+    };
 }
 
 /// An attached interface.
@@ -368,9 +395,11 @@ pub struct InterfaceRecord {
     pub mtu: u16,
     /// Its first IPv4 address; 0: none.
     pub ipv4: u32,
+    /// Its first global IPv6 address, in four words; 0: none.
+    pub ipv6: [u32; 4],
 }
 
-map_value!(InterfaceRecord, size 12);
+map_value!(InterfaceRecord, size 28);
 
 #[cfg(test)]
 mod tests {

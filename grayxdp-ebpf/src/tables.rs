@@ -1,11 +1,13 @@
 //! The maps, and reading them. Sizes given here are placeholders: user space sets them when it loads the program.
 
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 
 use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    bindings::xdp_md,
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, lpm_trie::Key},
+    programs::XdpContext,
 };
 use grayxdp_common::{
     SLOT_TABLE_LEN,
@@ -19,6 +21,7 @@ use grayxdp_common::{
     guard::Guard,
     hash::HashKey,
     ids::ServiceId,
+    ipv6::{Address6, Ends6, PrefixKey6},
     reason::Reason,
     records::{
         BackendRecord, Control, InterfaceRecord, NextHop, Route, RouteHeads, ServiceRecord, SlotTable, TableRef,
@@ -58,6 +61,14 @@ static ROUTE_HEADS: Array<RouteHeads> = Array::with_max_entries(1, MAPPABLE);
 static ROUTE_LEAVES: Array<Route> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "NEIGHBOURS")]
 static NEIGHBOURS: HashMap<u32, NextHop> = HashMap::with_max_entries(1, 0);
+#[map(name = "ENDS6")]
+static ENDS6: Array<Ends6> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "ROUTES6")]
+static ROUTES6: LpmTrie<[u32; 4], Route> = LpmTrie::with_max_entries(1, NO_PREALLOC);
+#[map(name = "NEIGHBOURS6")]
+static NEIGHBOURS6: HashMap<Address6, NextHop> = HashMap::with_max_entries(1, 0);
+#[map(name = "PREFIXES6")]
+static PREFIXES6: LpmTrie<PrefixKey6, PrefixValue> = LpmTrie::with_max_entries(1, NO_PREALLOC);
 #[map(name = "INTERFACES")]
 static INTERFACES: HashMap<u32, InterfaceRecord> = HashMap::with_max_entries(1, 0);
 #[map(name = "BUCKETS")]
@@ -84,6 +95,8 @@ static MARKS: Array<Mark> = Array::with_max_entries(1, MAPPABLE);
 static FLOWS: Array<FlowSample> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "SIGNALS")]
 static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "PROGRAMS")]
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map(name = "CLOCK")]
 static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 #[map(name = "SCRATCH")]
@@ -114,6 +127,13 @@ static MANUAL_CLOCK: u32 = 0;
 pub(crate) fn constant<T: Copy>(global: &T) -> T {
     // SAFETY: a reference is valid to read; volatile, because the compiler must not take the placeholder's value.
     unsafe { core::ptr::read_volatile(global) }
+}
+
+/// Goes on as the program for IPv6, which has a stack of its own. Comes back only where there is none.
+#[inline(always)]
+pub(crate) fn go_on_with_ipv6(context: *mut xdp_md) {
+    // SAFETY: the array holds programs of this kind only.
+    let _ = unsafe { PROGRAMS.tail_call(&XdpContext::new(context), 0) };
 }
 
 /// The flow hash's key.
@@ -180,6 +200,12 @@ pub(crate) fn backend(id: u16) -> Option<&'static BackendRecord> {
     BACKENDS.get(u32::from(id))
 }
 
+/// Both ends of an IPv6 backend.
+#[inline(always)]
+pub(crate) fn ends(id: u16) -> Option<&'static Ends6> {
+    ENDS6.get(u32::from(id))
+}
+
 /// This CPU's counters of a backend.
 #[inline(always)]
 pub(crate) fn count(id: u16, add: impl FnOnce(&mut BackendCounters)) {
@@ -240,6 +266,40 @@ pub(crate) fn route(address: u32) -> Option<&'static Route> {
         return ROUTE_LEAVES.get(u32::from(leaf));
     }
     ROUTES.get(Key::new(32, address))
+}
+
+/// The route to a client of IPv6.
+#[inline(always)]
+pub(crate) fn route6(address: Address6) -> Option<&'static Route> {
+    let [a, b, c, d] = PrefixKey6::new(0, address).address;
+    ROUTES6.get(key_of(&mut MaybeUninit::uninit(), [128, a, b, c, d]))
+}
+
+/// A key of a trie on the stack, aligned.
+#[repr(align(8))]
+struct Aligned<K>(Key<K>);
+
+/// A key of words of 32 bits, in its place and each stored by itself: together they become stores that the verifier refuses on the
+/// stack.
+#[inline(always)]
+fn key_of<const N: usize, K>(place: &mut MaybeUninit<Aligned<K>>, words: [u32; N]) -> &Key<K> {
+    const { assert!(size_of::<Key<K>>() == N * size_of::<u32>()) };
+    let start = place.as_mut_ptr().cast::<u32>();
+    let mut index = 0;
+    while index < N {
+        // SAFETY: within the key, which is aligned for more.
+        unsafe { start.add(index).write_volatile(words[index]) };
+        index += 1;
+    }
+    // SAFETY: every byte that is looked at was written, and keys are of plain words.
+    unsafe { &(*place.as_ptr()).0 }
+}
+
+/// As [`neighbour`].
+#[inline(always)]
+pub(crate) fn neighbour6(address: Address6) -> NextHop {
+    // SAFETY: as for `neighbour`.
+    unsafe { NEIGHBOURS6.get(&address).copied() }.unwrap_or(NextHop::UNKNOWN)
 }
 
 /// The next hop of an on-link client, if known.
@@ -341,10 +401,33 @@ pub(crate) fn stamp(table: u32, cell: u16, kind: u64) {
     }
 }
 
+/// A client's address, as segments look for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    /// The service's set of prefixes.
+    pub(crate) set: u32,
+    /// The words of the address.
+    pub(crate) words: [u64; 2],
+    /// Whether it is one of IPv6.
+    pub(crate) is_ipv6: bool,
+}
+
+impl Source {
+    #[inline(always)]
+    fn prefix(self) -> Option<&'static PrefixValue> {
+        if self.is_ipv6 {
+            let [a, b, c, d] = PrefixKey6::new(self.set, Address6(self.words)).address;
+            PREFIXES6.get(key_of(&mut MaybeUninit::uninit(), [PrefixKey6::BITS, self.set, a, b, c, d]))
+        } else {
+            PREFIXES.get(Key::new(u64::BITS, PrefixKey { set: self.set, address: self.words[0] as u32 }))
+        }
+    }
+}
+
 /// Stamps the source prefix that holds an address.
 #[inline(always)]
-pub(crate) fn stamp_prefix(key: PrefixKey, kind: u64) {
-    if let Some(value) = PREFIXES.get(prefix_key(key)) {
+pub(crate) fn stamp_prefix(source: Source, kind: u64) {
+    if let Some(value) = source.prefix() {
         let first = offset_of!(PrefixValue, seen);
         const { assert!(offset_of!(PrefixValue, deferred) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, deferred)) };
         const { assert!(offset_of!(PrefixValue, refused) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, refused)) };
@@ -374,13 +457,8 @@ unsafe fn set(byte: *mut u8) {
 
 /// What the longest source prefix says that holds an address.
 #[inline(always)]
-pub(crate) fn prefix(key: PrefixKey) -> Option<PrefixValue> {
-    PREFIXES.get(prefix_key(key)).copied()
-}
-
-#[inline(always)]
-fn prefix_key(key: PrefixKey) -> Key<PrefixKey> {
-    Key::new(u64::BITS, key)
+pub(crate) fn prefix(source: Source) -> Option<PrefixValue> {
+    source.prefix().copied()
 }
 
 /// A segment by its class, port and DSCP.

@@ -1,7 +1,7 @@
 //! DATAPATH's rules 2 to 4 on the packet's side: what opens a flow, what goes on with one, what finds no entry.
 
 use grayxdp_common::{
-    cells::{DetailRecord, PrefixKey, VersionDetail},
+    cells::{DetailRecord, VersionDetail},
     exceptions::Tail,
     explanation::Turn,
     reason::Reason,
@@ -338,7 +338,7 @@ pub(super) fn stamp(
         }
     }
     if which & PREFIX != 0 && cells.prefix != 0 {
-        tables::stamp_prefix(PrefixKey { set: detail.prefixes, address: question.source as u32 }, kind);
+        tables::stamp_prefix(question.source(detail.prefixes), kind);
     }
     0
 }

@@ -24,7 +24,7 @@ mod tables;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddrV4,
+    net::SocketAddr,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -265,8 +265,8 @@ impl Kernel for Datapath {
 
     fn explain(
         &mut self,
-        source: SocketAddrV4,
-        destination: SocketAddrV4,
+        source: SocketAddr,
+        destination: SocketAddr,
         protocol: Protocol,
         question: Question,
     ) -> Result<Way, KernelError> {

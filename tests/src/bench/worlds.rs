@@ -226,7 +226,7 @@ pub(super) fn service_of(number: u16, address: u16, protocol: Protocol, backends
     let endpoint = virtual_endpoint(address);
     WantedService {
         id: ServiceId(number + 1),
-        vip: *endpoint.ip(),
+        vip: (*endpoint.ip()).into(),
         ports: vec![endpoint.port()],
         protocol,
         affinity: Affinity::Flow,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddrV4,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -100,8 +100,8 @@ impl Kernel for FakeKernel {
 
     fn explain(
         &mut self,
-        _: SocketAddrV4,
-        _: SocketAddrV4,
+        _: SocketAddr,
+        _: SocketAddr,
         _: Protocol,
         question: Question,
     ) -> Result<Way, KernelError> {
