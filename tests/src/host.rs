@@ -83,5 +83,6 @@ pub fn host(more: &[String]) -> Result<Namespace, LabError> {
     lines.extend_from_slice(more);
     namespace.ip(&lines)?;
     namespace.sysctl("net/ipv4/ip_forward", "1")?;
+    namespace.sysctl("net/ipv6/conf/all/forwarding", "1")?;
     Ok(namespace)
 }

@@ -53,8 +53,9 @@ fn the_verifier_takes_the_programs_and_is_far_from_its_limit() {
     let open = || host.run(|| Subject::open(&Wanted::default()).map(drop));
     let (verified, opened) = watch(open).expect("this kernel has filters of system calls");
     opened.expect("tests of the kernel need one that takes the program");
-    assert_eq!(verified.len(), 2, "the live instance and the one that explains: {verified:?}");
-    for (name, verified) in ["live", "explaining"].into_iter().zip(&verified) {
+    const PROGRAMS: [&str; 4] = ["live-ipv6", "live", "explaining-ipv6", "explaining"];
+    assert_eq!(verified.len(), PROGRAMS.len(), "both programs, live and to explain: {verified:?}");
+    for (name, verified) in PROGRAMS.into_iter().zip(&verified) {
         println!("figures: program={name} {}", figures(verified));
         assert!(verified.processed.is_some_and(|processed| processed < LIMIT / 2), "{name}: {verified:?}");
     }
