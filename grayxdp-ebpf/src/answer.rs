@@ -220,7 +220,8 @@ impl Reset {
     pub(crate) fn write(&self, tcp: View<TcpHdr>, source_port: u16, destination_port: u16, pseudo: u64) {
         let ports = u32::from_ne_bytes(join(destination_port, source_port));
         let offset_and_flags = u16::from_ne_bytes([5 << 4, self.bits]);
-        let sum = pseudo + halves(ports) + halves(self.sequence) + halves(self.acknowledges) + u64::from(offset_and_flags);
+        let sum =
+            pseudo + halves(ports) + halves(self.sequence) + halves(self.acknowledges) + u64::from(offset_and_flags);
         tcp.write(0, ports);
         tcp.write(4, self.sequence);
         tcp.write(8, self.acknowledges);

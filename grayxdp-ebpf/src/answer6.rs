@@ -123,7 +123,10 @@ pub fn error(frame: Frame, from: Address6, message: Message, repeated: usize, su
     ethernet.write(10, from_mac.1);
     ethernet.write(12, crate::packet::ETHERTYPE_IPV6);
     write_header(ip, from, to, ICMPV6, (8 + repeated) as u16, ANSWER_TTL);
-    let head = u64::from(message.type_and_code) + answer::halves(message.rest) + u64::from(sum & 0xffff) + u64::from(sum >> 16);
+    let head = u64::from(message.type_and_code)
+        + answer::halves(message.rest)
+        + u64::from(sum & 0xffff)
+        + u64::from(sum >> 16);
     icmp.write(0, message.type_and_code);
     icmp.write(2, answer::checksum(head + pseudo(from, to, (8 + repeated) as u16, ICMPV6)));
     icmp.write(4, message.rest);
@@ -197,7 +200,9 @@ pub fn solicited(frame: Frame, ip: Ip6) -> Option<Address6> {
 /// none.
 #[inline(always)]
 pub fn advertise(frame: Frame, ip: Ip6, address: [u8; 6]) {
-    let (Some(icmp), Some(ethernet)) = (frame.at::<[u8; SOLICITATION_LEN]>(BEHIND), frame.at::<[u8; 14]>(0)) else { return };
+    let (Some(icmp), Some(ethernet)) = (frame.at::<[u8; SOLICITATION_LEN]>(BEHIND), frame.at::<[u8; 14]>(0)) else {
+        return;
+    };
     let asker = ip.source();
     let target = Address6([icmp.read(8), icmp.read(16)]);
     let is_claimed = asker == UNSPECIFIED;
@@ -210,7 +215,8 @@ pub fn advertise(frame: Frame, ip: Ip6, address: [u8; 6]) {
     // Solicited and override; who claims the address himself did not ask.
     let flags = u32::from_ne_bytes([if is_claimed { 0x20 } else { 0x60 }, 0, 0, 0]);
     let mut length = SOLICITATION_LEN;
-    let mut sum = u64::from(u16::from_ne_bytes([kinds::ADVERTISEMENT, 0])) + answer::halves(flags) + u64::from(target.sum());
+    let mut sum =
+        u64::from(u16::from_ne_bytes([kinds::ADVERTISEMENT, 0])) + answer::halves(flags) + u64::from(target.sum());
     let [a, b, c, d, e, f] = address;
     if let Some(option) = option {
         const TARGET_ADDRESS: u8 = 2;
@@ -225,6 +231,7 @@ pub fn advertise(frame: Frame, ip: Ip6, address: [u8; 6]) {
     icmp.write(4, flags);
     icmp.write(2, answer::checksum(sum + pseudo(target, to, length as u16, ICMPV6)));
     let macs = ethernet.get();
-    let to_mac = if is_claimed { [0x33, 0x33, 0, 0, 0, 1] } else { [macs[6], macs[7], macs[8], macs[9], macs[10], macs[11]] };
+    let to_mac =
+        if is_claimed { [0x33, 0x33, 0, 0, 0, 1] } else { [macs[6], macs[7], macs[8], macs[9], macs[10], macs[11]] };
     answer::write_ethernet(ethernet, to_mac, address);
 }

@@ -49,7 +49,7 @@ macro_rules! parts {
                     refused => refused,
                 },
                 ASKS => {
-                    let id = resolve::resolve_choice();
+                    let id = resolve::choice();
                     match $beyond(context, id, TO_BACKEND) {
                         0 => $to_backend(context, id),
                         refused => refused,

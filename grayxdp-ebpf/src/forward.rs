@@ -1,10 +1,11 @@
 //! From a client to a backend: service → bucket → version → slot → backend → rewrite.
 
+mod count;
+
 use core::mem::offset_of;
 
 use grayxdp_common::{
     cells::DetailRecord,
-    counters::BackendCounters,
     directory::Entry,
     explanation::{Step, Turn},
     hash::{Flow, FlowHash},
@@ -20,11 +21,12 @@ use grayxdp_ebpf::{
 
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
+use self::count::count;
 use crate::{
     Arrival, Outcome,
     detail::{self, Kind},
     exceptions,
-    explain::{explains, note, turn},
+    explain::{note, turn},
     family::Family,
     guard,
     measure::{self, Forward},
@@ -294,7 +296,13 @@ fn quic_kind<I: Family>(arrival: Arrival, packet: &Packet<I>) -> Kind {
 
 /// What becomes of a packet to a backend that is down or whose flows end; none where it goes there all the same.
 #[inline(always)]
-fn ended<I: Family>(arrival: Arrival, packet: &Packet<I>, checksum: Checksum, backend: &BackendRecord, kind: Kind) -> Option<Reason> {
+fn ended<I: Family>(
+    arrival: Arrival,
+    packet: &Packet<I>,
+    checksum: Checksum,
+    backend: &BackendRecord,
+    kind: Kind,
+) -> Option<Reason> {
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     let (answered, dropped) = if backend.flags & DEAD == DEAD {
         turn(Turn::Down);
@@ -351,45 +359,15 @@ pub(crate) fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Rea
     if id == 0 { Err(Reason::NoBackend) } else { Ok(id) }
 }
 
-/// Counts a client's packet for its backend.
-#[inline(always)]
-fn count(arrival: Arrival, id: u16, checksum: Checksum) {
-    if explains() {
-        return;
-    }
-    tables::count(id, |counters| {
-        counters.packets_forward += 1;
-        counters.bytes_forward += arrival.frame.len();
-        count_flags(measure::rare_word(checksum), counters);
-    });
-}
-
-#[inline(always)]
-fn count_flags(word: u32, counters: &mut BackendCounters) {
-    if word == 0 {
-        return;
-    }
-    let bits = measure::flags_of(word);
-    if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
-        counters.syns += 1;
-        if bits & flags::FIN == 0 {
-            return;
-        }
-    }
-    if measure::window_is_zero(word) {
-        counters.zero_windows_forward += 1;
-    }
-    if bits & flags::RST != 0 {
-        counters.resets_forward += 1;
-    }
-    if bits & flags::FIN != 0 {
-        counters.fins_forward += 1;
-    }
-}
-
 /// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known.
 #[inline(always)]
-fn send<I: Family>(arrival: Arrival, packet: &Packet<I>, checksum: Checksum, service: ServiceId, (backend, ends): (&BackendRecord, I::Ends)) -> Outcome {
+fn send<I: Family>(
+    arrival: Arrival,
+    packet: &Packet<I>,
+    checksum: Checksum,
+    service: ServiceId,
+    (backend, ends): (&BackendRecord, I::Ends),
+) -> Outcome {
     let (hop, end) = (backend.next_hop, end_of::<I>(backend, ends));
     note(|explanation| {
         explanation.step = Step::Backend as u32;

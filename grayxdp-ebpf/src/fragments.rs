@@ -53,7 +53,7 @@ macro_rules! parts {
             let said = $question(context);
             match said & WHICH {
                 TO_BACKEND => $leave(context, said & ID),
-                ASKS => $leave(context, resolve::resolve_choice()),
+                ASKS => $leave(context, resolve::choice()),
                 TO_CLIENT => $leave(context, said & ID | REVERSE),
                 _ => 0,
             };

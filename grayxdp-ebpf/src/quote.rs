@@ -210,7 +210,8 @@ impl Quotable for Ip {
         if version_and_length >> 4 != 4 || header_len < size_of::<Ipv4Hdr>() || !is_first {
             return None;
         }
-        let (source, destination) = (header.read(offset_of!(Ipv4Hdr, src_addr)), header.read(offset_of!(Ipv4Hdr, dst_addr)));
+        let (source, destination) =
+            (header.read(offset_of!(Ipv4Hdr, src_addr)), header.read(offset_of!(Ipv4Hdr, dst_addr)));
         Some(Repeated { source, destination, protocol: header.read(offset_of!(Ipv4Hdr, proto)), header_len })
     }
 
@@ -270,7 +271,8 @@ impl Quotable for Ip6 {
         if header.read::<u8>(0) >> 4 != 6 {
             return None;
         }
-        let (source, destination) = (Address6([header.read(8), header.read(16)]), Address6([header.read(24), header.read(32)]));
+        let (source, destination) =
+            (Address6([header.read(8), header.read(16)]), Address6([header.read(24), header.read(32)]));
         let protocol = header.read(offset_of!(Ipv6Hdr, next_hdr));
         Some(Repeated { source, destination, protocol, header_len: size_of::<Ipv6Hdr>() })
     }

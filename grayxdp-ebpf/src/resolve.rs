@@ -3,20 +3,14 @@
 //!
 //! The flow's entry decides, else the default. Nothing is opened, completed, pinned, refreshed or stamped.
 
-use grayxdp_common::{
-    directory::Entry,
-    hash::Flow,
-    ids::ServiceId,
-    ipv6::Address as _,
-    records::ServiceRecord,
-};
+use grayxdp_common::{directory::Entry, hash::Flow, ids::ServiceId, ipv6::Address as _, records::ServiceRecord};
 use grayxdp_ebpf::packet::UDP;
 
 use crate::{detail, family::Family, forward, tables};
 
 /// What [`ask`] and those who use it say: the backend is in the low bits.
 pub(crate) const TO_BACKEND: u64 = 1 << 60;
-/// The scratch holds the question which backend it is: [`resolve_choice`] answers it.
+/// The scratch holds the question which backend it is: [`choice`] answers it.
 pub(crate) const ASKS: u64 = 2 << 60;
 /// Of a backend's packet, which is in the low bits.
 pub(crate) const TO_CLIENT: u64 = 3 << 60;
@@ -28,7 +22,13 @@ pub(crate) const ID: u64 = 0xffff;
 /// Finds the backend of a client's flow, or asks for it; 0 for a fault. The numbers are those of a TCP segment, with
 /// [`detail::REPLY`] in `flags` of a reply.
 #[inline(always)]
-pub(crate) fn ask<I: Family>(flow: &Flow<I::Address>, service: &ServiceRecord, entry: Entry, numbers: (u32, u32), flags: u64) -> u64 {
+pub(crate) fn ask<I: Family>(
+    flow: &Flow<I::Address>,
+    service: &ServiceRecord,
+    entry: Entry,
+    numbers: (u32, u32),
+    flags: u64,
+) -> u64 {
     let Some(scratch) = tables::scratch() else { return 0 };
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     let question = unsafe { &mut (*scratch).question };
@@ -58,9 +58,8 @@ pub(crate) fn ask<I: Family>(flow: &Flow<I::Address>, service: &ServiceRecord, e
 }
 
 /// The backend that the scratch's question asks for; 0 for none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn resolve_choice() -> u64 {
+#[inline(always)]
+pub(crate) fn choice() -> u64 {
     detail::about_flow()
 }
 

@@ -1,33 +1,31 @@
 //! The maps, and reading them. Sizes given here are placeholders: user space sets them when it loads the program.
 
-use core::mem::{MaybeUninit, offset_of};
+mod addresses;
+
+use core::mem::offset_of;
 
 use aya_ebpf::{
+    bindings::xdp_md,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::map,
-    bindings::xdp_md,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, lpm_trie::Key},
+    maps::{Array, PerCpuArray, ProgramArray},
     programs::XdpContext,
 };
 use grayxdp_common::{
     SLOT_TABLE_LEN,
-    cells::{
-        Bucket, BucketTable, DetailRecord, PORTS, PrefixKey, PrefixValue, SEGMENTS, SegmentClass, SlotState,
-        SlotStates, Stamp, Stamps,
-    },
+    cells::{Bucket, BucketTable, DetailRecord, PORTS, SEGMENTS, SegmentClass, SlotState, SlotStates, Stamp, Stamps},
     counters::{BackendCounters, ReasonCounters},
     directory::{DirectorySet, EndpointKey, Place},
     exceptions::ExceptionSet,
     guard::Guard,
     hash::HashKey,
     ids::ServiceId,
-    ipv6::{Address6, Ends6, PrefixKey6},
     reason::Reason,
-    records::{
-        BackendRecord, Control, InterfaceRecord, NextHop, Route, RouteHeads, ServiceRecord, SlotTable, TableRef,
-    },
+    records::{BackendRecord, Control, ServiceRecord, SlotTable, TableRef},
     signals::{ExceptionCounters, FlowSample, Mark, Signals},
 };
+
+pub(crate) use addresses::{Source, ends, interface, neighbour, neighbour6, prefix, route, route6, stamp_prefix};
 
 use crate::{
     detail::Scratch,
@@ -36,8 +34,6 @@ use crate::{
 
 /// User space writes single words of such a map.
 pub(crate) const MAPPABLE: u32 = 1 << 10;
-/// Elements are allocated as they come; the kernel asks for it in a trie.
-const NO_PREALLOC: u32 = 1;
 
 #[map(name = "CONTROL")]
 static CONTROL: Array<Control> = Array::with_max_entries(1, MAPPABLE);
@@ -53,24 +49,6 @@ static BACKENDS: Array<BackendRecord> = Array::with_max_entries(1, MAPPABLE);
 static COUNTERS: PerCpuArray<BackendCounters> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "REASONS")]
 static REASONS: PerCpuArray<ReasonCounters> = PerCpuArray::with_max_entries(1, 0);
-#[map(name = "ROUTES")]
-static ROUTES: LpmTrie<u32, Route> = LpmTrie::with_max_entries(1, NO_PREALLOC);
-#[map(name = "ROUTE_HEADS")]
-static ROUTE_HEADS: Array<RouteHeads> = Array::with_max_entries(1, MAPPABLE);
-#[map(name = "ROUTE_LEAVES")]
-static ROUTE_LEAVES: Array<Route> = Array::with_max_entries(1, MAPPABLE);
-#[map(name = "NEIGHBOURS")]
-static NEIGHBOURS: HashMap<u32, NextHop> = HashMap::with_max_entries(1, 0);
-#[map(name = "ENDS6")]
-static ENDS6: Array<Ends6> = Array::with_max_entries(1, MAPPABLE);
-#[map(name = "ROUTES6")]
-static ROUTES6: LpmTrie<[u32; 4], Route> = LpmTrie::with_max_entries(1, NO_PREALLOC);
-#[map(name = "NEIGHBOURS6")]
-static NEIGHBOURS6: HashMap<Address6, NextHop> = HashMap::with_max_entries(1, 0);
-#[map(name = "PREFIXES6")]
-static PREFIXES6: LpmTrie<PrefixKey6, PrefixValue> = LpmTrie::with_max_entries(1, NO_PREALLOC);
-#[map(name = "INTERFACES")]
-static INTERFACES: HashMap<u32, InterfaceRecord> = HashMap::with_max_entries(1, 0);
 #[map(name = "BUCKETS")]
 static BUCKETS: Array<BucketTable> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "SLOT_STATES")]
@@ -79,8 +57,6 @@ static SLOT_STATES: Array<SlotStates> = Array::with_max_entries(1, MAPPABLE);
 static STAMPS: Array<Stamps> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "DETAILS")]
 static DETAILS: Array<DetailRecord> = Array::with_max_entries(1, MAPPABLE);
-#[map(name = "PREFIXES")]
-static PREFIXES: LpmTrie<PrefixKey, PrefixValue> = LpmTrie::with_max_entries(1, NO_PREALLOC);
 #[map(name = "CLASSES")]
 static CLASSES: Array<SegmentClass> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "GUARDS")]
@@ -200,12 +176,6 @@ pub(crate) fn backend(id: u16) -> Option<&'static BackendRecord> {
     BACKENDS.get(u32::from(id))
 }
 
-/// Both ends of an IPv6 backend.
-#[inline(always)]
-pub(crate) fn ends(id: u16) -> Option<&'static Ends6> {
-    ENDS6.get(u32::from(id))
-}
-
 /// This CPU's counters of a backend.
 #[inline(always)]
 pub(crate) fn count(id: u16, add: impl FnOnce(&mut BackendCounters)) {
@@ -255,65 +225,6 @@ pub(crate) fn signals(place: u16, parity: u64) -> Option<*mut Signals> {
     // SAFETY: the helper takes nothing.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
     SIGNALS.get_ptr_mut((u32::from(place) * 2 + parity as u32) * constant(&CPUS) + cpu)
-}
-
-/// The route to a client.
-#[inline(always)]
-pub(crate) fn route(address: u32) -> Option<&'static Route> {
-    if let Some(heads) = ROUTE_HEADS.get(0)
-        && let Some(leaf) = heads.0[usize::from(RouteHeads::block(address))].checked_sub(1)
-    {
-        return ROUTE_LEAVES.get(u32::from(leaf));
-    }
-    ROUTES.get(Key::new(32, address))
-}
-
-/// The route to a client of IPv6.
-#[inline(always)]
-pub(crate) fn route6(address: Address6) -> Option<&'static Route> {
-    let [a, b, c, d] = PrefixKey6::new(0, address).address;
-    ROUTES6.get(key_of(&mut MaybeUninit::uninit(), [128, a, b, c, d]))
-}
-
-/// A key of a trie on the stack, aligned.
-#[repr(align(8))]
-struct Aligned<K>(Key<K>);
-
-/// A key of words of 32 bits, in its place and each stored by itself: together they become stores that the verifier refuses on the
-/// stack.
-#[inline(always)]
-fn key_of<const N: usize, K>(place: &mut MaybeUninit<Aligned<K>>, words: [u32; N]) -> &Key<K> {
-    const { assert!(size_of::<Key<K>>() == N * size_of::<u32>()) };
-    let start = place.as_mut_ptr().cast::<u32>();
-    let mut index = 0;
-    while index < N {
-        // SAFETY: within the key, which is aligned for more.
-        unsafe { start.add(index).write_volatile(words[index]) };
-        index += 1;
-    }
-    // SAFETY: every byte that is looked at was written, and keys are of plain words.
-    unsafe { &(*place.as_ptr()).0 }
-}
-
-/// As [`neighbour`].
-#[inline(always)]
-pub(crate) fn neighbour6(address: Address6) -> NextHop {
-    // SAFETY: as for `neighbour`.
-    unsafe { NEIGHBOURS6.get(&address).copied() }.unwrap_or(NextHop::UNKNOWN)
-}
-
-/// The next hop of an on-link client, if known.
-#[inline(always)]
-pub(crate) fn neighbour(address: u32) -> NextHop {
-    // SAFETY: the value is copied at once; user space replaces elements and never writes into one.
-    unsafe { NEIGHBOURS.get(&address).copied() }.unwrap_or(NextHop::UNKNOWN)
-}
-
-/// An attached interface.
-#[inline(always)]
-pub(crate) fn interface(index: u32) -> Option<InterfaceRecord> {
-    // SAFETY: as for `neighbour`.
-    unsafe { INTERFACES.get(&index).copied() }
 }
 
 /// Monotonic time of the last timer tick of the kernel, in nanoseconds: cheap.
@@ -401,46 +312,6 @@ pub(crate) fn stamp(table: u32, cell: u16, kind: u64) {
     }
 }
 
-/// A client's address, as segments look for it.
-#[derive(Clone, Copy)]
-pub(crate) struct Source {
-    /// The service's set of prefixes.
-    pub(crate) set: u32,
-    /// The words of the address.
-    pub(crate) words: [u64; 2],
-    /// Whether it is one of IPv6.
-    pub(crate) is_ipv6: bool,
-}
-
-impl Source {
-    #[inline(always)]
-    fn prefix(self) -> Option<&'static PrefixValue> {
-        if self.is_ipv6 {
-            let [a, b, c, d] = PrefixKey6::new(self.set, Address6(self.words)).address;
-            PREFIXES6.get(key_of(&mut MaybeUninit::uninit(), [PrefixKey6::BITS, self.set, a, b, c, d]))
-        } else {
-            PREFIXES.get(Key::new(u64::BITS, PrefixKey { set: self.set, address: self.words[0] as u32 }))
-        }
-    }
-}
-
-/// Stamps the source prefix that holds an address.
-#[inline(always)]
-pub(crate) fn stamp_prefix(source: Source, kind: u64) {
-    if let Some(value) = source.prefix() {
-        let first = offset_of!(PrefixValue, seen);
-        const { assert!(offset_of!(PrefixValue, deferred) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, deferred)) };
-        const { assert!(offset_of!(PrefixValue, refused) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, refused)) };
-        // SAFETY: a byte of the value, as for `stamp`.
-        unsafe {
-            set(core::ptr::from_ref(value)
-                .cast_mut()
-                .cast::<u8>()
-                .add(first + if kind > 1 { 2 } else { kind as usize & 1 }))
-        };
-    }
-}
-
 /// Sets a byte that is 0 to 1: a byte that is set is not written, so that its line stays shared.
 ///
 /// # Safety
@@ -453,12 +324,6 @@ unsafe fn set(byte: *mut u8) {
             byte.write_volatile(1);
         }
     }
-}
-
-/// What the longest source prefix says that holds an address.
-#[inline(always)]
-pub(crate) fn prefix(source: Source) -> Option<PrefixValue> {
-    source.prefix().copied()
 }
 
 /// A segment by its class, port and DSCP.

@@ -1,15 +1,8 @@
 //! Which way a packet goes: forward to a backend, backward to a client, answered, or not ours.
 
-use grayxdp_common::{
-    directory::Entry,
-    explanation::Step,
-    ids::ServiceId,
-    reason::Reason,
-    records::Control,
-};
+use grayxdp_common::{directory::Entry, explanation::Step, ids::ServiceId, reason::Reason, records::Control};
 use grayxdp_ebpf::{
-    answer,
-    answer6,
+    answer, answer6,
     packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ip6, Packet, Ports, TCP, UDP},
 };
 

@@ -123,8 +123,9 @@ fn the_program_chooses_as_the_rules_say_and_a_new_weight_takes_effect_at_once() 
         datapath.publish(&wanted).expect("tables are written");
         let vip = SocketAddrV4::new(host::ipv4(wanted.services[0].vip), 80);
         for client in clients(500) {
-            let way =
-                datapath.explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
+            let way = datapath
+                .explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 })
+                .expect("the program runs");
             let found = (way.explanation.bucket, BackendId(way.explanation.backend));
             assert_eq!(found, reference(&wanted, client), "{client} at {threshold}");
         }
@@ -182,8 +183,9 @@ fn a_weight_change_of_one_service_is_followed_and_the_others_stay() {
         assert_eq!(found, expected);
         let vip = SocketAddrV4::new(host::ipv4(wanted.services[0].vip), 80);
         for client in clients(50) {
-            let way =
-                datapath.explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
+            let way = datapath
+                .explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 })
+                .expect("the program runs");
             assert_eq!(BackendId(way.explanation.backend), reference(&wanted, client).1, "{client} at {threshold}");
         }
     }
@@ -206,7 +208,9 @@ fn more_new_slot_tables_than_are_spare_are_written_again_and_again() {
     }
     let vip = SocketAddrV4::new(Ipv4Addr::new(192, 0, 0, 12), 80);
     for client in clients(50) {
-        let way = datapath.explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
+        let way = datapath
+            .explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 })
+            .expect("the program runs");
         assert!([12, 51].contains(&way.explanation.backend), "{:?}", way.explanation);
     }
 }

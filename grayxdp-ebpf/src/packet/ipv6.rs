@@ -29,8 +29,7 @@ const AUTHENTICATION: u8 = 51;
 /// Next header: destination options.
 const DESTINATION: u8 = 60;
 /// A bit for each of them.
-const KINDS: u64 =
-    1 << HOP_BY_HOP | 1 << ROUTING | 1 << FRAGMENT | 1 << AUTHENTICATION | 1 << DESTINATION;
+const KINDS: u64 = 1 << HOP_BY_HOP | 1 << ROUTING | 1 << FRAGMENT | 1 << AUTHENTICATION | 1 << DESTINATION;
 
 /// Where a fragment belongs: bits of the word as it lies in memory.
 const FRAGMENT_OFFSET: u16 = 0xfff8_u16.to_be();

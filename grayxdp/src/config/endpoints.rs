@@ -98,8 +98,13 @@ fn own_family(service: &Service, backend: &Backend, place: &Place, problems: &mu
     }
     let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
     let (own, vip) = (family(backend.address), family(service.vip));
-    let what = format!("backend {} is one of {own}, and VIP {} of service `{}` one of {vip}", backend.address, service.vip, service.name);
-    let remedy = format!("`nat` does not translate between families: give the backend's {vip} address, or make a service with a VIP of {own}");
+    let what = format!(
+        "backend {} is one of {own}, and VIP {} of service `{}` one of {vip}",
+        backend.address, service.vip, service.name
+    );
+    let remedy = format!(
+        "`nat` does not translate between families: give the backend's {vip} address, or make a service with a VIP of {own}"
+    );
     problems.push(Problem::new(place.field("address"), what, remedy));
 }
 

@@ -10,9 +10,7 @@ use aya::{
     maps::{Array, MapData, MapError},
     programs::{TestRun as _, TestRunOptions},
 };
-use etherparse::{
-    IpDscp, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder,
-};
+use etherparse::{IpDscp, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder};
 use grayxdp_common::{explanation::Explanation, maps, reason::Reason};
 
 use super::{
@@ -74,7 +72,12 @@ impl Explainer {
     }
 }
 
-fn frame(source: SocketAddr, destination: SocketAddr, protocol: Protocol, question: Question) -> Result<Vec<u8>, KernelError> {
+fn frame(
+    source: SocketAddr,
+    destination: SocketAddr,
+    protocol: Protocol,
+    question: Question,
+) -> Result<Vec<u8>, KernelError> {
     let dscp = match question {
         Question::First { dscp } => dscp & 63,
         Question::Later => 0,
@@ -98,7 +101,9 @@ fn frame(source: SocketAddr, destination: SocketAddr, protocol: Protocol, questi
             IpHeaders::Ipv6(ip, Ipv6Extensions::default())
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
-            return Err(KernelError(format!("{source} and {destination} are of two families: no packet goes between them")));
+            return Err(KernelError(format!(
+                "{source} and {destination} are of two families: no packet goes between them"
+            )));
         }
     };
     let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ip(headers);

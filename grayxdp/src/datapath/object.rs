@@ -63,9 +63,9 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
     let next = next.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| program_failed(&error))?;
     let programs = object.map_mut(maps::PROGRAMS).expect("the object file has the map");
     let programs: Result<ProgramArray<&mut MapData>, MapError> = programs.try_into();
-    programs.and_then(|mut programs| programs.set(0, &next, 0)).map_err(|error| {
-        KernelError(format!("the program for IPv6 cannot be put behind that for IPv4: {error}"))
-    })?;
+    programs
+        .and_then(|mut programs| programs.set(0, &next, 0))
+        .map_err(|error| KernelError(format!("the program for IPv6 cannot be put behind that for IPv4: {error}")))?;
     program(&mut object)?.load().map_err(|error| program_failed(&error))?;
     leave_memory(bytes);
     Ok(object)

@@ -49,8 +49,11 @@ fn neighbour(address: Ipv6Addr) -> String {
 fn service() -> WantedService {
     let mut service = WantedService { vip: (*VIP.ip()).into(), ..worlds::service(0, 0, Protocol::Tcp) };
     for version in &mut service.versions {
-        version.backends =
-            version.backends.iter().map(|it| WantedBackend { address: (*backend(it.id.0).ip()).into(), ..*it }).collect();
+        version.backends = version
+            .backends
+            .iter()
+            .map(|it| WantedBackend { address: (*backend(it.id.0).ip()).into(), ..*it })
+            .collect();
     }
     service
 }
@@ -120,8 +123,12 @@ const SYN: u8 = 2;
 /// A segment; where it comes from a client, or goes to one, the client varies from flow to flow.
 fn feed(source: SocketAddrV6, destination: SocketAddrV6, flags: u8, flows: Flows) -> Feed {
     let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-    let segment =
-        builder.ipv6(source.ip().octets(), destination.ip().octets(), 64).tcp(source.port(), destination.port(), 1, 8_192);
+    let segment = builder.ipv6(source.ip().octets(), destination.ip().octets(), 64).tcp(
+        source.port(),
+        destination.port(),
+        1,
+        8_192,
+    );
     let segment = if flags == SYN { segment.syn() } else { segment.ack(1) };
     let mut frame = Vec::with_capacity(FRAME_LEN);
     segment.write(&mut frame, &[]).expect("a vector takes all bytes");

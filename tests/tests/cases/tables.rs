@@ -1,9 +1,6 @@
 //! From a file's configurations to what the kernel is to hold. Names become numbers, the same in all configurations of a file.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use grayxdp::model::{
     config::Forwarding,

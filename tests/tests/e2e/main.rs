@@ -10,6 +10,7 @@ mod fuse;
 mod health;
 mod inputs;
 mod intruders;
+mod ipv6;
 mod metrics;
 mod neighbours;
 mod old_kernel;

@@ -58,7 +58,10 @@ fn wanted(random: &mut Random) -> Wanted {
 
 fn neighbours(wanted: &Wanted) -> Vec<String> {
     let versions = wanted.services.iter().flat_map(|service| &service.versions);
-    versions.flat_map(|version| &version.backends).map(|it| host::neighbour(host::NEAR, host::ipv4(it.address))).collect()
+    versions
+        .flat_map(|version| &version.backends)
+        .map(|it| host::neighbour(host::NEAR, host::ipv4(it.address)))
+        .collect()
 }
 
 /// Version index, bucket, slot and backend of a flow by the pure functions.
@@ -163,8 +166,12 @@ fn explain_says_the_whole_way_and_counts_nothing() {
             }
         }
         let elsewhere = SocketAddrV4::new(*vip(WEB).ip(), 81);
-        let refused =
-            subject.datapath.explain(client(&mut random).into(), elsewhere.into(), Protocol::Tcp, Question::First { dscp: 0 });
+        let refused = subject.datapath.explain(
+            client(&mut random).into(),
+            elsewhere.into(),
+            Protocol::Tcp,
+            Question::First { dscp: 0 },
+        );
         assert_eq!(refused.expect("the program explains").reason, Some(grayxdp::model::kernel::Reason::PortClosed));
         assert_eq!(subject.counters().expect("counters can be read"), before);
     });

@@ -103,7 +103,12 @@ fn ports_are_told_apart_and_backends_that_keep_them_answer_from_all() {
     let mut world = World::new("ports", &wanted);
     for (port, backend) in [(80, 1), (443, 2)] {
         assert_eq!(explain(&mut world, port, FIRST).backend, backend);
-        let way = world.kernel().explain(SocketAddrV4::new(address(backend), port).into(), CLIENT.into(), Protocol::Tcp, FIRST);
+        let way = world.kernel().explain(
+            SocketAddrV4::new(address(backend), port).into(),
+            CLIENT.into(),
+            Protocol::Tcp,
+            FIRST,
+        );
         assert_eq!(way.expect("the program runs").explanation.backend, backend, "the reply from port {port}");
     }
 }

@@ -98,13 +98,7 @@ impl Kernel for FakeKernel {
         Ok(counters)
     }
 
-    fn explain(
-        &mut self,
-        _: SocketAddr,
-        _: SocketAddr,
-        _: Protocol,
-        question: Question,
-    ) -> Result<Way, KernelError> {
+    fn explain(&mut self, _: SocketAddr, _: SocketAddr, _: Protocol, question: Question) -> Result<Way, KernelError> {
         let service = self.memory().wanted.services[0].clone();
         let backend = service.versions[1].backends[0].id;
         let (bucket, slot, step) = (77, 5, grayxdp_common::explanation::Step::Backend as u32);

@@ -68,7 +68,8 @@ impl ReplyMaps {
         let of_ipv4 = self.routes.iter().flatten();
         let of_ipv4 = of_ipv4.map(|(key, route)| ((address(key.data()), length(key.prefix_len(), 32)), route));
         let of_ipv6 = self.routes6.iter().flatten();
-        let of_ipv6 = of_ipv6.map(|(key, route)| ((IpAddr::V6(address6(key.data())), length(key.prefix_len(), 128)), route));
+        let of_ipv6 =
+            of_ipv6.map(|(key, route)| ((IpAddr::V6(address6(key.data())), length(key.prefix_len(), 128)), route));
         self.written_routes = of_ipv4.chain(of_ipv6).collect();
         let of_ipv4 = self.neighbours.iter().flatten().map(|(key, hop)| (address(key), hop));
         let of_ipv6 = self.neighbours6.iter().flatten().map(|(key, hop)| (IpAddr::V6(address6(key)), hop));

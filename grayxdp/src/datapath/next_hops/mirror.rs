@@ -181,10 +181,10 @@ impl Mirror {
             let fitting = lengths.iter().rev().filter(|length| **length <= width(address));
             fitting.copied().find_map(|length| self.routes.get(&(network(address, length), length)).copied())
         };
-        let known =
-            self.neighbours.keys().filter(|(interface, address)| {
-                family.has(*address) && longest(*address) == Some(Via::Link(*interface))
-            });
+        let known = self
+            .neighbours
+            .keys()
+            .filter(|(interface, address)| family.has(*address) && longest(*address) == Some(Via::Link(*interface)));
         let hops = known.map(|(interface, address)| (*address, self.hop(Via::Link(*interface), *address)));
         hops.filter(|(_, hop)| hop.is_known()).take(capacity::NEIGHBOURS as usize).collect()
     }
@@ -297,7 +297,11 @@ mod tests {
     fn a_second_gateway_needs_the_routes() {
         let mut host = host();
         host.routes.insert((ip(172, 16, 0, 0), 12), Via::Gateway(BACKENDS, BACKEND));
-        assert_eq!(host.reply_plan(Family::Ipv4, &[]).way, ReplyWay::Gateway, "one more gateway is one more prefix apart");
+        assert_eq!(
+            host.reply_plan(Family::Ipv4, &[]).way,
+            ReplyWay::Gateway,
+            "one more gateway is one more prefix apart"
+        );
         for n in 0..10 {
             host.routes.insert((ip(192, 168, n, 0), 24), Via::Gateway(BACKENDS, BACKEND));
         }

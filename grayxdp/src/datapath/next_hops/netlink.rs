@@ -94,10 +94,22 @@ async fn local_addresses(handle: &Handle) -> Result<Vec<(u32, u8, IpAddr)>, rtne
     Ok(messages.iter().filter_map(of).collect())
 }
 
+/// What was read, or nothing where the host has no such family: IPv6 may be turned off.
+fn or_none<T>(read: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec<T>, rtnetlink::Error> {
+    match read {
+        Err(rtnetlink::Error::NetlinkError(error))
+            if matches!(error.to_io().raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) =>
+        {
+            Ok(Vec::new())
+        }
+        read => read,
+    }
+}
+
 async fn routes(handle: &Handle) -> Result<BTreeMap<Destination, Via>, rtnetlink::Error> {
     let (all, all6) = (RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build());
     let mut messages: Vec<_> = handle.route().get(all).execute().try_collect().await?;
-    messages.extend(handle.route().get(all6).execute().try_collect::<Vec<_>>().await?);
+    messages.extend(or_none(handle.route().get(all6).execute().try_collect::<Vec<_>>().await)?);
     let mut best: BTreeMap<Destination, (u32, Via)> = BTreeMap::new();
     for message in messages.iter().filter(|message| message.header.table == RouteHeader::RT_TABLE_MAIN) {
         let metric = message.attributes.iter().find_map(|attribute| match attribute {
@@ -150,7 +162,7 @@ fn via_of(message: &RouteMessage) -> Via {
 }
 
 async fn has_rules(handle: &Handle, family: IpVersion) -> Result<bool, rtnetlink::Error> {
-    let messages: Vec<_> = handle.rule().get(family).execute().try_collect().await?;
+    let messages: Vec<_> = or_none(handle.rule().get(family).execute().try_collect().await)?;
     let usual = messages.iter().all(|rule| {
         let table = rule.attributes.iter().find_map(|attribute| match attribute {
             RuleAttribute::Table(table) => Some(*table),
@@ -167,7 +179,7 @@ pub(super) async fn read_neighbours(handle: &Handle, mirror: &mut Mirror) -> Res
     let mut messages = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let dump = handle.neighbours().get().set_address_family(family).execute();
-        messages.extend(dump.try_collect::<Vec<_>>().await?);
+        messages.extend(or_none(dump.try_collect::<Vec<_>>().await)?);
     }
     let permanent = messages.iter().filter(|message| message.header.state == NeighbourState::Permanent);
     mirror.permanent = permanent.filter_map(neighbour_of).map(|(place, _)| place).collect();

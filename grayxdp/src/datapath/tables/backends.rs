@@ -8,7 +8,11 @@ use grayxdp_common::{
     records::{BackendRecord, NextHop},
 };
 
-use super::{Memory, Tables, entries::{raw, raw6}, live::Live};
+use super::{
+    Memory, Tables,
+    entries::{raw, raw6},
+    live::Live,
+};
 use crate::model::{
     config::Affinity,
     kernel::{BackendId, BackendState, ExistingFlows, WantedBackend, WantedService, WantedVersion},

@@ -44,7 +44,9 @@ impl Tables {
         live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
         let kept: Vec<_> = wanted.services.iter().filter(|service| live.contains_key(&service.id)).cloned().collect();
         let mut entries =
-            wanted_entries(&Wanted { services: kept, ..Wanted::default() }, &self.local, self.keys(), |id| live[&id].index);
+            wanted_entries(&Wanted { services: kept, ..Wanted::default() }, &self.local, self.keys(), |id| {
+                live[&id].index
+            });
         // Endpoints of services that are not staged yet stay as they were.
         for (key, value) in &self.entries {
             entries.entry(*key).or_insert(*value);

@@ -77,3 +77,19 @@ impl JsonSchema for BackendAddress {
         schemars::json_schema!({"type": "string", "pattern": "^([0-9.]+(:[0-9]{1,5})?|[0-9a-fA-F:.]+|\\[[0-9a-fA-F:.]+\\]:[0-9]{1,5})$"})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_of_both_families_are_read_as_they_are_written() {
+        for text in ["10.0.2.1:8080", "10.0.2.1", "[2001:db8::1]:8080", "2001:db8::1"] {
+            let backend: BackendAddress = text.parse().expect(text);
+            assert_eq!((backend.to_string().as_str(), backend.port.is_some()), (text, text.ends_with(":8080")));
+        }
+        for text in ["10.0.2", "[2001:db8::1]", "2001:db8::1:8080:", "10.0.2.1:", "web"] {
+            assert!(text.parse::<BackendAddress>().is_err(), "{text}");
+        }
+    }
+}

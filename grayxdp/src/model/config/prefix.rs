@@ -84,3 +84,27 @@ pub const fn width(address: IpAddr) -> u8 {
         IpAddr::V6(_) => 128,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        Prefix::try_from(text.to_owned()).expect(text)
+    }
+
+    #[test]
+    fn a_prefix_holds_what_lies_in_it_and_nothing_of_the_other_family() {
+        let holds = |outer: &str, inner: &str| prefix(outer).holds(prefix(inner));
+        assert!(
+            holds("10.0.0.0/8", "10.9.0.0/16")
+                && holds("10.9.0.0/16", "10.9.0.0/16")
+                && holds("0.0.0.0/0", "9.9.9.9/32")
+        );
+        assert!(holds("2001:db8::/32", "2001:db8:7::/48") && holds("::/0", "2001:db8::1/128"));
+        assert!(!holds("10.9.0.0/16", "10.0.0.0/8") && !holds("2001:db8:7::/48", "2001:db8::/32"));
+        assert!(
+            !holds("0.0.0.0/0", "::/0") && !holds("::/0", "10.0.0.0/8") && !holds("2001:db8::/32", "2001:db9::/32")
+        );
+    }
+}
