@@ -257,7 +257,7 @@ impl Quotable for Ip6 {
     #[inline(always)]
     fn is_error(kind: u8) -> bool {
         const LAST: u8 = 4;
-        kind >= kinds::UNREACHABLE6 && kind <= LAST
+        (kinds::UNREACHABLE6..=LAST).contains(&kind)
     }
 
     #[inline(always)]

@@ -137,7 +137,7 @@ fn wrong_fields_of_a_service_are_said_with_line_column_and_remedy() {
         ("{ports: [443]}", "{ports: [8443]}", "service `recsys` has no port 8443; did you mean `443`?"),
         ("{ports: [443]}", "{dscp: [64]}", "segment `web` of service `recsys`: DSCP 64; use 0 to 63"),
         ("{ports: [443]}", "{dscp: [1, 1]}", "segment `web` of service `recsys`: DSCP 1 stands twice"),
-        ("203.0.113.0/24]", "203.0.113.1/24]", "`203.0.113.1/24` is not an IPv4 prefix"),
+        ("203.0.113.0/24]", "203.0.113.1/24]", "`203.0.113.1/24` is not a prefix such as 10.9.0.0/16"),
         (
             "{ports: [443]}",
             "{sources: [203.0.113.0/24], dscp: [46]}",
