@@ -36,7 +36,7 @@ fn stand(setup: Setup) -> Stand {
 fn nginx(stand: &Stand, backend: usize, answer: &str) -> Process {
     let folder = stand.file(answer);
     fs::create_dir(&folder).unwrap();
-    let bytes: Vec<u8> = (0..LONG).map(|n| (n * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..LONG).map(|n| ((n * 31) >> 3) as u8).collect();
     fs::write(folder.join("big"), bytes).unwrap();
     let configuration = format!(
         "daemon off; master_process off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n\
