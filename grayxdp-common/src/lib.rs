@@ -22,6 +22,7 @@ pub mod maps;
 pub mod reason;
 pub mod records;
 pub mod signals;
+pub mod trace;
 
 /// Version of everything in this crate that both sides see: map layouts, hash, meaning of flags.
 ///

@@ -106,6 +106,13 @@ pub const PINNED: [&str; 32] = [
     PROGRAMS,
 ];
 
+/// Which packets the tracing program tells of.
+pub const TRACE_FILTER: &str = "TRACE_FILTER";
+/// What it tells.
+pub const TRACES: &str = "TRACES";
+/// Bytes of the ring in which it tells that: some 1,400 packets.
+pub const TRACE_BYTES: u32 = 1 << 19;
+
 /// Name of the XDP program in the object file.
 pub const PROGRAM: &str = "grayxdp";
 /// Name of the program for IPv6, as which that one goes on.

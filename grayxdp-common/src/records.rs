@@ -260,7 +260,7 @@ impl ServiceRecord {
     };
 }
 
-/// An attached interface.
+/// An interface of this host.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct InterfaceRecord {
@@ -270,11 +270,18 @@ pub struct InterfaceRecord {
     pub mtu: u16,
     /// Its first IPv4 address; 0: none.
     pub ipv4: u32,
+    /// [`Self::FLAG_TAKES_PACKETS`].
+    pub flags: u32,
     /// Its first global IPv6 address, in four words; 0: none.
     pub ipv6: [u32; 4],
 }
 
-map_value!(InterfaceRecord, size 28);
+impl InterfaceRecord {
+    /// The program may send packets out by it; by others, as a bridge, the kernel has to.
+    pub const FLAG_TAKES_PACKETS: u32 = 1;
+}
+
+map_value!(InterfaceRecord, size 32);
 
 #[cfg(test)]
 mod tests {

@@ -370,6 +370,18 @@ pub struct ExceptionCounters {
 
 map_value!(ExceptionCounters, size 64);
 
+impl core::ops::AddAssign for ExceptionCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.half_open += other.half_open;
+        self.completed += other.completed;
+        self.pinned += other.pinned;
+        self.pins_refused += other.pins_refused;
+        self.choice_deferred += other.choice_deferred;
+        self.failovers += other.failovers;
+        self.by_entry += other.by_entry;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 //! what opens a flow goes by the choice. Packets of settled cells take the quick way and meet none of this.
 
 mod decide;
+mod stamp;
 mod view;
 
 use grayxdp_common::{
@@ -16,7 +17,7 @@ use grayxdp_common::{
 };
 
 use self::{
-    decide::{about, by_default, datagram, defer, find_entries, go_on, open, open_fresh, stamp},
+    decide::{about, by_default, datagram, defer, find_entries, go_on, open, open_fresh},
     view::{View, find_cells, see},
 };
 use crate::{
@@ -246,8 +247,6 @@ stages! {
     detail_by_default = by_default;
     /// A question about a flow.
     detail_about = about;
-    /// Stamps.
-    detail_stamp = stamp;
 }
 
 const fn failed(reason: Reason) -> u32 {

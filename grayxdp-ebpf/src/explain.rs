@@ -1,4 +1,4 @@
-//! What the explaining instance writes down about its packet; nothing of it is in the live program.
+//! What the explaining instance, and the tracing one, write down about a packet; nothing of it is in the live program.
 
 use aya_ebpf::{macros::map, maps::Array};
 use grayxdp_common::{
@@ -28,15 +28,33 @@ pub(crate) fn is_noted(turn: Turn) -> bool {
     explains() && EXPLANATION.get(0).is_some_and(|explanation| explanation.turns & turn.bit() != 0)
 }
 
-/// Writes into the explanation, in the instance that explains.
+/// Writes into the explanation, in the instances that have one.
 #[inline(always)]
 pub(crate) fn note(write: impl FnOnce(&mut Explanation)) {
-    if explains()
-        && let Some(explanation) = EXPLANATION.get_ptr_mut(0)
+    if notes()
+        && let Some(explanation) = in_hand()
     {
-        // SAFETY: the map belongs to the explaining instance alone, which is run once at a time.
+        // SAFETY: the explaining instance is run once at a time; the tracing one has a value for each CPU.
         write(unsafe { &mut *explanation });
     }
+}
+
+/// Whether this is a program that writes down what it does.
+#[inline(always)]
+pub(crate) const fn notes() -> bool {
+    cfg!(any(feature = "explain", feature = "trace"))
+}
+
+#[cfg(not(feature = "trace"))]
+#[inline(always)]
+fn in_hand() -> Option<*mut Explanation> {
+    EXPLANATION.get_ptr_mut(0)
+}
+
+#[cfg(feature = "trace")]
+#[inline(always)]
+fn in_hand() -> Option<*mut Explanation> {
+    crate::trace::explanation()
 }
 
 /// Writes down the backend that a packet without ports goes to or comes from, and where it leaves.

@@ -23,6 +23,8 @@ mod measure;
 mod resolve;
 mod sizes;
 mod tables;
+#[cfg(feature = "trace")]
+mod trace;
 mod verifier;
 mod way;
 
@@ -141,17 +143,38 @@ impl Arrival {
 #[xdp]
 #[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {
+    #[cfg(feature = "trace")]
+    let traced = trace::trace_begin(ctx.ctx) != 0;
+    let action = handle(&ctx);
+    #[cfg(feature = "trace")]
+    if traced {
+        trace::trace_end(ctx.ctx, u64::from(action));
+    }
+    action
+}
+
+/// The kernel's action for a packet.
+#[inline(always)]
+fn handle(ctx: &XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
     let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.ctx };
-    finish::<Ip>(&ctx, way::of(arrival))
+    finish::<Ip>(ctx, way::of(arrival))
 }
 
 /// The same for packets of IPv6: a program of its own, as which the other one goes on, so that neither has the other's stack.
 #[xdp]
 #[inline(always)]
 fn grayxdp6(ctx: XdpContext) -> u32 {
-    finish::<Ip6>(&ctx, way::of6(Arrival::of(ctx.ctx)))
+    // What the other one began ends with it: it does not come back.
+    #[cfg(feature = "trace")]
+    let traced = trace::trace_begin(ctx.ctx) != 0;
+    let action = finish::<Ip6>(&ctx, way::of6(Arrival::of(ctx.ctx)));
+    #[cfg(feature = "trace")]
+    if traced {
+        trace::trace_end(ctx.ctx, u64::from(action));
+    }
+    action
 }
 
 /// Answers and counts what is to be, and gives the kernel's action.

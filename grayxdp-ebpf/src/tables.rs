@@ -188,11 +188,11 @@ pub(crate) fn count(id: u16, add: impl FnOnce(&mut BackendCounters)) {
 /// Counts what became of a packet of a service, and says how often this CPU has seen it.
 #[inline(always)]
 pub(crate) fn count_reason(service: ServiceId, reason: Reason) -> u64 {
+    note(|explanation| {
+        explanation.service = service.0;
+        explanation.reason = reason as u32 + 1;
+    });
     if explains() {
-        note(|explanation| {
-            explanation.service = service.0;
-            explanation.reason = reason as u32 + 1;
-        });
         return 0;
     }
     let Some(counters) = REASONS.get_ptr_mut(u32::from(service.0)) else { return 0 };

@@ -12,7 +12,10 @@ use grayxdp::{
     control::{Listeners, Service, serve},
     model::{
         Name,
-        api::{ApiError, Done, Request, Response, RolloutStatus, Status},
+        api::{
+            ApiError, Done, Explained, Headers, Request, Response, RolloutRecord, RolloutStatus, Status, TraceBatch,
+            TracedPacket,
+        },
         event::Event,
         state::RolloutState,
     },
@@ -31,12 +34,26 @@ impl Service for Played {
                 Err(ApiError::conflict("web is in a rollout: `grayxdp rollout abort web-v2`"))
             }
             Request::BackendList { .. } => Ok(Response::Backends(Vec::new())),
-            Request::Reload { .. } | Request::Detach { .. } | Request::BackendChange { .. } => {
-                Ok(Response::Done(Done { changes: vec![actor], dry_run: false }))
-            }
+            Request::Reload { .. }
+            | Request::Detach { .. }
+            | Request::BackendChange { .. }
+            | Request::RolloutApply { .. }
+            | Request::RolloutAbortAll { .. } => Ok(Response::Done(Done { changes: vec![actor], dry_run: false })),
             Request::Events { after, .. } => Ok(Response::Events(vec![event(after + 1), event(after + 2)])),
             Request::Explain { .. } => Err(ApiError::failed("the kernel refused the test run")),
+            Request::TraceStart { .. } => Ok(Response::Trace(TraceBatch { id: 7, ..TraceBatch::default() })),
+            Request::TraceRead { id } | Request::TraceEnd { id } => {
+                let (lost, ended) = (2, Some("5s are over".to_owned()));
+                Ok(Response::Trace(TraceBatch { id, packets: vec![packet()], lost, ended }))
+            }
             Request::RolloutStart { plan, .. } => rollout(&plan.metadata.name),
+            Request::RolloutRecord { name, .. } => {
+                let Response::Rollout(status) = rollout(&name)? else { panic!("a rollout") };
+                let (runs, events, weights) = (vec![1], vec![event(1)], Vec::new());
+                let record =
+                    RolloutRecord { number: 1, runs, status: *status, plan: serde_json::json!({}), events, weights };
+                Ok(Response::Record(Box::new(record)))
+            }
             Request::RolloutList => Ok(Response::Rollouts(Vec::new())),
             Request::RolloutGet { name } | Request::RolloutChange { name, .. } => rollout(&name),
         }
@@ -48,6 +65,16 @@ impl Service for Played {
 
     async fn ready(&self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+fn packet() -> TracedPacket {
+    TracedPacket {
+        time: "2026-03-01T09:00:00Z".parse().expect("a time"),
+        interface: "eth0".to_owned(),
+        packet: Headers::default(),
+        way: Explained { fate: "dropped".to_owned(), ..Explained::default() },
+        left: None,
     }
 }
 
@@ -94,6 +121,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         step: 0,
         steps: vec!["setWeight 100".to_owned()],
         weight: "100".parse().expect("a weight"),
+        segments: BTreeMap::new(),
+        binding: Vec::new(),
         dwell_seconds: 0.0,
         pause_seconds: None,
         findings: Vec::new(),
@@ -103,6 +132,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         attempt: 1,
         fuse: None,
         lease: None,
+        hooks: Vec::new(),
+        outlets: Vec::new(),
         epoch: 1,
     })))
 }
@@ -321,4 +352,98 @@ fn the_files_in_the_readme_are_sound() {
         outcome(command(&folder.path().join("absent"), &words).output().expect("the binary runs"));
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert!(stdout.contains("plan recsys-v2; recsys to v2, steps 5"), "{stdout}");
+}
+
+#[test]
+fn a_trace_shows_packets_and_says_why_it_ended_and_what_it_missed() {
+    let daemon = Daemon::start();
+    let (status, shown, said) = daemon.run(&["trace", "-n", "5"]);
+    assert_eq!((status, said.trim()), (Some(0), "1 packets, 2 more not seen in time; 5s are over"));
+    assert!(shown.contains("dropped"), "{shown}");
+}
+
+/// The step of the example pipeline that releases, run as the pipeline runs it.
+#[test]
+fn the_example_pipelines_script_ends_as_the_rollout_does_and_keeps_a_report() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pipeline = std::fs::read_to_string(root.join("deploy/github-actions/release.yml")).expect("the pipeline");
+    let pipeline: serde_json::Value = serde_saphyr::from_str(&pipeline).expect("YAML");
+    let steps = pipeline["jobs"]["release"]["steps"].as_array().expect("steps");
+    let step = steps.iter().find(|step| step["name"] == "release").expect("the step that releases");
+    let words: Vec<_> = step["run"].as_str().expect("a script").split(' ').collect();
+    let [script, _, _, _] = words.as_slice() else { panic!("{words:?}") };
+    assert!(step["env"]["DEPLOY_HOOK"].is_string());
+    let daemon = Daemon::start();
+    for (name, code, said) in [
+        ("promoted", 0, "promoted: promoted"),
+        ("rolledback", 3, "rolledback: rolled back"),
+        ("paused", 5, "paused: waits for `grayxdp rollout resume paused`"),
+        ("progressing", 4, "progressing: not done in time"),
+    ] {
+        let at = |file: &str| daemon.folder.path().join(file);
+        let (plan, report, summary) = (daemon.plan(name), at("report.html"), at("summary.md"));
+        let ran = Command::new(root.join(script))
+            .arg(name)
+            .args([&plan, &report])
+            .env("GRAYXDP", env!("CARGO_BIN_EXE_grayxdp"))
+            .env("GRAYXDP_SOCKET", at("sock"))
+            .env("DEPLOY_HOOK", format!("echo deployed >> {}", at("deployed").display()))
+            .env("ROLLOUT_TIMEOUT", "1s")
+            .env("GITHUB_STEP_SUMMARY", &summary)
+            .output();
+        let (status, stdout, stderr) = outcome(ran.expect("the script runs"));
+        assert_eq!(status, Some(code), "{name}: {stdout}{stderr}");
+        assert!(stdout.contains(said), "{stdout}");
+        let html = std::fs::read_to_string(&report).expect("a report");
+        assert!(html.starts_with("<!DOCTYPE html>") && html.contains("all is well"), "{html}");
+        let summary = std::fs::read_to_string(&summary).expect("a summary");
+        assert!(summary.contains(&format!("# Rollout {name}")), "{summary}");
+        std::fs::remove_file(&report).expect("there");
+    }
+    // A plan that is wrong is found before anything is deployed.
+    let plan = daemon.folder.path().join("wrong.yaml");
+    std::fs::write(&plan, "apiVersion: grayxdp.io/v1\nkind: Rollout\n").expect("written");
+    let wrong = Command::new(root.join(script))
+        .args(["wrong".as_ref(), plan.as_os_str()])
+        .env("GRAYXDP", env!("CARGO_BIN_EXE_grayxdp"))
+        .env("DEPLOY_HOOK", format!("echo deployed >> {}", daemon.folder.path().join("deployed").display()))
+        .output();
+    assert_eq!(outcome(wrong.expect("the script runs")).0, Some(2));
+    let deployed = std::fs::read_to_string(daemon.folder.path().join("deployed")).expect("deployed");
+    assert_eq!(deployed.lines().count(), 4);
+}
+
+#[test]
+fn a_simulation_tells_its_story_and_draws_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |file: &str| folder.path().join(file);
+    let plan = "apiVersion: grayxdp.io/v1\nkind: Rollout\nmetadata: {name: web-v2}\nspec:\n  service: web\n  stable: v1\n  \
+                candidate: v2\n  strategy:\n    canary:\n      steps:\n      - {setWeight: 20, pause: {duration: 5m}}\n      \
+                - {setWeight: 100}\n  analysis:\n    metrics:\n    - {name: errors, provider: {kernel: {signal: \
+                connectFailureRatio}}, thresholdRange: {max: 0.02}}\n";
+    std::fs::write(at("plan.yaml"), plan).expect("written");
+    let traffic = "flowsPerSecond: 500\nincidents: [{at: 2m, failureRatio: 0.4}]\n";
+    std::fs::write(at("traffic.yaml"), traffic).expect("written");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_grayxdp"));
+        let command = command.args(["plan", "simulate", "plan.yaml"]).args(words).current_dir(folder.path());
+        outcome(command.output().expect("the binary runs"))
+    };
+    let (status, stdout, stderr) = run(&["--rate", "500"]);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert!(stdout.contains("promoted after 5m"), "{stdout}");
+    let (status, stdout, _) = run(&["--traffic", "traffic.yaml", "--svg", "weights.svg"]);
+    assert_eq!(status, Some(3), "{stdout}");
+    assert!(stdout.contains("incident           at 2m: found after"), "{stdout}");
+    let svg = std::fs::read_to_string(at("weights.svg")).expect("a picture");
+    assert!(svg.contains("web-v2: rolledBack") && svg.contains("</svg>"));
+    let (status, stdout, _) = run(&["--traffic", "traffic.yaml", "-o", "json"]);
+    let story: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((status, &story["state"]), (Some(3), &serde_json::json!("rolledBack")));
+    std::fs::write(at("wrong.yaml"), "nightly: 2\n").expect("written");
+    let (status, _, stderr) = run(&["--traffic", "wrong.yaml"]);
+    assert_eq!(
+        (status, stderr.as_str()),
+        (Some(2), "grayxdp: wrong.yaml:1:1: a ratio of 2; use 0 to 1, as 0.01 for 1 %\n")
+    );
 }

@@ -8,6 +8,7 @@ pub mod random;
 pub mod rules;
 pub mod size;
 pub mod stand;
+pub mod statistics;
 pub mod subject;
 pub mod twin;
 pub mod verified;

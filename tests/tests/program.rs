@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use grayxdp::{datapath::Datapath, model::kernel::Wanted};
+use grayxdp::{
+    datapath::Datapath,
+    model::kernel::{Kernel as _, TraceQuestion, Wanted},
+};
 use grayxdp_tests::{
     host,
     subject::Subject,
@@ -23,7 +26,7 @@ fn a_program_grows_by_more_than_a_tenth_only_with_a_word_about_it() {
         Datapath::objects().into_iter().map(|(name, file)| (name, instructions(file))).collect();
     println!("{found:?}");
     for (name, count) in &found {
-        let before = *known.get(*name).unwrap_or_else(|| panic!("tests/instructions.json does not know `{name}`"));
+        let before = *known.get(name).unwrap_or_else(|| panic!("tests/instructions.json does not know `{name}`"));
         assert!(
             *count <= before + before / UNNOTICED,
             "`{name}` has {count} instructions, {} % more than the {before} of tests/instructions.json. Make it smaller; or, if it \
@@ -50,11 +53,17 @@ fn instructions(file: &[u8]) -> usize {
 #[test]
 fn the_verifier_takes_the_programs_and_is_far_from_its_limit() {
     let host = host::host(&[]).expect("tests of the kernel need root and `ip`");
-    let open = || host.run(|| Subject::open(&Wanted::default()).map(drop));
+    let open = || {
+        host.run(|| {
+            let mut subject = Subject::open(&Wanted::default())?;
+            subject.datapath.start_trace(&TraceQuestion { count: 1, ..TraceQuestion::default() })?;
+            anyhow::Ok(())
+        })
+    };
     let (verified, opened) = watch(open).expect("this kernel has filters of system calls");
     opened.expect("tests of the kernel need one that takes the program");
-    const PROGRAMS: [&str; 4] = ["live-ipv6", "live", "explaining-ipv6", "explaining"];
-    assert_eq!(verified.len(), PROGRAMS.len(), "both programs, live and to explain: {verified:?}");
+    const PROGRAMS: [&str; 6] = ["live-ipv6", "live", "explaining-ipv6", "explaining", "tracing-ipv6", "tracing"];
+    assert_eq!(verified.len(), PROGRAMS.len(), "both programs, live, to explain and to trace: {verified:?}");
     for (name, verified) in PROGRAMS.into_iter().zip(&verified) {
         println!("figures: program={name} {}", figures(verified));
         assert!(verified.processed.is_some_and(|processed| processed < LIMIT / 2), "{name}: {verified:?}");

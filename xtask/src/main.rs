@@ -68,6 +68,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Simulates rollouts: how often the judges are wrong, and how fast they are right; writes `docs/statistics.md`.
+    Statistics {
+        /// For the simulation, as `--null 200`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Shows a release in a lab of namespaces.
     Demo {
         /// For `grayxdp demo`, as `--duration 60s` or `--json`.
@@ -121,6 +127,14 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             run(cargo()
                 .args(["run", "--quiet", "--package", "grayxdp-tests", "--release", "--bin", "bench", "--"])
                 .args(arguments))?;
+        }
+        Command::Statistics { arguments } => {
+            setup::setup(Purpose::Build)?;
+            run(cargo()
+                .args(["run", "--quiet", "--package", "grayxdp-tests", "--release", "--bin", "statistics", "--"])
+                .args(["--page", "docs/statistics.md"])
+                .args(arguments)
+                .current_dir(workspace()))?;
         }
         Command::Demo { arguments } => return demo(&arguments),
         Command::Dist => dist::dist()?,

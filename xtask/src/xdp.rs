@@ -79,11 +79,15 @@ pub(crate) const LIVE_OLD: Program =
     Program { binary: "grayxdp-xdp", features: "program,old-kernels", folder: "live-old" };
 pub(crate) const EXPLAINING_OLD: Program =
     Program { binary: "grayxdp-xdp", features: "program,old-kernels,explain", folder: "explaining-old" };
+/// The live programs, which also tell what becomes of packets that somebody asked for.
+pub(crate) const TRACING: Program = Program { binary: "grayxdp-xdp", features: "program,trace", folder: "tracing" };
+pub(crate) const TRACING_OLD: Program =
+    Program { binary: "grayxdp-xdp", features: "program,old-kernels,trace", folder: "tracing-old" };
 /// The benchmark's own programs.
 pub(crate) const BENCH: Program = Program { binary: "grayxdp-bench", features: "program", folder: "live" };
 
 /// All of them.
-pub(crate) const ALL: [Program; 5] = [LIVE, EXPLAINING, LIVE_OLD, EXPLAINING_OLD, BENCH];
+pub(crate) const ALL: [Program; 7] = [LIVE, EXPLAINING, TRACING, LIVE_OLD, EXPLAINING_OLD, TRACING_OLD, BENCH];
 
 /// Builds one program of `grayxdp-ebpf` and returns the object file.
 ///

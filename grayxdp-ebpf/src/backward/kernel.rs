@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use grayxdp_common::{
     reason::Reason,
-    records::{BackendRecord, NextHop},
+    records::{BackendRecord, InterfaceRecord, NextHop},
 };
 use grayxdp_ebpf::packet::{Ip, Ip6};
 
@@ -79,7 +79,12 @@ pub(super) fn by_kernel<I: Family>(
     let answer = unsafe { bpf_fib_lookup(arrival.context.cast(), query, size_of::<FibLookup>() as i32, 0) } as u32;
     match answer {
         BPF_FIB_LKUP_RET_SUCCESS => {
-            *hop = hop_of(query);
+            // By a device that takes no packets from here the kernel sends it.
+            if tables::interface(query.ifindex)
+                .is_some_and(|interface| interface.flags & InterfaceRecord::FLAG_TAKES_PACKETS != 0)
+            {
+                *hop = hop_of(query);
+            }
             None
         }
         BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FWD_DISABLED | BPF_FIB_LKUP_RET_UNSUPP_LWT => None,

@@ -1,15 +1,12 @@
 //! DATAPATH's rules 2 to 4 on the packet's side: what opens a flow, what goes on with one, what finds no entry.
 
 use grayxdp_common::{
-    cells::{DetailRecord, VersionDetail},
-    exceptions::Tail,
-    explanation::Turn,
-    reason::Reason,
-    records::BackendRecord,
+    cells::DetailRecord, exceptions::Tail, explanation::Turn, reason::Reason, records::BackendRecord,
 };
 
 use super::{
-    Cells, DATAGRAM, DEFERRED, Kind, OTHERWISE, QUIC, Question, REPLY, detail_stamp, refused,
+    Cells, DATAGRAM, DEFERRED, Kind, OTHERWISE, QUIC, Question, REPLY, refused,
+    stamp::stamp,
     view::{BUCKET, PREFIX, SLOT, View},
 };
 use crate::{
@@ -130,14 +127,14 @@ pub(super) fn open(
 pub(super) fn defer(
     question: &mut Question,
     detail: &DetailRecord,
-    _: &mut Cells,
+    cells: &mut Cells,
     view: &mut View,
     found: &mut Found,
 ) -> u64 {
     turn(Turn::Deferred);
     question.flags |= DEFERRED;
-    mark(view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
-    mark(view, view.unsettled, StampKind::Seen);
+    stamp(question, cells, view, BUCKET | SLOT | PREFIX, StampKind::Deferred);
+    stamp(question, cells, view, view.unsettled, StampKind::Seen);
     tables::count_exceptions(question.service as u32, |counters| counters.choice_deferred += 1);
     let target = if found.established == NO_ENTRY { view.default } else { u64::from(found.established_head.backend()) };
     if found.established != NO_ENTRY {
@@ -244,7 +241,7 @@ fn chosen(question: &mut Question, view: &View) -> u64 {
 pub(super) fn by_default(
     question: &mut Question,
     _: &DetailRecord,
-    _: &mut Cells,
+    cells: &mut Cells,
     view: &mut View,
     _: &mut Found,
 ) -> u64 {
@@ -255,7 +252,7 @@ pub(super) fn by_default(
         return refused(Reason::NoBackend);
     }
     if view.unsettled != 0 {
-        mark(view, view.unsettled, StampKind::Seen);
+        stamp(question, cells, view, view.unsettled, StampKind::Seen);
     }
     let pins = view.pins & view.unsettled;
     if may_pin && pins != 0 {
@@ -265,7 +262,7 @@ pub(super) fn by_default(
             tables::count_exceptions(question.service as u32, |counters| counters.pinned += 1);
         } else {
             turn(Turn::PinRefused);
-            mark(view, pins, StampKind::Refused);
+            stamp(question, cells, view, pins, StampKind::Refused);
             tables::count_exceptions(question.service as u32, |counters| counters.pins_refused += 1);
         }
     }
@@ -300,54 +297,6 @@ pub(super) fn about(
         return view.choice;
     }
     view.default
-}
-
-/// Stamps some of bucket, slot and prefix.
-#[inline(always)]
-fn mark(view: &mut View, which: u64, kind: StampKind) {
-    if !explains() {
-        // Volatile, because the stage finds both by a way of its own, of which the compiler knows nothing.
-        // SAFETY: references are valid to write.
-        unsafe {
-            (&raw mut view.stamps).write_volatile(which);
-            (&raw mut view.stamp_kind).write_volatile(kind as u64);
-        }
-        detail_stamp();
-    }
-}
-
-#[inline(always)]
-pub(super) fn stamp(
-    question: &mut Question,
-    detail: &DetailRecord,
-    cells: &mut Cells,
-    view: &mut View,
-    _: &mut Found,
-) -> u64 {
-    let (which, kind) = (view.stamps, view.stamp_kind);
-    if which & BUCKET != 0 && detail.bucket_stamps != 0 {
-        tables::stamp(detail.bucket_stamps + cells.home_segment as u32, question.bucket as u16, kind);
-        if cells.segment != cells.home_segment {
-            tables::stamp(detail.bucket_stamps + cells.segment as u32, question.bucket as u16, kind);
-        }
-    }
-    if which & SLOT != 0 {
-        stamp_slot(&detail.versions[view.home_place as usize & 7], question.slot as u16, kind);
-        if kind == StampKind::Deferred as u64 && view.place != view.home_place {
-            stamp_slot(&detail.versions[view.place as usize & 7], question.slot as u16, kind);
-        }
-    }
-    if which & PREFIX != 0 && cells.prefix != 0 {
-        tables::stamp_prefix(question.source(detail.prefixes), kind);
-    }
-    0
-}
-
-#[inline(always)]
-fn stamp_slot(version: &VersionDetail, slot: u16, kind: u64) {
-    if version.stamps != 0 {
-        tables::stamp(u32::from(version.stamps), slot, kind);
-    }
 }
 
 #[inline(always)]

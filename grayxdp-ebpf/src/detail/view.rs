@@ -90,10 +90,6 @@ pub(super) struct View {
     pub(super) looks: u64,
     /// The guard turned the bucket's candidate off.
     pub(super) turned: u64,
-    /// What is to be stamped: the same bits.
-    pub(super) stamps: u64,
-    /// With what: a [`StampKind`].
-    pub(super) stamp_kind: u64,
 }
 
 pub(super) const BUCKET: u64 = 1;

@@ -6,7 +6,7 @@ use grayxdp_common::{
 };
 
 use super::{Found, LOWEST, NO_ENTRY, entry, now, read, write_tail};
-use crate::{atomic, explain::explains, tables};
+use crate::{atomic, explain::explains, tables, verifier};
 
 /// Remembers the choice of a SYN whose flow has no entry, where half of its first set is free. False where it is otherwise.
 #[inline(always)]
@@ -138,20 +138,13 @@ pub(crate) extern "C" fn exceptions_insert(flow: u64, head: u64, tail_flags: u64
     let number = set * WAYS as u32 + way as u32 + 1;
     let Some(place) = entry(number) else { return u64::from(NO_ENTRY) };
     if explains() {
-        keep(head.0);
+        verifier::keep(head.0);
         return u64::from(number);
     }
     if is_second {
         overflow(first);
     }
     if take(place, head, now) { u64::from(number) } else { u64::from(NO_ENTRY) }
-}
-
-/// Uses an argument that is of no use: without one the callers would not pass it, and the verifier wants to see it.
-#[inline(always)]
-fn keep(argument: u64) {
-    // SAFETY: a register is given its own value.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) argument => _, options(nomem, nostack, preserves_flags)) };
 }
 
 /// Free ways count four times as much as those of UDP pins.

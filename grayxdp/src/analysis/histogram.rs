@@ -1,10 +1,25 @@
 //! Distributions in the log-linear cells of the data path, and their quantiles, censored values included.
 
 use grayxdp_common::signals::{HISTOGRAM_CELLS, Histogram};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::analysis::sparse;
 
 /// How many values lie in each cell; see [`Histogram`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution(Vec<u64>);
+
+impl Serialize for Distribution {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        sparse::write(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Distribution {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        sparse::read(deserializer, HISTOGRAM_CELLS).map(Self)
+    }
+}
 
 impl Default for Distribution {
     fn default() -> Self {
@@ -40,6 +55,11 @@ impl Distribution {
     pub fn from_cells(cells: Vec<u64>) -> Self {
         assert_eq!(cells.len(), HISTOGRAM_CELLS, "a histogram has as many cells as the data path's");
         Self(cells)
+    }
+
+    /// Adds what another holds.
+    pub fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(own, more)| *own += more);
     }
 
     /// Counts one value.

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{analysis::Measured, model::Name};
+use crate::{
+    analysis::{Measured, Strata, outside::Measurement},
+    model::Name,
+};
 
 /// How long a SYN may wait for its SYN-ACK before the connection counts as failed.
 pub const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -68,6 +71,8 @@ pub type SignalSample = BTreeMap<Name, Arc<Measured>>;
 pub struct History {
     samples: VecDeque<Sample>,
     signals: VecDeque<(Duration, SignalSample)>,
+    outside: BTreeMap<Name, Measurement>,
+    strata: Strata,
     span: Duration,
 }
 
@@ -78,8 +83,21 @@ impl History {
         Self {
             samples: VecDeque::new(),
             signals: VecDeque::new(),
+            outside: BTreeMap::new(),
+            strata: Strata::default(),
             span: window + 2 * ANSWER_TIME + Duration::from_secs(2),
         }
+    }
+
+    /// Keeps the newest answer about a metric that somebody outside is asked for.
+    pub fn note_outside(&mut self, metric: Name, measurement: Measurement) {
+        self.outside.insert(metric, measurement);
+    }
+
+    /// The newest answer about a metric from outside.
+    #[must_use]
+    pub fn outside(&self, metric: &Name) -> Option<&Measurement> {
+        self.outside.get(metric)
     }
 
     /// Takes a sample. One that is not later than the last, or with a counter that fell, begins the ring anew.
@@ -103,10 +121,28 @@ impl History {
         }
     }
 
+    /// The newest cumulative signals of a version.
+    #[must_use]
+    pub fn newest(&self, version: &Name) -> Option<&Measured> {
+        self.signals.back()?.1.get(version).map(Arc::as_ref)
+    }
+
+    /// Takes the newest reading of the strata.
+    pub fn push_strata(&mut self, strata: Strata) {
+        self.strata = strata;
+    }
+
+    /// The newest reading of the strata.
+    #[must_use]
+    pub const fn strata(&self) -> &Strata {
+        &self.strata
+    }
+
     /// Forgets everything: nothing was observed for a while.
     pub fn clear(&mut self) {
         self.samples.clear();
         self.signals.clear();
+        self.strata = Strata::default();
     }
 
     /// The signals of an interval that is *mature*: it began at `from`, and ended [`ANSWER_TIME`] before the newest reading,

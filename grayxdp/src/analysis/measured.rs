@@ -1,8 +1,12 @@
 //! Signals of one version as plain sums: what the data path counted, and what came in between two readings.
 
 use grayxdp_common::signals::{BYTES_SHIFT, CLIENT_CELLS, Histogram};
+use serde::{Deserialize, Serialize};
 
-use crate::{analysis::histogram::Distribution, model::kernel::Signals};
+use crate::{
+    analysis::{histogram::Distribution, sparse},
+    model::kernel::Signals,
+};
 
 /// A count for each of the 256 cells of clients.
 pub type ClientCells = Vec<u64>;
@@ -10,7 +14,8 @@ pub type ClientCells = Vec<u64>;
 macro_rules! measured {
     ($($(#[$doc:meta])* $count:ident,)*) => {
         /// Signals of one version, summed over what it was made from.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
         pub struct Measured {
             $($(#[$doc])* pub $count: u64,)*
             /// From SYN to SYN-ACK, in nanoseconds.
@@ -22,8 +27,10 @@ macro_rules! measured {
             /// Payload of ended followed flows, in bytes × 2^[`BYTES_SHIFT`].
             pub bytes: Distribution,
             /// Measured handshakes (UDP: followed flows) by cell of their client.
+            #[serde(with = "sparse::clients")]
             pub cell_attempts: ClientCells,
             /// … of them failed.
+            #[serde(with = "sparse::clients")]
             pub cell_failures: ClientCells,
         }
 

@@ -10,15 +10,28 @@
 //! The greater of both is the value. A window with too few handshakes says nothing; a pass needs the closed window. All other
 //! signals are read over the closed window: see [`signal`].
 
+pub mod comparison;
 pub mod histogram;
 pub mod history;
 pub mod measured;
+mod model_quality;
+pub mod outside;
+mod quotient;
+mod said;
 pub mod signal;
+mod sparse;
+pub mod statistics;
+pub mod strata;
 pub mod threshold;
 pub mod totals;
+pub mod trial;
 
+pub use comparison::{Comparison, Look};
 pub use histogram::{Distribution, Quantile};
 pub use history::{ANSWER_TIME, History, Reading, Sample};
 pub use measured::Measured;
+pub use outside::{Answer, Measurement};
+pub use strata::{Strata, Stratum};
 pub use threshold::{View, judge, unmeasured, window};
 pub use totals::Totals;
+pub use trial::{Outcome, Trial, TrialFinding};

@@ -1,16 +1,18 @@
 //! The judge of plain limits.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     analysis::{
         Quantile,
         history::{ANSWER_TIME, Counted, History},
+        outside, quotient,
+        said::{grouped, percent, said},
         signal::{self, Reading},
     },
     model::{
         Name,
-        plan::{KernelSignal, Metric, Provider, Signal, ThresholdRange, Unit},
+        plan::{JudgeType, KernelSignal, Metric, Provider, Signal, ThresholdRange, Unit},
         state::{Finding, Verdict},
     },
 };
@@ -25,6 +27,8 @@ pub struct View<'a> {
     pub history: &'a History,
     /// The version that is judged.
     pub candidate: &'a Name,
+    /// The version that it may be compared with.
+    pub stable: &'a Name,
     /// Since when the present weight is in the kernel, on the monotonic clock: nothing older counts.
     pub since: Duration,
     /// Now, on the monotonic clock.
@@ -42,7 +46,13 @@ pub fn window(interval: Duration) -> Duration {
 /// Looks at a metric once.
 #[must_use]
 pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
-    let Provider::Kernel(kernel) = &metric.provider;
+    let kernel = match &metric.provider {
+        Provider::Kernel(kernel) => kernel,
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return outside::judge(metric, view),
+    };
+    if metric.judge.is_some_and(|judge| judge.r#type == JudgeType::Ratio) {
+        return quotient::judge(metric, kernel, view);
+    }
     match kernel.signal {
         Signal::ConnectFailureRatio if view.history.has_handshakes(view.candidate) => {
             judge_connect_failures(metric, view)
@@ -69,7 +79,14 @@ fn judge_signal(metric: &Metric, kernel: &KernelSignal, view: &View<'_>) -> Find
     let Some(value) = value.filter(|_| samples >= metric.min_samples) else {
         let (had, needed) = (grouped(samples), grouped(metric.min_samples.max(1)));
         let sentence = format!("{version} had {had} samples of {}; {needed} are needed", kernel.signal.label());
-        return Finding { metric: metric.name.clone(), verdict: Verdict::NoData, value: None, samples, sentence };
+        return Finding {
+            metric: metric.name.clone(),
+            verdict: Verdict::NoData,
+            value: None,
+            samples,
+            numbers: BTreeMap::new(),
+            sentence,
+        };
     };
     let ThresholdRange { min, max } = metric.threshold_range;
     let (least, is_open) = (value.least(), matches!(value, Quantile::Above(_)));
@@ -90,7 +107,7 @@ fn judge_signal(metric: &Metric, kernel: &KernelSignal, view: &View<'_>) -> Find
     let (more, said, of) = (if is_open { "more than " } else { "" }, said(least, unit), grouped(samples));
     let sentence =
         format!("{version} has {name} {more}{said} of {of} samples; {}", said_limits(metric.threshold_range, unit));
-    Finding { metric: metric.name.clone(), verdict, value: Some(least), samples, sentence }
+    Finding { metric: metric.name.clone(), verdict, value: Some(least), samples, numbers: BTreeMap::new(), sentence }
 }
 
 /// The finding of a look for which nothing could be measured.
@@ -101,6 +118,7 @@ pub fn unmeasured(metric: &Metric, why: &str) -> Finding {
         verdict: Verdict::Error,
         value: None,
         samples: 0,
+        numbers: BTreeMap::new(),
         sentence: format!("{} could not be measured: {why}", metric.name),
     }
 }
@@ -129,7 +147,7 @@ fn judge_connect_failures(metric: &Metric, view: &View<'_>) -> Finding {
     let verdict = if above || below { Verdict::Fail } else { Verdict::Pass };
     let (share, limits) = (percent(value), said_limits(range, Unit::Ratio));
     let sentence = format!("{version} {does} {share} of {} connections; {limits}", grouped(samples));
-    Finding { metric: metric.name.clone(), verdict, value: Some(value), samples, sentence }
+    Finding { metric: metric.name.clone(), verdict, value: Some(value), samples, numbers: BTreeMap::new(), sentence }
 }
 
 fn no_data(metric: &Metric, version: &Name, counted: Option<Counted>) -> Finding {
@@ -140,6 +158,7 @@ fn no_data(metric: &Metric, version: &Name, counted: Option<Counted>) -> Finding
         verdict: Verdict::NoData,
         value: None,
         samples,
+        numbers: BTreeMap::new(),
         sentence: format!("{version} had {had} concluded connections; {needed} are needed"),
     }
 }
@@ -152,37 +171,6 @@ fn said_limits(range: ThresholdRange, unit: Unit) -> String {
         (Some(min), Some(max)) => format!("limits {} to {}", said(min), said(max)),
         (None, None) => "no limit".to_owned(),
     }
-}
-
-/// A value with its unit.
-fn said(value: f64, unit: Unit) -> String {
-    match unit {
-        Unit::Ratio => percent(value),
-        Unit::Seconds if value >= 1.0 => format!("{value:.2} s"),
-        Unit::Seconds if value >= 1e-3 => format!("{:.1} ms", value * 1e3),
-        Unit::Seconds => format!("{:.1} µs", value * 1e6),
-        Unit::Bytes => format!("{} bytes", grouped(value.round() as u64)),
-        Unit::PerSecond => format!("{value:.1} a second"),
-    }
-}
-
-/// A ratio in percent with up to two decimals: `4.1 %`.
-fn percent(ratio: f64) -> String {
-    let text = format!("{:.2}", ratio * 100.0);
-    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// A number with commas: `1,200`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -215,7 +203,10 @@ mod tests {
         }
         let now = Duration::from_secs(readings.last().map_or(0, |reading| reading.0));
         let (candidate, since) = (name("v2"), Duration::from_secs(since));
-        judge(metric, &View { history: &history, candidate: &candidate, since, now, window: LEAST_WINDOW })
+        judge(
+            metric,
+            &View { history: &history, candidate: &candidate, stable: &name("v1"), since, now, window: LEAST_WINDOW },
+        )
     }
 
     /// A look at 100 flows a second whose first byte takes 20 ms, and of some of which it never came.
@@ -235,7 +226,14 @@ mod tests {
         let (candidate, now) = (name("v2"), Duration::from_secs(10));
         judge(
             &metric,
-            &View { history: &history, candidate: &candidate, since: Duration::ZERO, now, window: LEAST_WINDOW },
+            &View {
+                history: &history,
+                candidate: &candidate,
+                stable: &name("v1"),
+                since: Duration::ZERO,
+                now,
+                window: LEAST_WINDOW,
+            },
         )
     }
 
@@ -261,6 +259,7 @@ mod tests {
             &View {
                 history: &History::new(LEAST_WINDOW),
                 candidate: &name("v2"),
+                stable: &name("v1"),
                 since: Duration::ZERO,
                 now: Duration::from_secs(9),
                 window: LEAST_WINDOW,

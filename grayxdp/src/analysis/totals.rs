@@ -43,9 +43,24 @@ impl Totals {
         sum
     }
 
+    /// Handshakes begun to a version in a segment; of datagrams the flows that were followed.
+    #[must_use]
+    pub fn begun(&self, version: VersionId, segment: u8) -> u64 {
+        let begun = |measured: &Measured| match measured.attempts + measured.unmarked {
+            0 => measured.flows,
+            handshakes => handshakes,
+        };
+        self.sums.get(&(version, segment)).map_or(0, begun)
+    }
+
     /// Forgets a version that is no more.
     pub fn forget(&mut self, version: VersionId) {
         self.sums.retain(|(of, _), _| *of != version);
+    }
+
+    /// The last reading of some versions, by epoch and segment.
+    pub fn latest(&self, of: impl Fn(VersionId) -> bool) -> impl Iterator<Item = (&SignalKey, &Measured)> {
+        self.last.iter().filter(move |(key, _)| of(key.version))
     }
 
     /// What the last reading says of a version in one epoch, over all segments.

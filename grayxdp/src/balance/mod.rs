@@ -1,7 +1,9 @@
 //! Choosing: shares to buckets, backends to slots, names to ids. Pure.
 
+pub mod allocation;
 pub mod assignment;
 pub mod cells;
+pub mod curves;
 mod hash;
 pub mod ids;
 pub mod maglev;
@@ -9,6 +11,8 @@ pub mod moment;
 pub mod ownership;
 pub mod segments;
 pub mod shares;
+#[cfg(test)]
+pub(crate) mod vectors;
 pub mod wanted;
 
 pub use assignment::{Assignment, Gone, Home, HomePool, Looks, SegmentTarget, Target, View};

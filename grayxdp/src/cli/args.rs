@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 
 use crate::{
-    cli::demo::DemoArgs,
+    cli::{demo::DemoArgs, trace::TraceArguments},
     model::{
         Name, Weight,
         api::{BackendName, ChangeOptions},
@@ -109,9 +109,17 @@ pub enum Command {
         #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=63))]
         dscp: u8,
         /// Only a packet of the flow in progress, not its first one
-        #[arg(long, conflicts_with = "dscp")]
+        #[arg(long, conflicts_with_all = ["dscp", "at"])]
         later: bool,
+        /// Which version a new flow got then: 2026-11-21T09:00:00Z, or 90m for so long ago
+        #[arg(long, value_name = "TIME", value_parser = past)]
+        at: Option<Past>,
     },
+    /// Show packets as they go, and what becomes of each; nothing of it costs anything when nobody looks
+    #[command(
+        after_help = "Example:\n  grayxdp trace --service recsys --host 198.51.100.7 -n 20\n  grayxdp trace --dropped"
+    )]
+    Trace(TraceArguments),
     /// Show backends, take flows off them, give them back
     #[command(
         subcommand,
@@ -203,6 +211,30 @@ pub enum RolloutCommand {
         #[command(flatten)]
         wait: WaitArguments,
     },
+    /// Show what happened in a rollout, with who and why
+    #[command(after_help = "Example:\n  grayxdp rollout history recsys-v2")]
+    History {
+        /// The rollout
+        name: Name,
+        /// Which run of that name; the newest where it is left out
+        #[arg(long, value_name = "N")]
+        number: Option<u64>,
+    },
+    /// Write a report of a rollout
+    #[command(after_help = "Example:\n  grayxdp rollout report recsys-v2 --html --file report.html")]
+    Report {
+        /// The rollout
+        name: Name,
+        /// Which run of that name; the newest where it is left out
+        #[arg(long, value_name = "N")]
+        number: Option<u64>,
+        /// One HTML file with pictures, in place of Markdown
+        #[arg(long)]
+        html: bool,
+        /// Into this file, in place of the output
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Show one rollout
     #[command(after_help = "Example:\n  grayxdp rollout get recsys-v2 -w")]
     Get {
@@ -257,11 +289,67 @@ pub enum RolloutCommand {
         #[command(flatten)]
         wait: WaitArguments,
     },
+    /// Go one step back, and on from there
+    #[command(after_help = "Example:\n  grayxdp rollout back recsys-v2 --reason 'latency rises'")]
+    Back {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+    },
+    /// Stay as it is until resumed; judging goes on
+    #[command(after_help = "Example:\n  grayxdp rollout freeze recsys-v2")]
+    Freeze {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+    },
+    /// Make this pause and later ones shorter
+    #[command(after_help = "Example:\n  grayxdp rollout accelerate recsys-v2")]
+    Accelerate {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+    },
+    /// Give all new flows back to the version that was stable before a promotion
+    #[command(after_help = "Example:\n  grayxdp rollout undo recsys-v2 --reason 'orders fell' --wait")]
+    Undo {
+        /// The rollout
+        name: Name,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: WaitArguments,
+    },
+    /// Put another plan in place of a running rollout's; what is exposed does not jump
+    #[command(after_help = "Example:\n  grayxdp rollout apply plan.yaml --dry-run")]
+    Apply {
+        /// The plan, of the same name
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// Options of changes.
+        #[command(flatten)]
+        change: ChangeArguments,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: WaitArguments,
+    },
     /// Give all new flows back to the stable version
     #[command(after_help = "Example:\n  grayxdp rollout abort recsys-v2 --reason 'wrong build' --wait")]
     Abort {
         /// The rollout
-        name: Name,
+        #[arg(required_unless_present = "all")]
+        name: Option<Name>,
+        /// All rollouts that run
+        #[arg(long, conflicts_with_all = ["name", "wait"])]
+        all: bool,
         /// Options of changes.
         #[command(flatten)]
         change: ChangeArguments,
@@ -334,6 +422,36 @@ pub enum PlanCommand {
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Run a plan under a virtual clock against simulated traffic
+    #[command(
+        after_help = "Example:\n  grayxdp plan simulate plan.yaml --config grayxdp.yaml --traffic traffic.yaml --svg weights.svg"
+    )]
+    Simulate(Simulation),
+}
+
+/// What is to be simulated.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Simulation {
+    /// The plan
+    pub file: PathBuf,
+    /// The configuration with the plan's service
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The traffic, the answers and the incidents
+    #[arg(short, long, value_name = "FILE")]
+    pub traffic: Option<PathBuf>,
+    /// New flows a second, in place of the file's
+    #[arg(long, value_name = "N")]
+    pub rate: Option<f64>,
+    /// The part of its connections that the candidate refuses, 0 to 1, in place of the file's
+    #[arg(long, value_name = "RATIO")]
+    pub failures: Option<f64>,
+    /// Of the random numbers, in place of the file's
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Draw the weights into this file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 /// Files with a JSON Schema.
@@ -382,11 +500,39 @@ pub struct WaitArguments {
     pub timeout: Option<Duration>,
 }
 
-fn protocol(text: &str) -> Result<Protocol, String> {
+pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
     [Protocol::Tcp, Protocol::Udp]
         .into_iter()
         .find(|protocol| protocol.label() == text)
         .ok_or_else(|| "use tcp or udp".to_owned())
+}
+
+/// A time that has passed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Past {
+    /// At an instant.
+    At(jiff::Timestamp),
+    /// So long ago.
+    Ago(std::time::Duration),
+}
+
+impl Past {
+    /// The instant, counted from now.
+    #[must_use]
+    pub fn instant(self) -> jiff::Timestamp {
+        match self {
+            Self::At(instant) => instant,
+            Self::Ago(ago) => jiff::Timestamp::now().checked_sub(ago).unwrap_or(jiff::Timestamp::MIN),
+        }
+    }
+}
+
+fn past(text: &str) -> Result<Past, String> {
+    let instant = text.parse().map(Past::At).ok();
+    let ago = || humantime::parse_duration(text).map(Past::Ago).ok();
+    instant
+        .or_else(ago)
+        .ok_or_else(|| "use an instant such as 2026-11-21T09:00:00Z, or so long ago such as 90m".to_owned())
 }
 
 fn share(text: &str) -> Result<(Name, Weight), String> {

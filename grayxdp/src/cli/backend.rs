@@ -76,7 +76,9 @@ async fn list(remote: &Remote, service: &Name) -> Result<Vec<ListedBackend>, Cli
         | Response::Done(_)
         | Response::Events(_)
         | Response::Explained(_)
+        | Response::Trace(_)
         | Response::Rollouts(_)
+        | Response::Record(_)
         | Response::Rollout(_)) => Err(unexpected(&other)),
     }
 }

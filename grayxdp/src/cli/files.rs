@@ -15,8 +15,13 @@ use crate::{
         output::{Output, complain},
         table::{Paint, Tone},
     },
-    config::{check_plan, load_config, load_plan},
-    model::{config::Config, plan::Plan},
+    config::{check_plan, load_config, load_plan, load_traffic},
+    model::{
+        config::Config,
+        plan::{Canary, Plan, Strategy},
+        traffic::Traffic,
+    },
+    rollout::{Exposure, outline},
 };
 
 /// Longest file that is read, in bytes; the daemon reads no longer one either.
@@ -38,6 +43,9 @@ struct Checked {
     /// What it holds, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<String>,
+    /// The sub-steps to each step and how long they take at least, one line a step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ways: Vec<String>,
     /// One line a problem.
     problems: Vec<String>,
 }
@@ -50,6 +58,17 @@ pub(super) fn read_config(file: &Path) -> Result<Config, CliError> {
 /// Reads a plan for a rollout.
 pub(super) fn read_plan(file: &Path) -> Result<Plan, CliError> {
     load_plan(&read(file)?, &file.to_string_lossy()).map_err(|error| CliError::Input(error.to_string()))
+}
+
+/// Reads what `plan simulate` meets.
+pub(super) fn read_traffic(file: &Path) -> Result<Traffic, CliError> {
+    load_traffic(&read(file)?, &file.to_string_lossy()).map_err(|error| CliError::Input(error.to_string()))
+}
+
+/// Writes a file that was asked for.
+pub(super) fn write(file: &Path, text: &str) -> Result<(), CliError> {
+    std::fs::write(file, text)
+        .map_err(|cause| CliError::Failed(format!("{} cannot be written: {cause}", file.display())))
 }
 
 /// Checks each file, and each plan against the configuration where exactly one is among the files.
@@ -72,7 +91,7 @@ pub(super) fn lint(file: &Path, config: Option<&Path>, output: Output) -> Result
 }
 
 fn checked(file: &Path, content: &Result<Content, Vec<String>>, config: Option<&Config>) -> Checked {
-    let problems = match (content, config) {
+    let mut problems = match (content, config) {
         (Err(problems), _) => problems.clone(),
         (Ok(Content::Plan(plan)), Some(config)) => {
             check_plan(plan, config).err().map(|error| error.lines().to_vec()).unwrap_or_default()
@@ -80,7 +99,32 @@ fn checked(file: &Path, content: &Result<Content, Vec<String>>, config: Option<&
         (Ok(Content::Plan(_)), None) | (Ok(Content::Config(_)), _) => Vec::new(),
     };
     let summary = content.as_ref().ok().map(summary);
-    Checked { file: file.to_owned(), sound: problems.is_empty(), summary, problems }
+    let (ways, unreachable) = content.as_ref().map(ways_of).unwrap_or_default();
+    problems.extend(unreachable);
+    Checked { file: file.to_owned(), sound: problems.is_empty(), summary, ways, problems }
+}
+
+/// The sub-steps of a plan under caps, and what of it can never be reached.
+fn ways_of(content: &Content) -> (Vec<String>, Vec<String>) {
+    let Content::Plan(plan) = content else { return Default::default() };
+    let name = &plan.metadata.name;
+    if !outline::has_all_shares(plan) {
+        let line = "sub-steps depend on shares that are measured; give each segment its `share` to see them";
+        return (vec![line.to_owned()], Vec::new());
+    }
+    let (mut lines, mut unreachable) = (Vec::new(), Vec::new());
+    for way in outline::ways(plan, &plan.spec.candidate) {
+        let step = way.stage + 1;
+        if let Some(why) = way.stuck {
+            unreachable
+                .push(format!("plan {name}: step {step} can never be reached: {why}; change the step or the caps"));
+        } else if !way.exposures.is_empty() {
+            let said: Vec<_> = way.exposures.iter().map(Exposure::said).collect();
+            let takes = humantime::format_duration(way.takes);
+            lines.push(format!("step {step} in {takes}: {}", said.join(" → ")));
+        }
+    }
+    (lines, unreachable)
 }
 
 fn report(checked: Vec<Checked>, output: Output) -> Result<Exit, CliError> {
@@ -89,7 +133,8 @@ fn report(checked: Vec<Checked>, output: Output) -> Result<Exit, CliError> {
         let sound = checked.iter().filter(|file| file.sound);
         let line = |file: &Checked| {
             let summary = file.summary.as_deref().unwrap_or_default();
-            format!("{}: {}: {summary}\n", file.file.display(), paint.text(Tone::Good, "sound"))
+            let ways: String = file.ways.iter().map(|way| format!("  {way}\n")).collect();
+            format!("{}: {}: {summary}\n{ways}", file.file.display(), paint.text(Tone::Good, "sound"))
         };
         sound.map(line).collect()
     };
@@ -152,9 +197,15 @@ fn summary(content: &Content) -> String {
             format!("configuration; services {services}, backends {backends}, interfaces {interfaces}")
         }
         Content::Plan(plan) => {
-            let crate::model::plan::Strategy::Canary(canary) = &plan.spec.strategy;
             let (name, service, candidate) = (&plan.metadata.name, &plan.spec.service, &plan.spec.candidate);
-            format!("plan {name}; {service} to {candidate}, steps {}", canary.steps.len())
+            let how = match &plan.spec.strategy {
+                Strategy::Canary(Canary { ramp: Some(ramp), .. }) => format!("ramp {}", ramp.curve.label()),
+                Strategy::Canary(canary) => format!("steps {}", canary.steps.len()),
+                Strategy::BlueGreen(blue_green) => format!("blueGreen, steps {}", blue_green.steps.len()),
+                Strategy::AbTest(test) => format!("abTest by {}", test.primary),
+                Strategy::Rolling(rolling) => format!("rolling, {} at once", rolling.max_unavailable),
+            };
+            format!("plan {name}; {service} to {candidate}, {how}")
         }
     }
 }

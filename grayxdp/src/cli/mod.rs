@@ -8,9 +8,13 @@ mod exit;
 mod files;
 mod output;
 mod pages;
+mod picture;
 mod remote;
+mod report;
 mod show;
+mod simulate;
 mod table;
+mod trace;
 mod watch;
 
 use std::{ffi::OsString, future::Future, process::ExitCode};
@@ -70,6 +74,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Daemon { config } => daemon::run(&config)?,
         Command::Check { files } => files::check(&files, output)?,
         Command::Plan(PlanCommand::Lint { file, config }) => files::lint(&file, config.as_deref(), output)?,
+        Command::Plan(PlanCommand::Simulate(simulation)) => simulate::run(&simulation, output)?,
         Command::Schema { file: SchemaOf::Config } => pages::print(&crate::config::config_schema())?,
         Command::Schema { file: SchemaOf::Plan } => pages::print(&crate::config::plan_schema())?,
         Command::Completions { shell } => pages::completions(shell)?,
@@ -83,9 +88,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
             block_on(remote.reload(diff, reset_weights, change.options()))??
         }
         Command::Events { follow, after, limit } => block_on(watch::events(&remote, after, limit, follow))??,
-        Command::Explain { src, dst, protocol, dscp, later } => {
-            block_on(remote.explain((src, dst, protocol), dscp, later))??
+        Command::Explain { src, dst, protocol, dscp, later, at } => {
+            block_on(remote.explain((src, dst, protocol), dscp, later, at.map(args::Past::instant)))??
         }
+        Command::Trace(arguments) => block_on(trace::run(&remote, arguments))??,
         Command::Backend(command) => block_on(backend::run(&remote, command))??,
         Command::Rollout(command) => block_on(remote.rollout(command))??,
         Command::Detach { config, change } => block_on(remote.detach(config.as_deref(), change.options()))??,

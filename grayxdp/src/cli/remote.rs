@@ -4,12 +4,12 @@ use std::{net::SocketAddr, path::Path};
 
 use crate::{
     cli::{
-        args::{RolloutCommand, WaitArguments, WeightsCommand},
+        args::{ChangeArguments, RolloutCommand, WaitArguments, WeightsCommand},
         daemon,
         exit::{CliError, Exit},
         files,
         output::Output,
-        show,
+        report, show,
         watch::{self, Goal},
     },
     control::{Client, ClientError},
@@ -40,8 +40,12 @@ impl Remote {
             Response::Status(body) => output.answer(body, |paint| show::status(body, paint)),
             Response::Done(body) => output.answer(body, |paint| show::done(body, paint)),
             Response::Explained(body) => output.answer(body, |paint| show::explained(body, paint)),
+            Response::Trace(body) => {
+                output.answer(body, |paint| body.packets.iter().map(|packet| show::traced(packet, paint)).collect())
+            }
             Response::Rollouts(body) => output.answer(body, |paint| show::rollouts(body, paint)),
             Response::Rollout(body) => output.answer(body, |paint| show::rollout(body, paint)),
+            Response::Record(body) => output.answer(body, |paint| report::history(body, paint)),
             Response::Backends(body) => output.answer(body, |paint| show::backends(body, paint)),
             Response::Events(body) => {
                 output.answer(body, |paint| body.iter().map(|event| show::event(event, paint)).collect())
@@ -70,8 +74,9 @@ impl Remote {
         (source, destination, protocol): (SocketAddr, SocketAddr, Protocol),
         dscp: u8,
         later: bool,
+        at: Option<jiff::Timestamp>,
     ) -> Result<Exit, CliError> {
-        self.ask(Request::Explain { source, destination, protocol, dscp, later }).await
+        self.ask(Request::Explain { source, destination, protocol, dscp, later, at }).await
     }
 
     /// `weights get` and `weights set`.
@@ -95,8 +100,10 @@ impl Remote {
             other @ (Response::Done(_)
             | Response::Events(_)
             | Response::Explained(_)
+            | Response::Trace(_)
             | Response::Rollouts(_)
             | Response::Rollout(_)
+            | Response::Record(_)
             | Response::Backends(_)) => return Err(unexpected(&other)),
         };
         let all: Vec<show::Shares> = status.services.iter().map(show::shares_of).collect();
@@ -117,6 +124,10 @@ impl Remote {
         match command {
             RolloutCommand::List => self.ask(Request::RolloutList).await,
             RolloutCommand::Get { name, watch: false } => self.ask(Request::RolloutGet { name }).await,
+            RolloutCommand::History { name, number } => self.ask(Request::RolloutRecord { name, number }).await,
+            RolloutCommand::Report { name, number, html, file } => {
+                self.report(name, number, html, file.as_deref()).await
+            }
             RolloutCommand::Get { name, watch: true } => watch::rollout(self, &name).await,
             RolloutCommand::Start { plan, change, wait } => {
                 let plan = Box::new(files::read_plan(&plan)?);
@@ -124,29 +135,69 @@ impl Remote {
                 let request = Request::RolloutStart { plan, options: change.options() };
                 self.change(request, &name, wait, Goal::End).await
             }
-            RolloutCommand::Pause { name, change } => {
-                self.ask(Request::RolloutChange { name, action: RolloutAction::Pause, options: change.options() }).await
-            }
-            RolloutCommand::Resume { name, change } => {
-                self.ask(Request::RolloutChange { name, action: RolloutAction::Resume, options: change.options() })
-                    .await
-            }
-            RolloutCommand::Promote { name, full, change, wait } => {
-                let action = RolloutAction::Promote { full };
-                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
+            RolloutCommand::Apply { plan, change, wait } => {
+                let plan = Box::new(files::read_plan(&plan)?);
+                let name = plan.metadata.name.clone();
+                let request = Request::RolloutApply { plan, options: change.options() };
                 self.change(request, &name, wait, Goal::End).await
+            }
+            RolloutCommand::Pause { name, change } => self.act(name, RolloutAction::Pause, change).await,
+            RolloutCommand::Resume { name, change } => self.act(name, RolloutAction::Resume, change).await,
+            RolloutCommand::Back { name, change } => self.act(name, RolloutAction::Back, change).await,
+            RolloutCommand::Freeze { name, change } => self.act(name, RolloutAction::Freeze, change).await,
+            RolloutCommand::Accelerate { name, change } => self.act(name, RolloutAction::Accelerate, change).await,
+            RolloutCommand::Promote { name, full, change, wait } => {
+                self.act_and_wait(name, RolloutAction::Promote { full }, change, (wait, Goal::End)).await
             }
             RolloutCommand::Retry { name, change, wait } => {
-                let action = RolloutAction::Retry;
-                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
-                self.change(request, &name, wait, Goal::End).await
+                self.act_and_wait(name, RolloutAction::Retry, change, (wait, Goal::End)).await
             }
-            RolloutCommand::Abort { name, change, wait } => {
-                let action = RolloutAction::Abort;
-                let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
-                self.change(request, &name, wait, Goal::RolledBack).await
+            RolloutCommand::Undo { name, change, wait } => {
+                self.act_and_wait(name, RolloutAction::Undo, change, (wait, Goal::RolledBack)).await
+            }
+            RolloutCommand::Abort { name: Some(name), all: _, change, wait } => {
+                self.act_and_wait(name, RolloutAction::Abort, change, (wait, Goal::RolledBack)).await
+            }
+            RolloutCommand::Abort { name: None, all: _, change, wait: _ } => {
+                self.ask(Request::RolloutAbortAll { options: change.options() }).await
             }
         }
+    }
+
+    /// The report of a rollout, into a file or to the output. `-o json` gives what it is made of.
+    async fn report(&self, name: Name, number: Option<u64>, html: bool, file: Option<&Path>) -> Result<Exit, CliError> {
+        let record = match self.client.request(&Request::RolloutRecord { name, number }).await? {
+            Response::Record(record) => record,
+            other @ (Response::Status(_)
+            | Response::Done(_)
+            | Response::Events(_)
+            | Response::Explained(_)
+            | Response::Trace(_)
+            | Response::Rollouts(_)
+            | Response::Rollout(_)
+            | Response::Backends(_)) => return Err(unexpected(&other)),
+        };
+        let text = if html { report::html(&record)? } else { report::markdown(&record) };
+        match file {
+            None => self.output.answer(&record, |_| text)?,
+            Some(file) => files::write(file, &text)?,
+        }
+        Ok(Exit::Done)
+    }
+
+    async fn act(&self, name: Name, action: RolloutAction, change: ChangeArguments) -> Result<Exit, CliError> {
+        self.ask(Request::RolloutChange { name, action, options: change.options() }).await
+    }
+
+    async fn act_and_wait(
+        &self,
+        name: Name,
+        action: RolloutAction,
+        change: ChangeArguments,
+        (wait, goal): (WaitArguments, Goal),
+    ) -> Result<Exit, CliError> {
+        let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
+        self.change(request, &name, wait, goal).await
     }
 
     /// A change of a rollout, waited for where that is asked.
@@ -179,8 +230,10 @@ pub(super) fn unexpected(response: &Response) -> CliError {
         Response::Done(_) => "done",
         Response::Events(_) => "events",
         Response::Explained(_) => "explained",
+        Response::Trace(_) => "trace",
         Response::Rollouts(_) => "rollouts",
         Response::Rollout(_) => "rollout",
+        Response::Record(_) => "record",
         Response::Backends(_) => "backends",
     };
     CliError::Failed(format!("the daemon answered with `{kind}` to something else: is it of this version?"))

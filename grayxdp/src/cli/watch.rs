@@ -119,7 +119,9 @@ async fn look(remote: &Remote, name: &Name, patience: Duration) -> Result<Rollou
         | Response::Done(_)
         | Response::Events(_)
         | Response::Explained(_)
+        | Response::Trace(_)
         | Response::Rollouts(_)
+        | Response::Record(_)
         | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }
@@ -149,8 +151,10 @@ async fn some_events(remote: &Remote, after: u64, limit: usize, patience: Durati
         other @ (Response::Status(_)
         | Response::Done(_)
         | Response::Explained(_)
+        | Response::Trace(_)
         | Response::Rollouts(_)
         | Response::Rollout(_)
+        | Response::Record(_)
         | Response::Backends(_)) => Err(unexpected(&other)),
     }
 }

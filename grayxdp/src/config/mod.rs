@@ -3,17 +3,23 @@
 mod check;
 mod diff;
 mod endpoints;
+mod judging;
 mod limits;
 mod locate;
+mod outlets;
 mod parse;
 mod plan;
 mod problem;
+mod providers;
 mod segments;
+mod traffic;
+mod windows;
 
-use crate::model::{config::Config, plan::Plan};
+use crate::model::{config::Config, plan::Plan, traffic::Traffic};
 
 pub use check::check_all;
 pub use diff::diff;
+pub use outlets::EVENT_KINDS;
 pub use plan::check_plan;
 pub use problem::{ConfigError, Place, Problem};
 
@@ -34,6 +40,16 @@ pub fn load_config(text: &str, file_name: &str) -> Result<Config, ConfigError> {
 pub fn load_plan(text: &str, file_name: &str) -> Result<Plan, ConfigError> {
     let read: Plan = parse::parse(text, file_name)?;
     refuse(&plan::check_alone(&read), text, file_name)?;
+    Ok(read)
+}
+
+/// Reads and checks what `plan simulate` meets.
+///
+/// # Errors
+/// What is wrong with the text, or all that is wrong with what it says.
+pub fn load_traffic(text: &str, file_name: &str) -> Result<Traffic, ConfigError> {
+    let read: Traffic = parse::parse(text, file_name)?;
+    refuse(&traffic::check(&read), text, file_name)?;
     Ok(read)
 }
 

@@ -1,22 +1,24 @@
 //! What a plan must be beyond its form, by itself and against a configuration.
 
-use std::time::Duration;
+mod ab_test;
+mod allocation;
+mod strategy;
 
-use grayxdp_common::cells;
+use std::time::Duration;
 
 use crate::{
     config::{
         check::Seen,
+        judging,
+        outlets::outlets,
         problem::{ConfigError, Place, Problem, suggestion},
-        segments::{in_order, unseen},
+        providers,
+        windows::windows,
     },
     model::{
-        Name, Weight,
-        config::{Config, Match, Protocol, Service, duration::said},
-        plan::{
-            Analysis, Canary, ExistingFlows, FlowsEnd, Instance, KernelSignal, Metric, Plan, Provider, Strategy,
-            ThresholdRange, Unit,
-        },
+        Name,
+        config::{Config, Protocol, Service, duration::said},
+        plan::{ExistingFlows, FlowsEnd, Metric, Plan},
     },
 };
 
@@ -48,15 +50,8 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
         problems.push(Problem::new(spec.field("candidate"), what, "name the version to release"));
     }
     let analysis = &plan.spec.analysis;
-    match &plan.spec.strategy {
-        Strategy::Canary(canary) => {
-            let place = spec.field("strategy").field("canary");
-            steps(canary, analysis, &place.field("steps"), &mut problems);
-            if let Some(instance) = &canary.instance {
-                self::instance(instance, analysis, &place.field("instance"), &mut problems);
-            }
-        }
-    }
+    strategy::alone(plan, &spec.field("strategy"), &mut problems);
+    allocation::alone(plan, &spec, &mut problems);
     let place = spec.field("analysis");
     if !INTERVALS.contains(&analysis.interval) {
         let what = format!("an interval of {}", humantime::format_duration(analysis.interval));
@@ -70,7 +65,9 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
             let remedy = "give each metric a name of its own";
             problems.push(Problem::new(place.field("name"), what, remedy).with_other(&first));
         }
-        range(metric, &place.field("thresholdRange"), &mut problems);
+        providers::outside(metric, &place, &mut problems);
+        judging::metric(metric, &place, &mut problems);
+        limits(metric, &place, &mut problems);
     }
     let ExistingFlows { on_promote: _, on_rollback: _, deadline } = plan.spec.existing_flows;
     if !DEADLINES.contains(&deadline) {
@@ -82,98 +79,20 @@ pub(super) fn check_alone(plan: &Plan) -> Vec<Problem> {
         let remedy = "use 3s to 1day: it is renewed every second";
         problems.push(Problem::new(spec.field("lease").field("duration"), what, remedy));
     }
+    outlets(&plan.spec, &spec, &mut problems);
+    if let Some(windows) = &plan.spec.windows {
+        self::windows(windows, &spec.field("windows"), &mut problems);
+    }
     problems
 }
 
-fn instance(instance: &Instance, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
-    let Match { sources: _, dscp, ports: _ } = &instance.r#match;
-    if instance.r#match.is_empty() {
-        let remedy = "say which clients it gets, as `match: {sources: [198.51.100.0/28]}`";
-        problems.push(Problem::new(place.field("match"), "the instance matches everything", remedy));
+/// Limits that make no sense.
+fn limits(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
+    if metric.recover_after == Some(0) {
+        problems.push(Problem::new(place.field("recoverAfter"), "recoverAfter 0", "use 1 or more"));
     }
-    for dscp in dscp.iter().filter(|dscp| **dscp > 63) {
-        problems.push(Problem::new(place.field("match").field("dscp"), format!("DSCP {dscp}"), "use 0 to 63"));
-    }
-    metrics(instance.analysis.as_deref(), analysis, &place.field("analysis"), problems);
-}
-
-/// Names of metrics that are not there.
-fn metrics(named: Option<&[Name]>, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
-    let known = analysis.metrics.iter().map(|metric| metric.name.as_str());
-    for (index, name) in named.unwrap_or_default().iter().enumerate() {
-        if !known.clone().any(|known| known == name.as_str()) {
-            let remedy = match analysis.metrics.is_empty() {
-                true => "describe it under `spec.analysis.metrics`".to_owned(),
-                false => suggestion(name.as_str(), known.clone()),
-            };
-            problems.push(Problem::new(place.index(index), format!("there is no metric `{name}`"), remedy));
-        }
-    }
-}
-
-fn steps(canary: &Canary, analysis: &Analysis, place: &Place, problems: &mut Vec<Problem>) {
-    if canary.steps.is_empty() {
-        problems.push(Problem::new(place.clone(), "no step", "give at least one, the last with `setWeight: 100`"));
-        return;
-    }
-    for (index, step) in canary.steps.iter().enumerate() {
-        metrics(step.analysis.as_deref(), analysis, &place.index(index).field("analysis"), problems);
-    }
-    if let Some((index, segment)) = canary.held_back() {
-        let place = place.index(index).field("segments").field(segment);
-        let what = format!("segment `{segment}` is not at 100 at the end");
-        problems.push(Problem::new(place, what, "add it to the last step with 100, as `segments: {asia: 100}`"));
-    }
-    let last = canary.steps.iter().enumerate().rev().find_map(|(index, step)| Some((index, step.set_weight?)));
-    match last {
-        Some((_, Weight::FULL)) => {}
-        Some((index, weight)) => problems.push(Problem::new(
-            place.index(index).field("setWeight"),
-            format!("the last setWeight is {weight}"),
-            "the last setWeight must be 100",
-        )),
-        None => problems.push(Problem::new(
-            place.clone(),
-            "no step has a setWeight",
-            "the last setWeight must be 100; add `{setWeight: 100}`",
-        )),
-    }
-}
-
-fn range(metric: &Metric, place: &Place, problems: &mut Vec<Problem>) {
-    let ThresholdRange { min, max } = metric.threshold_range;
-    let mut refuse = |place: Place, what: String, remedy: &str| {
-        problems.push(Problem::new(place, format!("metric `{}`: {what}", metric.name), remedy));
-    };
-    if min.is_none() && max.is_none() {
-        refuse(place.clone(), "no limit".to_owned(), "give `min`, `max` or both");
-    }
-    if let (Some(min), Some(max)) = (min, max)
-        && min > max
-    {
-        refuse(place.clone(), format!("min {min} is above max {max}"), "swap the two");
-    }
-    let Provider::Kernel(KernelSignal { signal, quantile }) = &metric.provider;
-    let (greatest, what, remedy) = match signal.unit() {
-        Unit::Ratio => (1.0, "a ratio", "use 0 to 1, as 0.01 for 1 %"),
-        Unit::Seconds => (f64::MAX, "a time", "use a duration, as 250ms"),
-        Unit::Bytes => (f64::MAX, "a number of bytes", "use 0 or more"),
-        Unit::PerSecond => (f64::MAX, "a rate", "use 0 or more"),
-    };
-    for (name, bound) in [("min", min), ("max", max)] {
-        if let Some(bound) = bound.filter(|bound| !(0.0..=greatest).contains(bound)) {
-            refuse(place.field(name), format!("{name} {bound} of {what}"), remedy);
-        }
-    }
-    match quantile {
-        Some(_) if !signal.has_quantile() => {
-            let what = format!("{} has no quantile", signal.label());
-            refuse(place.clone(), what, "leave `quantile` out");
-        }
-        Some(quantile) if !(*quantile > 0.0 && *quantile < 1.0) => {
-            refuse(place.clone(), format!("quantile {quantile}"), "use a number between 0 and 1, as 0.99");
-        }
-        Some(_) | None => {}
+    if metric.max_outage.is_zero() {
+        problems.push(Problem::new(place.field("maxOutage"), "an outage of 0s", "use 1s or more"));
     }
 }
 
@@ -203,68 +122,9 @@ fn against(plan: &Plan, config: &Config, problems: &mut Vec<Problem>) {
         let what = format!("service `{name}` has only one version");
         problems.push(Problem::new(spec.field("candidate"), what, "add the version to release and reload"));
     }
-    let Strategy::Canary(canary) = &plan.spec.strategy;
-    let place = spec.field("strategy").field("canary");
-    segments_of(canary, service, &place, problems);
-    if let Some(instance) = &canary.instance {
-        instance_of(plan, instance, service, &place.field("instance"), problems);
-    }
+    strategy::against(plan, service, &spec.field("strategy"), problems);
+    allocation::against(plan, service, &spec.field("segments"), problems);
     existing_flows(&plan.spec.existing_flows, service, &spec.field("existingFlows"), problems);
-}
-
-/// Segments that steps name and the service lacks.
-fn segments_of(canary: &Canary, service: &Service, place: &Place, problems: &mut Vec<Problem>) {
-    let known = service.segments.iter().map(|segment| segment.name.as_str());
-    for (index, step) in canary.steps.iter().enumerate() {
-        for segment in step.segments.keys().filter(|segment| !known.clone().any(|known| known == segment.as_str())) {
-            let remedy = match service.segments.is_empty() {
-                true => "add it to the service's `segments` and reload".to_owned(),
-                false => suggestion(segment.as_str(), known.clone()),
-            };
-            let what = format!("service `{}` has no segment `{segment}`", service.name);
-            problems.push(Problem::new(
-                place.field("steps").index(index).field("segments").field(segment),
-                what,
-                remedy,
-            ));
-        }
-    }
-}
-
-fn instance_of(plan: &Plan, instance: &Instance, service: &Service, place: &Place, problems: &mut Vec<Problem>) {
-    let candidate = &plan.spec.candidate;
-    let backends = service.version(candidate).map(|version| version.backends.as_slice()).unwrap_or_default();
-    let meant = backends.iter().filter(|backend| instance.backend.means(service, backend)).count();
-    if meant != 1 {
-        let said: Vec<_> = backends.iter().map(|backend| service.backend_address(backend).to_string()).collect();
-        let what = match meant {
-            0 => format!("{} is no backend of `{candidate}`", instance.backend),
-            _ => format!("{} means {meant} backends of `{candidate}`", instance.backend),
-        };
-        let remedy = suggestion(&instance.backend.to_string(), said.iter().map(String::as_str));
-        problems.push(Problem::new(place.field("backend"), what, remedy));
-    }
-    if service.segments.len() >= cells::SEGMENTS - 1 {
-        let what = format!("service `{}` has {} segments", service.name, service.segments.len());
-        problems.push(Problem::new(place.clone(), what, "leave one free: the instance's match is a segment too"));
-    }
-    let own = in_order(&instance.r#match);
-    if let Some(same) = service.segments.iter().find(|segment| in_order(&segment.r#match) == own) {
-        let what = format!("the instance matches exactly what segment `{}` does", same.name);
-        let remedy = "give it a narrower match; that of a segment cannot be told from it";
-        problems.push(Problem::new(place.field("match"), what, remedy));
-    }
-    if let Some((what, remedy)) = unseen(service, &instance.r#match) {
-        problems.push(Problem::new(place.field("match").field("dscp"), what, remedy));
-    }
-    for (index, port) in instance.r#match.ports.iter().enumerate() {
-        if !service.ports.contains(port) {
-            let known: Vec<_> = service.ports.iter().map(u16::to_string).collect();
-            let what = format!("service `{}` has no port {port} among its `ports`", service.name);
-            let remedy = suggestion(&port.to_string(), known.iter().map(String::as_str));
-            problems.push(Problem::new(place.field("match").field("ports").index(index), what, remedy));
-        }
-    }
 }
 
 /// TCP cannot move, and UDP cannot be reset.

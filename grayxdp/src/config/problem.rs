@@ -95,6 +95,11 @@ impl Problem {
         Self { place, what: what.into(), other: None, remedy: remedy.into() }
     }
 
+    /// The same at another place.
+    pub(super) fn at(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
     pub(super) fn with_other(self, other: &Place) -> Self {
         Self { other: Some(other.clone()), ..self }
     }

@@ -182,8 +182,10 @@ async fn answer(response: impl Future<Output = Result<Response, ApiError>>) -> H
         Ok(Response::Done(body)) => Json(body).into_response(),
         Ok(Response::Events(body)) => Json(body).into_response(),
         Ok(Response::Explained(body)) => Json(body).into_response(),
+        Ok(Response::Trace(body)) => Json(body).into_response(),
         Ok(Response::Rollouts(body)) => Json(body).into_response(),
         Ok(Response::Rollout(body)) => Json(body).into_response(),
+        Ok(Response::Record(body)) => Json(body).into_response(),
         Ok(Response::Backends(body)) => Json(body).into_response(),
         Err(error) => failure(&error),
     }

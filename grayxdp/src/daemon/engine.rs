@@ -10,7 +10,7 @@ use crate::{
         owner::{Engine, Owner},
     },
     model::{Name, Weight, event::Event, kernel::Latch, state::RolloutState, time},
-    rollout::{self, Command, Input, Notice, Record, State},
+    rollout::{self, Command, Exposure, Input, Notice, Record, State},
     store::{JournaledRollout, ServiceRecord, StoreError},
 };
 
@@ -27,7 +27,7 @@ impl Owner {
     /// Gives a service's engine one input, and all that follows from it.
     pub(super) fn drive(&mut self, service: &Name, input: impl for<'a> FnOnce(&'a History) -> Input<'a>) -> Outcome {
         let mut outcome = Outcome::default();
-        let Some(Engine { state, history }) = self.engines.remove(service) else { return outcome };
+        let Some(Engine { state, history, flows }) = self.engines.remove(service) else { return outcome };
         let (mut state, commands) = rollout::step(state, input(&history), self.clock.now());
         let mut commands = VecDeque::from(commands);
         while let Some(command) = commands.pop_front() {
@@ -37,7 +37,7 @@ impl Owner {
                 commands.extend(more);
             }
         }
-        self.engines.insert(service.clone(), Engine { state, history });
+        self.engines.insert(service.clone(), Engine { state, history, flows });
         outcome
     }
 
@@ -49,10 +49,18 @@ impl Owner {
             match command {
                 Command::Refuse(line) => outcome.refused = Some(line),
                 Command::Event(notice) => outcome.changes.push(notice.message),
-                Command::Publish { weight, step: _ } => {
-                    outcome.changes.push(format!("{} {weight} %", state.candidate()));
+                Command::Publish(exposure) => {
+                    outcome.changes.push(format!("{} {}", state.candidate(), exposure.said()));
+                }
+                Command::TurnBackends { version, backends, drains } => {
+                    let what = if drains { "drained" } else { "enabled" };
+                    outcome.changes.extend(backends.iter().map(|backend| format!("{version}/{backend}: {what}")));
+                }
+                Command::Replace { backends } => {
+                    outcome.changes.extend(backends.iter().map(|backend| format!("{backend}: replaced")));
                 }
                 Command::RenewLease { duration: _ }
+                | Command::Call { hook: _, call: _ }
                 | Command::ClearLatch(Latch::Tripped | Latch::LeaseExpired)
                 | Command::Journal(Record::Intent | Record::Promotion | Record::State) => {}
             }
@@ -63,7 +71,15 @@ impl Owner {
     fn carry_out(&mut self, state: &State, command: Command, outcome: &mut Outcome) -> Option<Input<'static>> {
         match command {
             Command::Journal(record) => Some(self.journal_rollout(state, record)),
-            Command::Publish { weight, step } => Some(self.publish_rollout(state, weight, step)),
+            Command::Publish(exposure) => Some(self.publish_rollout(state, &exposure)),
+            Command::TurnBackends { version, backends, drains } => {
+                self.turn_backends(state, &version, &backends, drains);
+                None
+            }
+            Command::Replace { backends } => {
+                self.replace(state, &backends);
+                None
+            }
             Command::RenewLease { duration } => {
                 if let Some(id) = self.layout.ids.service(state.service()) {
                     self.kernel.renew_lease(id, self.clock.kernel() + duration);
@@ -78,6 +94,7 @@ impl Owner {
                 }
                 None
             }
+            Command::Call { hook, call } => self.call_hook(state, &hook, call),
             Command::Event(notice) => {
                 outcome.changes.push(notice.message.clone());
                 self.rollout_event(state, notice);
@@ -90,20 +107,20 @@ impl Owner {
         }
     }
 
-    fn publish_rollout(&mut self, state: &State, weight: Weight, step: Option<usize>) -> Input<'static> {
-        let name = state.service();
+    fn publish_rollout(&mut self, state: &State, exposure: &Exposure) -> Input<'static> {
+        let (name, weight) = (state.service(), exposure.weight);
         if !self.note_turned_off() {
             let message = "buckets of a candidate that was turned off: not published".to_owned();
             return Input::PublishFailed { weight, message };
         }
-        let Some((record, service)) = self.rollout_record(state, weight, step).zip(self.layout.service(name)) else {
+        let Some((record, service)) = self.rollout_record(state, exposure).zip(self.layout.service(name)) else {
             return Input::PublishFailed { weight, message: format!("service {name} is configured no more") };
         };
-        let (epoch, needs) = (record.epoch, state.needs(service, step, self.clock.now().wall));
+        let (epoch, needs) = (record.epoch, state.needs(service, exposure, self.clock.now().wall));
         let before = self.layout.needs.insert(name.clone(), needs);
-        let published = match weight {
-            Weight::ZERO if step.is_none() => self.publish_at_once(name, record),
-            _ => self.publish(name, record),
+        let published = match exposure.is_nothing() {
+            true => self.publish_at_once(name, record),
+            false => self.publish(name, record),
         };
         match published {
             Ok(()) => Input::Published { weight, epoch },
@@ -121,7 +138,7 @@ impl Owner {
         let needs = |(name, engine): (&Name, &Engine)| {
             let (service, state) = (self.layout.service(name)?, &engine.state);
             // A change that is under way brings its own.
-            let needs = state.flight.is_none().then(|| state.needs(service, state.exposed, wall))?;
+            let needs = state.flight.is_none().then(|| state.needs(service, &state.exposure, wall))?;
             (self.layout.needs.get(name).cloned().unwrap_or_default() != needs).then(|| (name.clone(), needs))
         };
         let changed: BTreeMap<_, _> = self.engines.iter().filter_map(needs).collect();
@@ -154,21 +171,20 @@ impl Owner {
         }
     }
 
-    /// The service's next record with that weight of the candidate.
-    fn rollout_record(&self, state: &State, weight: Weight, step: Option<usize>) -> Option<ServiceRecord> {
+    /// The service's next record with that exposure of the candidate.
+    fn rollout_record(&self, state: &State, exposure: &Exposure) -> Option<ServiceRecord> {
         let service = self.layout.service(state.service())?;
         let before = self.layout.services.get(state.service())?;
         let shares =
             |weight: Weight| [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)].into();
-        let segments = step.map(|step| state.segments_at(step)).unwrap_or_default();
-        let segments = segments.into_iter().map(|(name, weight)| (name, shares(weight))).collect();
-        Some(held::next(before, service, shares(weight), &segments, Some(Dealer::of(state))))
+        let segments = exposure.segments.iter().map(|(name, weight)| (name.clone(), shares(*weight))).collect();
+        Some(held::next(before, service, shares(exposure.weight), &segments, Some(Dealer::of(state))))
     }
 
     fn journal_rollout(&mut self, state: &State, record: Record) -> Input<'static> {
         let promoted = match record {
             Record::Promotion => Some(state.candidate().clone()),
-            Record::Intent | Record::State => None,
+            Record::Intent | Record::State => gives_back(state).then(|| state.stable.clone()),
         };
         let applied = self
             .layout
@@ -176,10 +192,9 @@ impl Owner {
             .get(state.service())
             .cloned()
             .map(|applied| ServiceRecord { stable: promoted.unwrap_or_else(|| applied.stable.clone()), ..applied });
-        let intent = state.flight.filter(|_| record == Record::Intent);
+        let intent = state.flight.as_ref().filter(|_| record == Record::Intent);
         let intent = intent.and_then(|flight| {
-            let step = (state.phase != RolloutState::Promoting).then_some(flight.step);
-            let next = self.rollout_record(state, flight.weight, step)?;
+            let next = self.rollout_record(state, &flight.exposure)?;
             // With it goes where flows without an entry are at home: it must be durable before the kernel gets it.
             self.layout.with(state.service(), next, self.moment()).services.remove(state.service())
         });
@@ -209,7 +224,7 @@ impl Owner {
 
     pub(super) fn rollout_event(&mut self, state: &State, notice: Notice) {
         let Notice { kind, message, actor, reason } = notice;
-        self.event(Event {
+        let event = Event {
             id: 0,
             time: time::timestamp(self.clock.now().wall),
             actor,
@@ -218,7 +233,23 @@ impl Owner {
             kind: kind.to_owned(),
             message,
             reason,
-        });
+        };
+        self.notify(state, &event);
+        self.event(event);
+    }
+}
+
+/// Whether the version that was stable before is so from now on: also after a promotion that is undone.
+fn gives_back(state: &State) -> bool {
+    match state.phase {
+        RolloutState::RollingBack | RolloutState::RolledBack | RolloutState::Completed => true,
+        RolloutState::Pending
+        | RolloutState::Progressing
+        | RolloutState::Paused
+        | RolloutState::Frozen
+        | RolloutState::Promoting
+        | RolloutState::Promoted
+        | RolloutState::Failed => false,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     model::{
         api::{ApiError, Explained},
         config::{DEFAULT_SEGMENT, Protocol},
-        kernel::{BackendId, Question, Reason, ServiceId, VersionId},
+        kernel::{BackendId, Question, Reason, ServiceId, VersionId, Way},
     },
 };
 
@@ -41,14 +41,18 @@ impl Owner {
         let (source, destination, protocol) = flow;
         let way = self.kernel.explain(source, destination, protocol, question);
         let way = way.map_err(|error| ApiError::failed(error.to_string()))?;
+        Ok(self.told_way(&way, destination, matches!(question, Question::First { .. })))
+    }
+
+    /// A way in names; `destination` is the packet's, which a backend may keep the port of.
+    pub(super) fn told_way(&self, way: &Way, destination: SocketAddr, is_first: bool) -> Explained {
         let seen: Explanation = way.explanation;
         let ids = &self.layout.ids;
         let came = |step: Step| seen.step >= step as u32;
         let chosen = came(Step::Service).then_some(());
         let backend = came(Step::Backend).then_some(());
-        let is_first = matches!(question, Question::First { .. });
         let segment = if is_first { seen.current_segment } else { seen.home_segment };
-        Ok(Explained {
+        Explained {
             fate: fate(way.reason, &seen).to_owned(),
             reason: way.reason.map(|reason| reason.label().to_owned()),
             service: ids.service_name(ServiceId(seen.service)).cloned(),
@@ -65,7 +69,7 @@ impl Owner {
             entry: self.named(seen.entry_backend, destination),
             turns: turns(seen.turns),
             later: None,
-        })
+        }
     }
 
     /// `v2/10.0.2.1:8080`; none for no backend.
@@ -109,11 +113,16 @@ fn fate(reason: Option<Reason>, seen: &Explanation) -> &'static str {
     }
 }
 
+/// The name of an interface of this host, by its index.
+pub(super) fn interface_name(index: u32) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0");
+    let name = socket.and_then(|socket| Ok(rustix::net::netdevice::index_to_name(&socket, index)?));
+    name.unwrap_or_else(|_| format!("interface {index}"))
+}
+
 /// `eth1 via 02:00:00:00:00:01`.
 fn said(hop: &NextHop) -> String {
-    let socket = UdpSocket::bind("127.0.0.1:0");
-    let name = socket.and_then(|socket| Ok(rustix::net::netdevice::index_to_name(&socket, hop.interface)?));
-    let interface = name.unwrap_or_else(|_| format!("interface {}", hop.interface));
+    let interface = interface_name(hop.interface);
     let octets: Vec<_> = hop.destination().iter().map(|octet| format!("{octet:02x}")).collect();
     format!("{interface} via {}", octets.join(":"))
 }

@@ -8,6 +8,7 @@ use crate::{
     daemon::{memory, owner::Owner},
     health::Report,
     model::api::{ApiError, Request, Response},
+    providers::{self, Told},
     telemetry::MetricsView,
 };
 
@@ -36,6 +37,10 @@ pub(super) enum Message {
     Event,
     /// A health check found something new.
     Health(Report),
+    /// Somebody outside answered about a metric.
+    Measured(providers::Report),
+    /// What became of a webhook's call or of news.
+    Told(Told),
     Stop,
 }
 
@@ -122,6 +127,18 @@ impl Handle {
         })
     }
 
+    /// Tells the owner what somebody outside measured.
+    pub(super) async fn measured(&self, report: providers::Report) {
+        // Closed: whoever waits for the owner's end sees it.
+        let _ = self.sender.send(Message::Measured(report)).await;
+    }
+
+    /// Tells the owner what became of an errand.
+    pub(super) async fn told(&self, told: Told) {
+        // Closed: whoever waits for the owner's end sees it.
+        let _ = self.sender.send(Message::Told(told)).await;
+    }
+
     pub(super) async fn stop(&self) {
         // Closed means that it has stopped.
         let _ = self.sender.send(Message::Stop).await;
@@ -150,6 +167,8 @@ pub(super) fn serve(mut owner: Owner, mut messages: mpsc::Receiver<Message>) {
             Message::Tick => owner.tick(),
             Message::Event => owner.look_at_guards(),
             Message::Health(report) => owner.note_health(report),
+            Message::Measured(report) => owner.note_measurement(report),
+            Message::Told(told) => owner.note_told(told),
             Message::Stop => return,
         }
         if owner.detached {

@@ -6,10 +6,12 @@ use std::{
 };
 
 use crate::{
-    balance::{Assignment, IdTable, IdsExhausted, Moment, SegmentTarget, Settled, Target, ids::BackendKey},
+    balance::{
+        self, Assignment, IdTable, IdsExhausted, Moment, Ownership, SegmentTarget, Settled, Target, ids::BackendKey,
+    },
     daemon::view,
     model::{
-        Name,
+        Name, Weight,
         config::{Config, Service},
         kernel::{
             BackendState, HeldSlots, Kernel, KernelError, Published, VersionId, Wanted, WantedBuckets, WantedService,
@@ -191,9 +193,9 @@ impl Layout {
         }
     }
 
-    /// A canary instance has a segment of its own.
+    /// Clients beside the weights have a segment of their own.
     fn number_instance(&mut self, name: &Name) {
-        let wanted = self.needs.get(name).is_some_and(|needs| needs.instance.is_some());
+        let wanted = self.needs.get(name).is_some_and(|needs| needs.aside.is_some());
         let Some(record) = self.services.get_mut(name).filter(|record| wanted && record.instance.is_none()) else {
             return;
         };
@@ -209,11 +211,16 @@ impl Layout {
     fn with_target_of<T>(&self, service: &Service, record: &ServiceRecord, run: impl FnOnce(&Target<'_>) -> T) -> T {
         let up = BackendState::Up;
         let state = |key: &BackendKey| self.backends.get(key).copied().unwrap_or(up);
-        let instance = self.needs.get(&service.name).and_then(|needs| needs.instance.as_ref());
+        let aside = self.needs.get(&service.name).and_then(|needs| needs.aside.as_ref());
+        // In a preview they are all the candidate's.
+        let preview = aside.filter(|aside| aside.backend.is_none()).and_then(|aside| {
+            let place = record.places.get(&aside.candidate)?;
+            Some(Ownership::first(&[(*place, Weight::FULL)], balance::offset(&service.name, None)))
+        });
         let of_instance = record.instance.map(|number| SegmentTarget {
             number,
-            r#match: instance.map(|instance| &instance.r#match),
-            buckets: &record.buckets,
+            r#match: aside.map(|aside| &aside.r#match),
+            buckets: preview.as_ref().unwrap_or(&record.buckets),
         });
         let of_file = service.segments.iter().filter_map(|segment| {
             let known = record.segments.get(&segment.name)?;

@@ -20,6 +20,7 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
         services: config.services.iter().map(|of| service(owner, of, counters)).collect(),
         unassigned_reasons: reasons(counters, ServiceId::NONE),
         exceptions: owner.exception_table(),
+        news: owner.deliveries(),
         rollouts: owner.engines.values().map(|engine| rollout(owner, &engine.state)).collect(),
     }
 }

@@ -2,25 +2,33 @@
 //! [`Handle`] to it. [`start`] brings it up, [`Daemon::run`] watches over it until it is told to end. The kernel goes on
 //! forwarding in every case but `detach`.
 
+mod admission;
 mod backends;
 mod clock;
 mod engine;
 mod explain;
 mod guards;
 mod handle;
+mod headers;
 mod held;
 mod layout;
 mod memory;
 mod meter;
 mod metrics;
 mod names;
+mod outside;
 mod owner;
+mod past;
 mod reload;
+mod replacing;
 mod rollouts;
 mod settle;
+mod shares;
 mod signals;
 mod start;
 mod status;
+mod strata;
+mod trace;
 mod view;
 mod weights;
 
@@ -48,10 +56,14 @@ use crate::{
         api::{ChangeOptions, Request, Response},
         kernel::{Kernel, KernelError},
     },
+    providers::{self, Errand},
 };
 
 /// Findings of health checks that may wait for the owner; those who check wait where there are more.
 const HEALTH_QUEUE: usize = 64;
+
+/// Answers from outside that may wait for the owner; those who ask wait where there are more.
+const OUTSIDE_QUEUE: usize = 64;
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_secs(1);
@@ -61,6 +73,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Daemon {
     handle: Handle,
     targets: watch::Receiver<Targets>,
+    asked: watch::Receiver<providers::Targets>,
+    errands: mpsc::UnboundedReceiver<Errand>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -99,6 +113,8 @@ where
     let (handle, messages) = handle::channel();
     let waker = handle.waker();
     let (checks, targets) = watch::channel(Targets::default());
+    let (asking, asked) = watch::channel(providers::Targets::default());
+    let (sending, errands) = mpsc::unbounded_channel();
     let (started, start) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let work = move || match owner::Owner::start(&config_path, clock, pins_left, open) {
@@ -106,6 +122,7 @@ where
             if started.send(Ok(())).is_ok() {
                 owner.wake_by_events(waker);
                 owner.begin_checks(checks);
+                owner.begin_asking(asking, sending);
                 handle::serve(owner, messages);
                 // Nobody waits where the process is ending.
                 let _ = end.send(());
@@ -119,7 +136,7 @@ where
     let spawned = std::thread::Builder::new().name("owner".to_owned()).spawn(work);
     spawned.map_err(|error| StartError::Thread(error.to_string()))?;
     start.await.unwrap_or_else(|_| Err(StartError::Thread("it died while it started".to_owned())))?;
-    Ok(Daemon { handle, targets, ended })
+    Ok(Daemon { handle, targets, asked, errands, ended })
 }
 
 impl Daemon {
@@ -139,13 +156,21 @@ impl Daemon {
         let (reports, mut health) = mpsc::channel(HEALTH_QUEUE);
         // It ends when the owner does, and with this function.
         let checks = health::run(self.targets.clone(), reports);
-        tokio::pin!(shutdown, checks);
-        let mut checking = true;
+        let (reports, mut measured) = mpsc::channel(OUTSIDE_QUEUE);
+        let asking = providers::run(self.asked.clone(), reports);
+        let (telling, mut told) = mpsc::channel(OUTSIDE_QUEUE);
+        let delivery = providers::deliver(self.errands, telling);
+        tokio::pin!(shutdown, checks, asking, delivery);
+        let (mut checking, mut is_asking, mut delivers) = (true, true, true);
         loop {
             tokio::select! {
                 end = &mut self.ended => return end.map_err(|_| DaemonError::OwnerDied),
                 () = &mut checks, if checking => checking = false,
                 Some(report) = health.recv(), if checking => self.handle.health(report).await,
+                () = &mut asking, if is_asking => is_asking = false,
+                Some(report) = measured.recv(), if is_asking => self.handle.measured(report).await,
+                () = &mut delivery, if delivers => delivers = false,
+                Some(outcome) = told.recv(), if delivers => self.handle.told(outcome).await,
                 _ = ticks.tick() => self.handle.tick(),
                 _ = reloads.recv() => reload(&self.handle).await,
                 () = &mut shutdown => {
@@ -189,8 +214,10 @@ async fn reload(handle: &Handle) {
             Response::Status(_)
             | Response::Events(_)
             | Response::Explained(_)
+            | Response::Trace(_)
             | Response::Rollouts(_)
             | Response::Rollout(_)
+            | Response::Record(_)
             | Response::Backends(_),
         ) => tracing::error!("a reload was answered with something else: a fault of grayxdp"),
         Err(error) => tracing::error!("not reloaded: {error}"),

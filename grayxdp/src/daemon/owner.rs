@@ -3,12 +3,17 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use grayxdp_common::hash::HashKey;
+
 use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     balance::Moment,
-    daemon::{backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, settle::Settling},
+    daemon::{
+        backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, outside::Outside, past::Past,
+        settle::Settling, shares::SegmentFlows, trace::Tracing,
+    },
     model::{
-        Name,
+        Name, Weight,
         api::{ApiError, ChangeOptions, DETACHED, Done, Request, Response},
         config::Service,
         event::Event,
@@ -27,6 +32,15 @@ const PRUNE_EVERY: Duration = Duration::from_secs(86_400);
 pub(super) struct Engine {
     pub(super) state: State,
     pub(super) history: History,
+    pub(super) flows: SegmentFlows,
+}
+
+impl Engine {
+    /// A rollout of which nothing was observed yet.
+    pub(super) fn new(state: State) -> Self {
+        let history = super::rollouts::history_for(&state);
+        Self { state, history, flows: SegmentFlows::default() }
+    }
 }
 
 /// What is wrong at the moment.
@@ -53,9 +67,17 @@ pub(super) struct Owner {
     pub(super) meter: Meter,
     pub(super) settling: Settling,
     pub(super) backends: Backends,
+    pub(super) outside: Outside,
+    pub(super) past: Past,
+    pub(super) hash_key: HashKey,
     pub(super) signals: Totals,
     pub(super) bucket_moves: BTreeMap<Name, u64>,
+    /// Commands of rolling releases that run.
+    pub(super) replacing: Vec<super::replacing::Running>,
     pub(super) problems: Problems,
+    /// The trace that goes on, and how many there were.
+    pub(super) tracing: Option<Tracing>,
+    pub(super) traces: u64,
     pub(super) started: Now,
     pub(super) pruned: Option<Duration>,
     pub(super) detached: bool,
@@ -76,16 +98,30 @@ impl Owner {
                 let events = self.journal.events(after, limit.min(1_000));
                 events.map(Response::Events).map_err(|error| ApiError::failed(error.to_string()))
             }
-            Request::Explain { source, destination, protocol, dscp, later } => {
-                let explained = self.explain((source, destination, protocol), dscp, later);
+            Request::Explain { source, destination, protocol, dscp, later, at } => {
+                let flow = (source, destination, protocol);
+                let explained = match at {
+                    Some(at) => self.explain_at(flow, dscp, at),
+                    None => self.explain(flow, dscp, later),
+                };
                 explained.map(|explained| Response::Explained(Box::new(explained)))
             }
+            Request::TraceStart { filter, count, duration } => {
+                self.start_trace(&filter, count, duration, actor).map(Response::Trace)
+            }
+            Request::TraceRead { id } => self.read_trace(id).map(Response::Trace),
+            Request::TraceEnd { id } => self.end_trace(id).map(Response::Trace),
             Request::BackendList { service } => self.list_backends(service.as_ref()).map(Response::Backends),
             Request::BackendChange { service, backends, action, options } => {
                 self.change_backends(&service, &backends, action, &options, actor).map(Response::Done)
             }
             Request::RolloutStart { plan, options } => self.start_rollout(*plan, &options, actor),
+            Request::RolloutApply { plan, options } => self.apply_plan(*plan, &options, actor).map(Response::Done),
+            Request::RolloutAbortAll { options } => self.abort_all(&options, actor).map(Response::Done),
             Request::RolloutList => self.rollouts().map(Response::Rollouts),
+            Request::RolloutRecord { name, number } => {
+                self.record_of_run(&name, number).map(|record| Response::Record(Box::new(record)))
+            }
             Request::RolloutGet { name } => self.rollout(&name).map(|status| Response::Rollout(Box::new(status))),
             Request::RolloutChange { name, action, options } => {
                 self.change_rollout(&name, action, &options, actor).map(Response::Done)
@@ -100,6 +136,7 @@ impl Owner {
             return;
         }
         self.mend_interfaces();
+        self.end_forgotten_trace();
         let now = self.clock.now();
         let counted = self.sample(now.monotonic);
         let running = self.engines.values().any(|engine| !engine.state.phase.is_final());
@@ -108,8 +145,14 @@ impl Owner {
         }
         self.look_at_guards();
         for service in self.engines.keys().cloned().collect::<Vec<_>>() {
+            if counted && self.running(&service).is_some() {
+                self.measure_shares(&service, now.monotonic);
+            }
+            self.follow_batch(&service);
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
+        self.renew_targets();
+        self.write_past();
         self.follow_needs();
         self.follow_backends();
         self.settle_cells();
@@ -177,7 +220,11 @@ impl Owner {
         if running {
             self.read_signals();
         }
+        let readings = self.strata();
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
+            if let Some(strata) = readings.get(name) {
+                engine.history.push_strata(strata.clone());
+            }
             let measured = |version: &Name| {
                 let id = self.layout.ids.version(name, version)?;
                 Some((version.clone(), Arc::new(self.signals.of(id))))
@@ -222,8 +269,18 @@ impl Owner {
 
     /// A record as the engine of that service sees it.
     pub(super) fn in_kernel(&self, service: &Name, record: &ServiceRecord) -> InKernel {
-        let candidate = self.engines.get(service).map(|engine| held::weight(record, engine.state.candidate()));
-        InKernel { weight: candidate.unwrap_or_default(), epoch: record.epoch, rollout: record.rollout }
+        let candidate = self.engines.get(service).map(|engine| engine.state.candidate());
+        let weight = candidate.map(|candidate| held::weight(record, candidate)).unwrap_or_default();
+        let place = candidate.and_then(|candidate| record.places.get(candidate)).map(|place| usize::from(*place));
+        let in_segments = place.is_some_and(|place| {
+            record.segments.values().any(|segment| segment.buckets.counts().get(place).is_some_and(|count| *count > 0))
+        });
+        InKernel {
+            weight,
+            epoch: record.epoch,
+            rollout: record.rollout,
+            in_segments: in_segments && weight == Weight::ZERO,
+        }
     }
 
     /// Writes a service's next record to the kernel, reads it back, and holds it from then on.
@@ -248,6 +305,7 @@ impl Owner {
         self.read_signals_of(service);
         self.put(next, asked)?;
         *self.bucket_moves.entry(service.clone()).or_default() += moved;
+        self.note_applied(service);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::{
         api::{ApiError, ChangeOptions, Done, RolloutAction},
         config::{Config, Service},
     },
-    rollout::{Input, InstanceNeeds},
+    rollout::{AsideNeeds, Input},
     store::{ServiceRecord, StoreError},
 };
 
@@ -20,9 +20,9 @@ fn is_here(interface: &str) -> bool {
     socket(AddressFamily::INET, SocketType::DGRAM, None).is_ok_and(|socket| name_to_index(socket, interface).is_ok())
 }
 
-fn has_backend(service: &Service, instance: &InstanceNeeds) -> bool {
-    let backends = service.version(&instance.candidate).map(|version| version.backends.as_slice()).unwrap_or_default();
-    backends.iter().any(|backend| instance.backend.means(service, backend))
+fn has_backend(service: &Service, aside: &AsideNeeds) -> bool {
+    let backends = service.version(&aside.candidate).map(|version| version.backends.as_slice()).unwrap_or_default();
+    aside.backend.is_none_or(|address| backends.iter().any(|backend| address.means(service, backend)))
 }
 
 impl Owner {
@@ -55,6 +55,9 @@ impl Owner {
             return Err(ApiError::conflict(format!(
                 "nothing was changed: {why} while rollout {rollout} runs; `grayxdp rollout abort {rollout}` first, or --force"
             )));
+        }
+        if let Some(why) = self.retained_and_removed(&config).filter(|_| !options.force) {
+            return Err(ApiError::conflict(format!("nothing was changed: {why}; wait, or --force")));
         }
         for (rollout, service, _) in &hindered {
             self.abort_for_reload(rollout, service, actor, options)?;
@@ -95,19 +98,31 @@ impl Owner {
                 Some(_) if lacks(state.candidate()) => format!("version {} of {name} is removed", state.candidate()),
                 Some(_) if lacks(&state.stable) => format!("version {} of {name} is removed", state.stable),
                 Some(_) if reset_weights.contains(name) => format!("the weights of {name} are reset"),
-                Some(service) => match self.instance(name).filter(|instance| !has_backend(service, instance)) {
-                    Some(instance) => format!("the canary instance {} of {name} is removed", instance.backend),
-                    None => return None,
-                },
+                Some(service) => {
+                    match self.aside(name).filter(|aside| !has_backend(service, aside)).map(|aside| aside.backend) {
+                        Some(Some(backend)) => format!("the canary instance {backend} of {name} is removed"),
+                        Some(None) | None => return None,
+                    }
+                }
             };
             Some((state.name().clone(), name.clone(), why))
         });
         hindered.collect()
     }
 
-    /// The canary instance that a service has now.
-    pub(super) fn instance(&self, service: &Name) -> Option<&InstanceNeeds> {
-        self.layout.needs.get(service)?.instance.as_ref()
+    /// An old stable version that a promotion keeps and the new configuration lacks.
+    fn retained_and_removed(&self, config: &Config) -> Option<String> {
+        self.engines.keys().find_map(|name| {
+            let (rollout, stable) = self.retained(name)?;
+            let service = config.services.iter().find(|service| service.name == *name);
+            let is_kept = service.is_some_and(|service| service.version(&stable).is_some());
+            (!is_kept).then(|| format!("rollout {rollout} keeps {stable} of {name} for an undo (`retainStable`)"))
+        })
+    }
+
+    /// The clients beside the weights that a service has now.
+    pub(super) fn aside(&self, service: &Name) -> Option<&AsideNeeds> {
+        self.layout.needs.get(service)?.aside.as_ref()
     }
 
     /// What every service of a new configuration is to hold, and what that changes beyond the file.

@@ -8,14 +8,16 @@ use crate::{
         held,
         names::not_found,
         owner::{Engine, Owner, check_epoch},
+        replacing::addresses,
     },
     model::{
         Name, Weight,
         api::{ApiError, ChangeOptions, Done, Response, RolloutAction, RolloutStatus},
         config::{Protocol, Service},
-        plan::{Metric, Plan, Provider},
+        plan::{Metric, Plan, Provider, Strategy},
+        state::RolloutState,
     },
-    rollout::{Input, Notice, State},
+    rollout::{Input, Notice, State, outline},
     store::{JournaledRollout, ServiceRecord},
 };
 
@@ -30,7 +32,7 @@ impl Owner {
         let name = plan.metadata.name.clone();
         let (service, record) = self.known(&plan.spec.service)?;
         check_plan(&plan, &self.layout.config).map_err(|error| ApiError::input(error.to_string()))?;
-        self.check_start(&plan, &service, &record)?;
+        self.check_start(&plan, &service, &record, options)?;
         check_epoch(&service.name, record.epoch, options)?;
         let candidate = plan.spec.candidate.clone();
         let message = format!("{candidate} is released on {} in place of {}", service.name, record.stable);
@@ -40,26 +42,48 @@ impl Owner {
         let failed =
             |error: crate::store::StoreError| ApiError::failed(format!("rollout {name} did not begin: {error}"));
         let number = self.journal.next_rollout_number().map_err(failed)?;
-        let state = State::new(number, plan, record.stable, record.epoch, self.clock.now());
+        let mut state = State::new(number, plan, record.stable.clone(), record.epoch, self.clock.now());
+        state.pools.stable = addresses(&service, &record.stable);
+        state.pools.candidate = addresses(&service, &candidate);
         self.journal.save_rollout(&journaled(&state)).map_err(failed)?;
         let (actor, reason) = (actor.to_owned(), options.reason.clone());
         self.rollout_event(&state, Notice { kind: "rolloutStarted", message, actor, reason });
         let status = state.status(record.epoch);
-        self.engines.insert(service.name, Engine { history: history_for(&state), state });
+        self.engines.insert(service.name, Engine::new(state));
         Ok(Response::Rollout(Box::new(status)))
     }
 
-    fn check_start(&self, plan: &Plan, service: &Service, record: &ServiceRecord) -> Result<(), ApiError> {
+    fn check_start(
+        &self,
+        plan: &Plan,
+        service: &Service,
+        record: &ServiceRecord,
+        options: &ChangeOptions,
+    ) -> Result<(), ApiError> {
         let name = &plan.metadata.name;
         self.check_room(name, service)?;
         self.check_latch(name)?;
-        if let Some(metric) = plan.spec.analysis.metrics.iter().find(|metric| !is_measured(metric, service.protocol)) {
-            return Err(ApiError::input(format!(
-                "metric {} counts TCP handshakes and service {} is {}: leave it out",
-                metric.name,
-                service.name,
-                service.protocol.label()
-            )));
+        if !options.force {
+            self.check_lockout(plan)?;
+            self.check_parity(plan, service, record)?;
+        }
+        check_measured(plan, service)?;
+        if let Strategy::Rolling(_) = &plan.spec.strategy {
+            let count = |version: &Name| addresses(service, version).len();
+            let (own, others) = (count(&plan.spec.candidate), count(&record.stable));
+            if own != others {
+                let stable = &record.stable;
+                return Err(ApiError::conflict(format!(
+                    "{stable} has {others} backends and {} has {own}: each replaces one; give both as many",
+                    plan.spec.candidate
+                )));
+            }
+        }
+        if outline::has_all_shares(plan)
+            && let Some((step, why)) =
+                outline::ways(plan, &record.stable).into_iter().find_map(|way| Some((way.stage + 1, way.stuck?)))
+        {
+            return Err(ApiError::input(format!("plan {name}: step {step} can never be reached: {why}")));
         }
         check_roles(plan, service, record)
     }
@@ -141,6 +165,9 @@ impl Owner {
         let service = engine.state.service().clone();
         let (_, record) = self.known(&service)?;
         check_epoch(&service, record.epoch, options)?;
+        if action == RolloutAction::Undo && engine.state.phase == RolloutState::Promoted {
+            check_undo(&engine.state, &record)?;
+        }
         if action == RolloutAction::Retry && engine.state.phase.is_final() {
             self.check_retry(&engine.state)?;
             self.engines.get_mut(&service).expect("it was found there").state.epoch = record.epoch;
@@ -155,6 +182,69 @@ impl Owner {
             Some(line) => Err(ApiError::conflict(line)),
             None => Ok(Done { changes: outcome.changes, dry_run: options.dry_run }),
         }
+    }
+
+    /// Another plan for a running rollout.
+    pub(super) fn apply_plan(&mut self, plan: Plan, options: &ChangeOptions, actor: &str) -> Result<Done, ApiError> {
+        let name = plan.metadata.name.clone();
+        let Some(state) = self.engine_named(&name).map(|engine| engine.state.clone()) else {
+            return Err(self.no_rollout(&name));
+        };
+        let differs = |what: &str, old: &Name, new: &Name| {
+            let message =
+                format!("rollout {name} has {what} {old}, the new plan {new}: this cannot change while it runs");
+            Err(ApiError::conflict(message))
+        };
+        let spec = &plan.spec;
+        if spec.service != *state.service() {
+            return differs("service", state.service(), &spec.service);
+        }
+        if spec.candidate != *state.candidate() {
+            return differs("candidate", state.candidate(), &spec.candidate);
+        }
+        if let Some(stable) = spec.stable.as_ref().filter(|stable| **stable != state.stable) {
+            return differs("stable", &state.stable, stable);
+        }
+        if std::mem::discriminant(&spec.strategy) != std::mem::discriminant(&state.plan.spec.strategy) {
+            let (old, new) = (state.plan.spec.strategy.label(), spec.strategy.label());
+            let message = format!("rollout {name} is {old}, the new plan {new}: this cannot change while it runs");
+            return Err(ApiError::conflict(message));
+        }
+        let (service, record) = self.known(state.service())?;
+        check_plan(&plan, &self.layout.config).map_err(|error| ApiError::input(error.to_string()))?;
+        check_measured(&plan, &service)?;
+        check_epoch(&service.name, record.epoch, options)?;
+        let reason = options.reason.clone();
+        let input = Input::Apply { plan: Box::new(plan), actor: actor.to_owned(), reason };
+        let outcome = match options.dry_run {
+            true => self.rehearse(&state, input),
+            false => self.drive(&service.name, |_| input),
+        };
+        if let Some(engine) = self.engines.get_mut(&service.name).filter(|_| outcome.refused.is_none()) {
+            let (old, new) = (&state.plan.spec.analysis, &engine.state.plan.spec.analysis);
+            if old.interval != new.interval {
+                engine.history = history_for(&engine.state);
+            }
+        }
+        match outcome.refused {
+            Some(line) => Err(ApiError::conflict(line)),
+            None => Ok(Done { changes: outcome.changes, dry_run: options.dry_run }),
+        }
+    }
+
+    /// Aborts whatever runs; what one of them refuses stops none of the others.
+    pub(super) fn abort_all(&mut self, options: &ChangeOptions, actor: &str) -> Result<Done, ApiError> {
+        let running = self.engines.values().filter(|engine| !engine.state.phase.is_final());
+        let names: Vec<Name> = running.map(|engine| engine.state.name().clone()).collect();
+        let mut changes = Vec::new();
+        for name in names {
+            let options = ChangeOptions { if_epoch: None, ..options.clone() };
+            match self.change_rollout(&name, RolloutAction::Abort, &options, actor) {
+                Ok(done) => changes.extend(done.changes.into_iter().map(|change| format!("{name}: {change}"))),
+                Err(error) => changes.push(format!("{name}: {}", error.message)),
+            }
+        }
+        Ok(Done { changes, dry_run: options.dry_run })
     }
 
     /// The engine of a name, the running one where there are several.
@@ -179,7 +269,32 @@ impl Owner {
     pub(super) fn status_of(&self, state: &State) -> RolloutStatus {
         let epoch = self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch);
         let (fuse, lease) = self.guard_status(state);
-        RolloutStatus { fuse, lease, ..state.status(epoch) }
+        RolloutStatus { fuse, lease, outlets: self.outlets(state), ..state.status(epoch) }
+    }
+}
+
+/// A promotion can be undone while the candidate still has what it was given.
+fn check_undo(state: &State, record: &ServiceRecord) -> Result<(), ApiError> {
+    let (name, candidate) = (state.name(), state.candidate());
+    if record.stable != *candidate || held::weight(record, candidate) != Weight::FULL {
+        let service = state.service();
+        return Err(ApiError::conflict(format!(
+            "{candidate} does not have all new flows of {service} any more, as rollout {name} left it: `grayxdp weights set`"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the data path has what the metrics want.
+fn check_measured(plan: &Plan, service: &Service) -> Result<(), ApiError> {
+    match plan.spec.analysis.metrics.iter().find(|metric| !is_measured(metric, service.protocol)) {
+        Some(metric) => Err(ApiError::input(format!(
+            "metric {} counts TCP handshakes and service {} is {}: leave it out",
+            metric.name,
+            service.name,
+            service.protocol.label()
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -204,7 +319,10 @@ fn check_roles(plan: &Plan, service: &Service, record: &ServiceRecord) -> Result
 
 /// Whether the data path can measure a metric for a protocol.
 const fn is_measured(metric: &Metric, protocol: Protocol) -> bool {
-    let Provider::Kernel(kernel) = &metric.provider;
+    let kernel = match &metric.provider {
+        Provider::Kernel(kernel) => kernel,
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return true,
+    };
     analysis::signal::is_measured(kernel.signal, protocol)
 }
 

@@ -224,7 +224,7 @@ impl Owner {
         let is_of_file = |name: &Name| service.segments.iter().any(|segment| segment.name == *name);
         record.segments.retain(|name, known| is_of_file(name) || cells.names_segment(known.number));
         let instance = record.instance.filter(|number| {
-            cells.names_segment(*number) || self.layout.needs.get(name).is_some_and(|needs| needs.instance.is_some())
+            cells.names_segment(*number) || self.layout.needs.get(name).is_some_and(|needs| needs.aside.is_some())
         });
         let fewer = segments != record.segments.len() || instance != record.instance;
         record.instance = instance;

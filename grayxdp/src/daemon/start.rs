@@ -21,8 +21,10 @@ use crate::{
         held::{self, Dealer},
         layout::Layout,
         meter::Meter,
+        outside::Outside,
         owner::{Engine, Owner, Problems},
-        rollouts::{history_for, read_state},
+        past::Past,
+        rollouts::read_state,
         settle::Settling,
     },
     model::{
@@ -170,11 +172,11 @@ impl Owner {
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
         let (bucket_moves, signals, settling) = (BTreeMap::new(), Totals::default(), Settling::default());
-        let (pruned, detached) = (None, false);
+        let (pruned, detached, outside, past) = (None, false, Outside::default(), Past::default());
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, problems, started,
-            pruned, detached,
+            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, outside, past, hash_key, problems, started,
+            pruned, detached, replacing: Vec::new(), tracing: None, traces: 0,
         };
         owner.settle(told)?;
         Ok(owner)
@@ -273,7 +275,7 @@ fn newest_rollouts(journal: &Journal, config: &Config) -> Result<BTreeMap<Name, 
             Err(error) => return Err(StartError::Rollout(error)),
         };
         if has_versions(config, &state) {
-            let engine = Engine { history: history_for(&state), state };
+            let engine = Engine::new(state);
             engines.entry(engine.state.service().clone()).or_insert(engine);
         }
     }

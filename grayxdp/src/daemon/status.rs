@@ -18,7 +18,7 @@ use crate::{
         state::RolloutState,
         time,
     },
-    rollout::InstanceNeeds,
+    rollout::AsideNeeds,
     store::ServiceRecord,
 };
 
@@ -77,9 +77,12 @@ impl Owner {
                 let (candidate, stable) = (state.candidate(), &state.stable);
                 warnings.push(format!("rollout {name}: {candidate} is turned off, its new flows go to {stable}"));
             }
-            if let Some(instance) = self.instance(service).filter(|instance| !self.takes_flows(service, instance)) {
-                let address = instance.backend;
-                warnings.push(format!("rollout {name}: the canary instance {address} takes no new flows"));
+            if let Some(aside) = self.aside(service).filter(|aside| !self.takes_flows(service, aside)) {
+                let whose = match aside.backend {
+                    Some(backend) => format!("the canary instance {backend}"),
+                    None => format!("{} in its preview", aside.candidate),
+                };
+                warnings.push(format!("rollout {name}: {whose} takes no new flows"));
             }
         }
         warnings.extend(self.layout.config.services.iter().flat_map(|service| self.emptied(service)));
@@ -93,12 +96,14 @@ impl Owner {
         warnings
     }
 
-    fn takes_flows(&self, service: &Name, instance: &InstanceNeeds) -> bool {
+    fn takes_flows(&self, service: &Name, aside: &AsideNeeds) -> bool {
         let Some(service) = self.layout.service(service) else { return false };
-        let Some(version) = service.version(&instance.candidate) else { return false };
+        let Some(version) = service.version(&aside.candidate) else { return false };
         let mut backends = BackendKey::of(service, version).zip(&version.backends);
-        backends
-            .any(|(key, backend)| instance.backend.means(service, backend) && !self.layout.backends.contains_key(&key))
+        backends.any(|(key, backend)| {
+            aside.backend.is_none_or(|address| address.means(service, backend))
+                && !self.layout.backends.contains_key(&key)
+        })
     }
 
     fn service(&mut self, service: &Service, counters: &Counters) -> ServiceStatus {
@@ -183,7 +188,7 @@ impl Owner {
     }
 
     /// Whether a backend that takes no new flows has none left: no entry and no slot names it, and no packet came of late.
-    fn is_drained(&self, service: &Name, id: BackendId) -> bool {
+    pub(super) fn is_drained(&self, service: &Name, id: BackendId) -> bool {
         let last = self.backends.last_packet(id);
         let quiet = last.is_some_and(|last| self.clock.now().monotonic.saturating_sub(last) >= QUIET);
         let swept = self.settling.sweep.began > Duration::ZERO;

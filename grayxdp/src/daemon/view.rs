@@ -12,7 +12,7 @@ use crate::{
         config::Service,
         kernel::{BackendId, WantedGuard, WantedInstance, WantedService},
     },
-    rollout::{GuardNeeds, InstanceNeeds},
+    rollout::{AsideNeeds, GuardNeeds},
     store::ServiceRecord,
 };
 
@@ -25,7 +25,7 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
     let (record, cells) = (layout.services.get(name)?, layout.cells.get(name)?);
     let needs = layout.needs.get(name).cloned().unwrap_or_default();
     let guard = needs.guard.as_ref().and_then(|needs| guard(needs, record, cells));
-    let instance = needs.instance.as_ref().and_then(|needs| instance(layout, service, needs, record.instance?));
+    let instance = needs.aside.as_ref().and_then(|needs| instance(layout, service, needs, record.instance?));
     let (existing, place) = (needs.existing, |version: &Name| record.places.get(version).copied());
     let existing = existing.and_then(|(version, end)| Some((place(&version)?, end)));
     let mut takers = takers(service, record);
@@ -68,7 +68,7 @@ pub(super) fn looks(layout: &Layout, name: &Name) -> Looks {
     let Some(record) = layout.services.get(name) else { return Looks::default() };
     let guard = needs.and_then(|needs| needs.guard.as_ref()).filter(|_| layout.turned_off.contains(name));
     Looks {
-        instance: needs.and_then(|needs| needs.instance.as_ref()).and(record.instance),
+        instance: needs.and_then(|needs| needs.aside.as_ref()?.backend).and(record.instance),
         turned_off: guard.and_then(|guard| record.places.get(&guard.candidate).copied()),
     }
 }
@@ -86,10 +86,10 @@ fn guard(needs: &GuardNeeds, record: &ServiceRecord, cells: &Assignment) -> Opti
     })
 }
 
-fn instance(layout: &Layout, service: &Service, needs: &InstanceNeeds, segment: u8) -> Option<WantedInstance> {
-    let version = service.version(&needs.candidate)?;
+fn instance(layout: &Layout, service: &Service, needs: &AsideNeeds, segment: u8) -> Option<WantedInstance> {
+    let (address, version) = (needs.backend?, service.version(&needs.candidate)?);
     let keys = BackendKey::of(service, version).zip(&version.backends);
-    let mut ids = keys.filter(|(_, backend)| needs.backend.means(service, backend));
+    let mut ids = keys.filter(|(_, backend)| address.means(service, backend));
     let backend: BackendId = ids.find_map(|(key, _)| layout.ids.backend(&key))?;
     Some(WantedInstance { backend, segment })
 }

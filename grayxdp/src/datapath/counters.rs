@@ -1,6 +1,6 @@
 //! Reading the counters: per-CPU values, summed.
 
-use std::path::Path;
+use std::{ops::AddAssign, path::Path};
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use grayxdp_common::{
@@ -39,23 +39,20 @@ impl CounterMaps {
         let mut counters = Counters::default();
         for id in backends {
             let values = self.backends.get(&u32::from(id.0), 0).map_err(|e| failed(&e))?;
-            let mut sum = BackendCounters::default();
-            values.iter().for_each(|value| sum += *value);
-            counters.backends.insert(id, sum);
+            counters.backends.insert(id, sum::<BackendCounters>(&values));
         }
         for id in services {
             let values = self.reasons.get(&u32::from(id.0), 0).map_err(|e| failed(&e))?;
-            let mut sum = ReasonCounters::default();
-            values.iter().for_each(|value| sum += *value);
+            let of_reasons: ReasonCounters = sum(&values);
             for reason in Reason::ALL {
-                let count = sum.0[reason.index()];
+                let count = of_reasons.0[reason.index()];
                 if count > 0 {
                     counters.reasons.insert((id, *reason), count);
                 }
             }
             if id != ServiceId::NONE {
                 let values = self.exceptions.get(&u32::from(id.0), 0).map_err(|e| failed(&e))?;
-                counters.exceptions.insert(id, values.iter().copied().fold(ExceptionCounters::default(), add));
+                counters.exceptions.insert(id, sum::<ExceptionCounters>(&values));
             }
         }
         Ok(counters)
@@ -71,25 +68,12 @@ impl CounterMaps {
     }
 }
 
-fn add(mut sum: ExceptionCounters, of_cpu: ExceptionCounters) -> ExceptionCounters {
-    let ExceptionCounters {
-        half_open,
-        completed,
-        pinned,
-        pins_refused,
-        choice_deferred,
-        failovers,
-        by_entry,
-        reserved: _,
-    } = of_cpu;
-    sum.half_open += half_open;
-    sum.completed += completed;
-    sum.pinned += pinned;
-    sum.pins_refused += pins_refused;
-    sum.choice_deferred += choice_deferred;
-    sum.failovers += failovers;
-    sum.by_entry += by_entry;
-    sum
+/// Over all CPUs.
+fn sum<T: Default + Copy + AddAssign>(of_cpus: &[T]) -> T {
+    of_cpus.iter().fold(T::default(), |mut sum, of_cpu| {
+        sum += *of_cpu;
+        sum
+    })
 }
 
 fn failed(error: &MapError) -> KernelError {

@@ -11,7 +11,7 @@ use aya::{
     programs::{TestRun as _, TestRunOptions},
 };
 use etherparse::{IpDscp, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder};
-use grayxdp_common::{explanation::Explanation, maps, reason::Reason};
+use grayxdp_common::{explanation::Explanation, maps};
 
 use super::{
     Settings,
@@ -62,8 +62,7 @@ impl Explainer {
         let program = object::program(&mut self.object)?;
         program.test_run(options).map_err(|error| KernelError(format!("the program cannot be run: {error}")))?;
         let explanation = self.explanation()?.get(&0, 0).map_err(|e| failed(&e))?;
-        let reason = explanation.reason.checked_sub(1).and_then(Reason::from_number);
-        Ok(Way { reason, explanation })
+        Ok(Way::of(explanation))
     }
 
     fn explanation(&mut self) -> Result<Array<&mut MapData, Explanation>, KernelError> {

@@ -17,8 +17,11 @@ pub(super) enum Flavour {
 
 static LIVE: &[u8] = include_bytes_aligned!(env!("GRAYXDP_OBJECT"));
 static EXPLAINING: &[u8] = include_bytes_aligned!(env!("GRAYXDP_EXPLAINING_OBJECT"));
+static TRACING: &[u8] = include_bytes_aligned!(env!("GRAYXDP_TRACING_OBJECT"));
 static LIVE_OLD: &[u8] = include_bytes_aligned!(env!("GRAYXDP_OBJECT_OLD"));
 static EXPLAINING_OLD: &[u8] = include_bytes_aligned!(env!("GRAYXDP_EXPLAINING_OBJECT_OLD"));
+
+static TRACING_OLD: &[u8] = include_bytes_aligned!(env!("GRAYXDP_TRACING_OBJECT_OLD"));
 
 impl Flavour {
     /// All of them.
@@ -35,8 +38,10 @@ impl Flavour {
         match (self, purpose) {
             (Self::Current, Purpose::Live) => LIVE,
             (Self::Current, Purpose::Explain) => EXPLAINING,
+            (Self::Current, Purpose::Trace) => TRACING,
             (Self::Old, Purpose::Live) => LIVE_OLD,
             (Self::Old, Purpose::Explain) => EXPLAINING_OLD,
+            (Self::Old, Purpose::Trace) => TRACING_OLD,
         }
     }
 
@@ -104,10 +109,8 @@ mod tests {
 
     #[test]
     fn every_flavour_has_an_object_file_of_its_own() {
-        let files: Vec<_> = [Purpose::Live, Purpose::Explain]
-            .into_iter()
-            .flat_map(|purpose| Flavour::ALL.map(|flavour| flavour.object(purpose)))
-            .collect();
+        let files: Vec<_> =
+            Purpose::ALL.into_iter().flat_map(|purpose| Flavour::ALL.map(|flavour| flavour.object(purpose))).collect();
         for (index, file) in files.iter().enumerate() {
             assert!(file.starts_with(b"\x7fELF") && !files[..index].contains(file));
         }

@@ -9,7 +9,10 @@ use rtnetlink::{
     packet_route::link::{LinkAttribute, LinkXdp},
 };
 
-use super::pins::{self, GENERIC, NATIVE, Pins};
+use super::{
+    devices,
+    pins::{self, GENERIC, NATIVE, Pins},
+};
 use crate::model::{
     api::{DETACHED, InterfaceStatus},
     config::{AttachMode, Interface},
@@ -32,7 +35,11 @@ impl Links {
     ) -> Result<(), KernelError> {
         let mut wanted = BTreeMap::new();
         for interface in interfaces {
-            wanted.insert(index_of(&interface.name)?, interface);
+            let index = index_of(&interface.name)?;
+            if !self.attached.contains_key(&index) {
+                devices::refuse_member(index, &interface.name)?;
+            }
+            wanted.insert(index, interface);
         }
         let mut left: BTreeMap<u32, pins::Left> =
             pins.links()?.into_iter().map(|left| (left.interface, left)).collect();
@@ -187,6 +194,15 @@ pub(super) fn index_of(name: &str) -> Result<u32, KernelError> {
         ))),
         index => Ok(index),
     }
+}
+
+/// The name of an interface in this network namespace.
+pub(super) fn name_of(index: u32) -> String {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the room that the call asks for.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    let text = (!found.is_null()).then(|| std::ffi::CStr::from_bytes_until_nul(&name).ok()).flatten();
+    text.map_or_else(|| format!("interface {index}"), |name| name.to_string_lossy().into_owned())
 }
 
 fn is_gone(error: &ProgramError) -> bool {

@@ -4,6 +4,7 @@ mod announce;
 mod capacity;
 mod counters;
 mod defaults;
+mod devices;
 mod directory;
 mod entry_life;
 mod events;
@@ -21,6 +22,7 @@ mod pins;
 mod signals;
 mod sweep;
 mod tables;
+mod trace;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,13 +45,14 @@ use self::{
     object::Fit,
     pins::Pins,
     tables::TablesError,
+    trace::Tracer,
 };
 use crate::model::{
     api::InterfaceStatus,
     config::{Interface, Protocol},
     kernel::{
         BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published, Question,
-        ServiceId, SignalKey, Signals, Wanted, Way,
+        ServiceId, SignalKey, Signals, TraceQuestion, TraceRead, Wanted, Way,
     },
 };
 
@@ -88,6 +91,8 @@ pub struct Datapath {
     unused: Option<PathBuf>,
     /// The thread that waits for events; their map stays the same when others are made larger.
     events: Option<Events>,
+    /// What the links run in place of the live program, while somebody looks at packets.
+    tracer: Option<Tracer>,
 }
 
 impl Datapath {
@@ -119,7 +124,7 @@ impl Datapath {
                 (loaded, Some(folder))
             }
         };
-        Ok(Self { settings, pins, loaded, links: Links::default(), unused, events: None })
+        Ok(Self { settings, pins, loaded, links: Links::default(), unused, events: None, tracer: None })
     }
 
     /// Whether tables of an earlier daemon lie in a pin folder.
@@ -138,8 +143,12 @@ impl Datapath {
 
     /// The object files of the program, and what each is called.
     #[must_use]
-    pub fn objects() -> [(&'static str, &'static [u8]); 2] {
-        Flavour::ALL.map(|flavour| (flavour.name(), flavour.object(object::Purpose::Live)))
+    pub fn objects() -> Vec<(String, &'static [u8])> {
+        let of = |flavour: Flavour| {
+            object::Purpose::ALL
+                .map(|purpose| (format!("{}{}", flavour.name(), purpose.word()), flavour.object(purpose)))
+        };
+        Flavour::ALL.into_iter().flat_map(of).collect()
     }
 
     /// The live program, for test runs.
@@ -157,7 +166,25 @@ impl Datapath {
     pub fn set_clock(&mut self, monotonic: Duration) -> Result<(), KernelError> {
         let nanoseconds = monotonic.as_nanos() as u64;
         object::set_clock(&mut self.loaded.live, nanoseconds)?;
+        if let Some(tracer) = &mut self.tracer {
+            tracer.set_clock(nanoseconds)?;
+        }
         self.loaded.explainer.set_clock(nanoseconds)
+    }
+
+    /// The program that traces, for test runs; none where nobody traces.
+    ///
+    /// # Errors
+    /// An object file that is broken.
+    pub fn tracing_program(&mut self) -> Option<Result<&mut aya::programs::Xdp, KernelError>> {
+        self.tracer.as_mut().map(Tracer::program)
+    }
+
+    /// The interfaces that are there.
+    fn present_interfaces(&self) -> Vec<Interface> {
+        let mut interfaces = self.settings.interfaces.clone();
+        interfaces.retain(|interface| links::index_of(&interface.name).is_ok());
+        interfaces
     }
 
     /// What [`Kernel::explain`] says of a packet as it comes in.
@@ -177,6 +204,7 @@ impl Datapath {
     fn attach_to(&mut self, interfaces: &[Interface]) -> Result<(), KernelError> {
         let program = object::program(&mut self.loaded.live)?;
         self.links.attach(program, &self.pins, interfaces)?;
+        self.tracer = None;
         self.unused = None;
         self.remove_old_maps()?;
         let announced = self.loaded.tables().announced();
@@ -311,10 +339,30 @@ impl Kernel for Datapath {
         if !self.loaded.folder.exists() {
             self.loaded.pin_again()?;
         }
-        let mut interfaces = self.settings.interfaces.clone();
-        interfaces.retain(|interface| links::index_of(&interface.name).is_ok());
-        self.attach_to(&interfaces)?;
+        self.attach_to(&self.present_interfaces())?;
         self.settings.interfaces.iter().try_for_each(|interface| links::index_of(&interface.name).map(drop))
+    }
+
+    fn start_trace(&mut self, question: &TraceQuestion) -> Result<(), KernelError> {
+        let mut tracer = Tracer::load(&self.loaded.folder, &self.settings, question)?;
+        let interfaces = self.present_interfaces();
+        if let Err(error) = self.links.attach(tracer.program()?, &self.pins, &interfaces) {
+            self.attach_to(&interfaces)?;
+            return Err(error);
+        }
+        self.tracer = Some(tracer);
+        Ok(())
+    }
+
+    fn read_trace(&mut self) -> Result<TraceRead, KernelError> {
+        self.tracer.as_mut().map_or_else(|| Ok(TraceRead::default()), Tracer::read)
+    }
+
+    fn end_trace(&mut self) -> Result<(), KernelError> {
+        if self.tracer.is_none() {
+            return Ok(());
+        }
+        self.attach_to(&self.present_interfaces())
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {
@@ -322,7 +370,12 @@ impl Kernel for Datapath {
     }
 
     fn notes(&self) -> Vec<String> {
-        Flavour::of_this_kernel().note().map(str::to_owned).into_iter().collect()
+        let of_kernel = Flavour::of_this_kernel().note().map(str::to_owned);
+        let by_kernel = self.loaded.tables().interfaces_of_kernel().into_iter().map(|index| {
+            let name = links::name_of(index);
+            format!("packets to backends behind {name} go by the kernel: a device of its kind takes none from XDP")
+        });
+        of_kernel.into_iter().chain(by_kernel).collect()
     }
 
     fn is_resolved(&self, backend: BackendId) -> bool {

@@ -19,6 +19,22 @@ pub(super) enum Purpose {
     Live,
     /// Saying what it would do.
     Explain,
+    /// Traffic, and saying what becomes of it.
+    Trace,
+}
+
+impl Purpose {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Live, Self::Explain, Self::Trace];
+
+    /// What an instance for it is called behind the program's name.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Live => "",
+            Self::Explain => ", explaining",
+            Self::Trace => ", tracing",
+        }
+    }
 }
 
 /// Loads an instance whose maps are pinned in `folder`: those there are used, missing ones are made.

@@ -1,16 +1,18 @@
 //! The API that the socket and HTTP speak: one request, one answer, keys as in the files.
 
 mod backend;
+mod history;
 mod rollout;
+mod trace;
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Name, Weight,
-    config::Protocol,
+    config::{Protocol, duration},
     event::Event,
     plan::Plan,
     settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
@@ -18,7 +20,9 @@ use crate::model::{
 };
 
 pub use backend::{Availability, BackendAction, BackendName, BackendStatus, ListedBackend, NotABackendName};
-pub use rollout::{FuseStatus, LeaseStatus, RolloutStatus};
+pub use history::{AppliedWeights, RolloutRecord};
+pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, RolloutStatus};
+pub use trace::{Headers, MAX_TRACE_COUNT, MAX_TRACE_TIME, TraceBatch, TraceFilter, TracedPacket};
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +74,31 @@ pub enum Request {
         /// Only what happens to a packet of a flow in progress.
         #[serde(default)]
         later: bool,
+        /// What a new flow got then, from the journaled tables; now where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<jiff::Timestamp>,
+    },
+    /// Begins to tell of packets as they go.
+    TraceStart {
+        /// Which.
+        #[serde(default)]
+        filter: TraceFilter,
+        /// How many, `1..=100000`.
+        count: u64,
+        /// How long to wait for them, up to ten minutes.
+        #[serde(with = "duration")]
+        #[schemars(with = "String")]
+        duration: Duration,
+    },
+    /// What a trace told since it was asked last.
+    TraceRead {
+        /// Its number.
+        id: u64,
+    },
+    /// Ends a trace.
+    TraceEnd {
+        /// Its number.
+        id: u64,
     },
     /// Backends and how they stand.
     BackendList {
@@ -97,12 +126,34 @@ pub enum Request {
         #[serde(default)]
         options: ChangeOptions,
     },
+    /// Puts another plan in place of that of a running rollout of the same name.
+    RolloutApply {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Reason, dry run, expected epoch.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
+    /// Aborts all rollouts that run.
+    RolloutAbortAll {
+        /// Reason, dry run.
+        #[serde(default)]
+        options: ChangeOptions,
+    },
     /// All rollouts that the journal knows, the newest first.
     RolloutList,
     /// One rollout.
     RolloutGet {
         /// Its name.
         name: Name,
+    },
+    /// All that the journal knows of one run of a rollout.
+    RolloutRecord {
+        /// Its name.
+        name: Name,
+        /// Which run; the newest where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
     },
     /// Changes a rollout's course.
     RolloutChange {
@@ -130,15 +181,21 @@ impl Request {
             Self::WeightsSet { .. }
             | Self::Reload { .. }
             | Self::RolloutStart { .. }
+            | Self::RolloutApply { .. }
+            | Self::RolloutAbortAll { .. }
             | Self::RolloutChange { .. }
             | Self::BackendChange { .. }
+            | Self::TraceStart { .. }
+            | Self::TraceEnd { .. }
             | Self::Detach { .. } => true,
             Self::Status
             | Self::Events { .. }
             | Self::Explain { .. }
+            | Self::TraceRead { .. }
             | Self::BackendList { .. }
             | Self::RolloutList
-            | Self::RolloutGet { .. } => false,
+            | Self::RolloutGet { .. }
+            | Self::RolloutRecord { .. } => false,
         }
     }
 }
@@ -156,8 +213,16 @@ pub enum RolloutAction {
         /// Skip to 100 %.
         full: bool,
     },
+    /// Goes one step back.
+    Back,
+    /// Stays as it is until resumed; judging goes on.
+    Freeze,
+    /// Makes this pause and later ones shorter.
+    Accelerate,
     /// Gives all new flows back to stable.
     Abort,
+    /// Gives all new flows back to the version that was stable before a promotion, which is stable again.
+    Undo,
     /// Begins one that was rolled back or failed anew, and clears what fuse and lease latched.
     Retry,
 }
@@ -241,10 +306,14 @@ pub enum Response {
     Events(Vec<Event>),
     /// To `Explain`.
     Explained(Box<Explained>),
+    /// To `TraceStart`, `TraceRead` and `TraceEnd`.
+    Trace(TraceBatch),
     /// To `RolloutList`.
     Rollouts(Vec<RolloutStatus>),
     /// To `RolloutGet` and `RolloutStart`.
     Rollout(Box<RolloutStatus>),
+    /// To `RolloutRecord`.
+    Record(Box<RolloutRecord>),
     /// To `BackendList`.
     Backends(Vec<ListedBackend>),
 }

@@ -1,5 +1,6 @@
 //! What the kernel is to hold, what it holds, and what it counted: the language between the daemon and the data path.
 
+mod trace;
 mod wanted;
 
 use std::{
@@ -23,6 +24,7 @@ use crate::model::{api::InterfaceStatus, config::Protocol};
 /// Flows that are followed, of [`records::SAMPLE_ALL`]: one in 64.
 pub const SAMPLE_RATE: u16 = records::SAMPLE_ALL / 64;
 
+pub use trace::{TraceQuestion, TraceRead, Traced};
 pub use wanted::{
     BackendState, ExistingFlows, LeaseEnd, Wanted, WantedBackend, WantedBuckets, WantedFuse, WantedGuard,
     WantedInstance, WantedPrefix, WantedSegments, WantedService, WantedSlots, WantedVersion, same,
@@ -269,6 +271,24 @@ pub trait Kernel: Send {
     /// The first interface that is not there or could not be attached; the others that are there carry the program.
     fn mend(&mut self) -> Result<(), KernelError>;
 
+    /// Gives the interfaces a program that also tells of packets; where one tells already, the new question counts.
+    ///
+    /// # Errors
+    /// What the kernel refused; then the interfaces keep the program that they had.
+    fn start_trace(&mut self, question: &TraceQuestion) -> Result<(), KernelError>;
+
+    /// What was told since.
+    ///
+    /// # Errors
+    /// What could not be read.
+    fn read_trace(&mut self) -> Result<TraceRead, KernelError>;
+
+    /// Gives the interfaces the usual program again.
+    ///
+    /// # Errors
+    /// The first interface that could not be given it.
+    fn end_trace(&mut self) -> Result<(), KernelError>;
+
     /// The interfaces and how they are attached now.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
 
@@ -297,4 +317,12 @@ pub struct Way {
     pub reason: Option<Reason>,
     /// What the program wrote down.
     pub explanation: Explanation,
+}
+
+impl Way {
+    /// The way that an explanation tells of.
+    #[must_use]
+    pub fn of(explanation: Explanation) -> Self {
+        Self { reason: explanation.reason.checked_sub(1).and_then(Reason::from_number), explanation }
+    }
 }

@@ -11,6 +11,7 @@ pub mod settling;
 pub mod signals;
 pub mod state;
 pub mod time;
+pub mod traffic;
 pub mod weight;
 
 pub use name::Name;

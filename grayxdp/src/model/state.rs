@@ -1,5 +1,7 @@
 //! Where a rollout stands, and what was found about it.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +123,9 @@ pub struct Finding {
     pub value: Option<f64>,
     /// How many samples it rests on.
     pub samples: u64,
+    /// The numbers that it rests on, by name: `eValue`, `alarm`, `candidate`, `stable`, …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, f64>,
     /// One plain sentence: "v2 refuses 4.1 % of 1,200 connections; limit 1 %".
     pub sentence: String,
 }

@@ -26,6 +26,9 @@ impl Turn {
                 let message = format!("the fuse tripped: {what}");
                 (self.state.tripped, self.state.failures) = (Some(what), failures);
                 self.event("fuseTripped", message);
+                if self.state.reversing.is_some() {
+                    self.publish_stable();
+                }
             }
             RolloutState::RollingBack
             | RolloutState::Promoted
@@ -87,8 +90,8 @@ impl Turn {
     pub(super) fn renew_lease(&mut self) {
         let exposed = match self.state.phase {
             RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen | RolloutState::Promoting => true,
+            RolloutState::RollingBack => self.state.reversing.is_some(),
             RolloutState::Pending
-            | RolloutState::RollingBack
             | RolloutState::Promoted
             | RolloutState::RolledBack
             | RolloutState::Completed

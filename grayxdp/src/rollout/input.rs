@@ -1,10 +1,11 @@
 //! What the engine is told, and what it asks for.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     analysis::History,
-    model::{Weight, api::RolloutAction, kernel::Latch},
+    model::{Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan},
+    rollout::{exposure::Exposure, hooks::HookAnswer},
 };
 
 /// What the engine is told.
@@ -15,10 +16,41 @@ pub enum Input<'a> {
         /// What was counted.
         observed: Option<&'a History>,
     },
+    /// A [`Command::Call`] was answered.
+    Answered {
+        /// The webhook.
+        hook: Name,
+        /// Which call.
+        call: u64,
+        /// What it said.
+        answer: HookAnswer,
+    },
+    /// Shares of all new flows by segment; what is left is the default segment's.
+    Shares(BTreeMap<Name, f64>),
+    /// How the current batch of a rolling release stands.
+    Batch {
+        /// Stable's backends of it have no new flows.
+        is_turned: bool,
+        /// No flow is left on stable's backends of it.
+        is_drained: bool,
+        /// The candidate's backends of it are well.
+        is_well: bool,
+    },
+    /// A [`Command::Replace`] has ended.
+    Replaced(Result<(), String>),
     /// An operator's command.
     Operator {
         /// Which.
         action: RolloutAction,
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Another plan in place of the running one.
+    Apply {
+        /// The plan; it is sound, and of the same name, service and versions.
+        plan: Box<Plan>,
         /// Who.
         actor: String,
         /// Why.
@@ -76,6 +108,16 @@ pub struct InKernel {
     pub epoch: u64,
     /// Number of the rollout that wrote it; 0: none.
     pub rollout: u64,
+    /// Whether a segment gives the candidate something where the service's own weight gives it nothing.
+    pub in_segments: bool,
+}
+
+impl InKernel {
+    /// Whether no new flow goes to the candidate by its weights.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.weight == Weight::ZERO && !self.in_segments
+    }
 }
 
 /// What the engine asks for.
@@ -83,12 +125,21 @@ pub struct InKernel {
 pub enum Command {
     /// Make the state durable; answered by [`Input::Journaled`] or [`Input::JournalFailed`].
     Journal(Record),
-    /// Give the candidate this weight; answered by [`Input::Published`] or [`Input::PublishFailed`].
-    Publish {
-        /// The candidate's weight; stable has the rest.
-        weight: Weight,
-        /// The step whose canary instance and segments go with it; none: none of them.
-        step: Option<usize>,
+    /// Expose this of the candidate; stable has the rest. Answered by [`Input::Published`] or [`Input::PublishFailed`].
+    Publish(Box<Exposure>),
+    /// Take new flows off backends, or give them back.
+    TurnBackends {
+        /// Their version.
+        version: Name,
+        /// Which.
+        backends: Vec<BackendAddress>,
+        /// Whether they have no new flows from now on.
+        drains: bool,
+    },
+    /// Run the plan's command for these backends of the candidate; answered by [`Input::Replaced`].
+    Replace {
+        /// Which.
+        backends: Vec<BackendAddress>,
     },
     /// Let the candidate's weight hold for another while.
     RenewLease {
@@ -97,6 +148,13 @@ pub enum Command {
     },
     /// Clear a latch of the guard.
     ClearLatch(Latch),
+    /// Call a webhook of the plan; answered by [`Input::Answered`], whenever that is.
+    Call {
+        /// Which.
+        hook: Name,
+        /// Number of the call.
+        call: u64,
+    },
     /// Something happened that people should know.
     Event(Notice),
     /// The operator's command is refused, in one line; the state is as it was.

@@ -2,19 +2,19 @@
 //! calls it carries out the commands in their order and brings back what became of them.
 //!
 //! ```text
-//!            first weight in the kernel            after the last step
+//!            first stage in the kernel             after the last stage
 //!  pending ────────────────────────────► progressing ──────────────────► promoting ──────► promoted
-//!     │                                   │  ▲  │  ▲                         │      durable role swap
-//!     │   pause: {}, `pause`, no data ────┘  │  │  │                         │
-//!     ├──────────────► paused ───────────────┘  │  │ resume                  │
-//!     │                  │           resume     │  │                         │
-//!     ├──────────────────┼─────────► frozen ◄───┘  │   doubt: weights that   │
-//!     │                  │            │  └─────────┘   nobody here wrote     │
-//!     │   `abort`, or a breach with onFailure: rollback                      │
-//!     └──────────────────┴────────────┴──────► rollingBack ◄─────────────────┘
-//!                                                   │  stable's 100 % read back
+//!     │                                   │  ▲  │  ▲                         │   durable role   │
+//!     │   pause: {}, `pause`, no data ────┘  │  │  │                         │   swap           │
+//!     ├──────────────► paused ───────────────┘  │  │ `resume`; outage or     │                  │
+//!     │                  │         `resume`     │  │ doubt of an adaptive    │                  │
+//!     ├──────────────────┼─────────► frozen ◄───┘  │ plan: by itself         │                  │
+//!     │                  │            │  └─────────┘                         │                  │
+//!     │   `abort`, fuse, or a breach, a deadline, an outage with rollback    │                  │
+//!     └──────────────────┴────────────┴──────► rollingBack ◄─────────────────┘◄─────────────────┘
+//!                                                   │  stable's 100 % read back          `undo`
 //!                                                   ▼
-//!                                               rolledBack
+//!                                   rolledBack, or completed: a test's end
 //! ```
 //!
 //! Two rules order everything (ENGINE: durability):
@@ -26,26 +26,39 @@
 //! Time counts towards a pause only between ticks that observed something. A restart keeps what has passed and drops
 //! a change that had not reached the kernel: the step's last look has to be passed again.
 
+mod compare;
+mod course;
+mod exposure;
 mod guard;
+pub mod hooks;
 mod input;
+mod limits;
 mod looks;
 mod needs;
 mod operator;
+pub mod outline;
 mod restart;
 mod results;
+pub mod rolling;
+pub mod simulation;
+mod stages;
 mod state;
 mod status;
-mod steps;
 mod tick;
+mod trials;
 mod turn;
+mod walk;
+pub mod windows;
 
 #[cfg(test)]
 mod tests;
 
+pub use exposure::{Aside, Exposure};
+pub use hooks::{HookAnswer, HookRecord};
 pub use input::{Command, InKernel, Input, Notice, Record};
-pub use needs::{GuardNeeds, InstanceNeeds, RolloutNeeds};
-pub use state::{Cause, Flight, MetricRecord, Stage, State};
-pub use steps::StepOf;
+pub use needs::{AsideNeeds, GuardNeeds, RolloutNeeds};
+pub use stages::{Dwell, Goal, Stage, StageKind};
+pub use state::{Awaits, Cause, Ending, Flight, MetricRecord, State};
 
 use crate::model::time::Now;
 
@@ -55,6 +68,11 @@ pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
     let mut turn = turn::Turn::new(state, now);
     match input {
         Input::Tick { observed } => turn.tick(observed),
+        Input::Answered { hook, call, answer } => turn.answered(&hook, call, answer),
+        Input::Shares(shares) => turn.state.measured_shares = shares,
+        Input::Apply { plan, actor, reason } => turn.apply(*plan, &actor, reason),
+        Input::Batch { is_turned, is_drained, is_well } => turn.note_batch(is_turned, is_drained, is_well),
+        Input::Replaced(outcome) => turn.replaced(outcome),
         Input::Operator { action, actor, reason } => turn.operator(action, &actor, reason),
         Input::Journaled(record) => turn.journaled(record),
         Input::JournalFailed(record, message) => turn.journal_failed(record, &message),

@@ -10,7 +10,10 @@ use crate::{
         plan::FlowsEnd,
         state::RolloutState,
     },
-    rollout::state::State,
+    rollout::{
+        exposure::{Aside, Exposure},
+        state::State,
+    },
 };
 
 /// What a rollout needs of the data path beyond the weights. The default is: nothing.
@@ -18,8 +21,8 @@ use crate::{
 pub struct RolloutNeeds {
     /// Fuse and lease.
     pub guard: Option<GuardNeeds>,
-    /// A canary instance.
-    pub instance: Option<InstanceNeeds>,
+    /// Clients that meet the candidate beside the weights.
+    pub aside: Option<AsideNeeds>,
     /// Segments that have another weight of the candidate than the rest.
     pub segments: BTreeMap<Name, Weight>,
     /// A version whose flows in progress do not just go on.
@@ -43,32 +46,32 @@ pub struct GuardNeeds {
     pub lease: Option<LeaseEnd>,
 }
 
-/// A canary instance that runs.
+/// Clients that meet the candidate beside the weights: at a canary instance, or in a preview.
 #[derive(Clone, Debug, PartialEq)]
-pub struct InstanceNeeds {
+pub struct AsideNeeds {
     /// The version.
     pub candidate: Name,
-    /// The backend, one of that version's.
-    pub backend: BackendAddress,
-    /// Which new flows it gets.
+    /// The one backend that they meet, one of that version's; any of them where there is none.
+    pub backend: Option<BackendAddress>,
+    /// Which new flows those are.
     pub r#match: Match,
 }
 
 impl State {
-    /// What the data path is to have while `step` is exposed; [`State::exposed`] for what is in the kernel now. `wall` is
-    /// the time on the wall clock since the Unix epoch.
+    /// What the data path is to have with an exposure; [`State::exposure`] for what is in the kernel now. `wall` is the time
+    /// on the wall clock since the Unix epoch.
     #[must_use]
-    pub fn needs(&self, service: &Service, step: Option<usize>, wall: Duration) -> RolloutNeeds {
+    pub fn needs(&self, service: &Service, exposure: &Exposure, wall: Duration) -> RolloutNeeds {
         RolloutNeeds {
-            guard: self.guard(service, step),
-            instance: step.and_then(|step| self.instance_at(step)).map(|instance| InstanceNeeds {
+            guard: self.guard(service, exposure),
+            aside: exposure.aside.as_ref().map(|Aside { r#match, backend }| AsideNeeds {
                 candidate: self.candidate().clone(),
-                backend: instance.backend,
-                r#match: instance.r#match.clone(),
+                backend: *backend,
+                r#match: r#match.clone(),
             }),
-            segments: step.map(|step| self.segments_at(step)).unwrap_or_default(),
+            segments: exposure.segments.clone(),
             existing: self.existing(service, wall),
-            measures: self.is_armed(step),
+            measures: self.is_armed(exposure),
         }
     }
 
@@ -76,28 +79,24 @@ impl State {
     /// was under way may have been written.
     #[must_use]
     pub fn needs_at_start(&self, service: &Service, weight: Weight, number: u64, wall: Duration) -> RolloutNeeds {
-        let written = self.flight.filter(|flight| flight.weight == weight && number == self.number);
-        let written = written.filter(|_| self.phase != RolloutState::Promoting);
-        self.needs(service, written.map(|flight| flight.step).or(self.exposed), wall)
+        let written = self.flight.as_ref().filter(|flight| flight.exposure.weight == weight && number == self.number);
+        self.needs(service, written.map_or(&self.exposure, |flight| &flight.exposure), wall)
     }
 
     /// Whether the candidate may have new flows.
-    fn is_armed(&self, step: Option<usize>) -> bool {
+    fn is_armed(&self, exposure: &Exposure) -> bool {
         match self.phase {
-            RolloutState::Pending => step.is_some(),
+            RolloutState::Pending => !exposure.is_nothing(),
             RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen | RolloutState::Promoting => true,
-            RolloutState::RollingBack
-            | RolloutState::Promoted
-            | RolloutState::RolledBack
-            | RolloutState::Completed
-            | RolloutState::Failed => false,
+            RolloutState::RollingBack => self.reversing.is_some(),
+            RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => false,
         }
     }
 
-    fn guard(&self, service: &Service, step: Option<usize>) -> Option<GuardNeeds> {
+    fn guard(&self, service: &Service, exposure: &Exposure) -> Option<GuardNeeds> {
         let fuse = service.fuse.map(|fuse| WantedFuse { limit: fuse.limit, ratio: fuse.ratio, window: fuse.window });
         let lease = self.plan.spec.lease.map(|lease| lease.on_expiry);
-        (self.is_armed(step) && (fuse.is_some() || lease.is_some())).then(|| GuardNeeds {
+        (self.is_armed(exposure) && (fuse.is_some() || lease.is_some())).then(|| GuardNeeds {
             attempt: self.attempt,
             candidate: self.candidate().clone(),
             stable: self.stable.clone(),
@@ -112,6 +111,7 @@ impl State {
         let flows = self.plan.spec.existing_flows;
         let (version, end) = match self.phase {
             RolloutState::Promoted => (&self.stable, flows.on_promote),
+            RolloutState::RollingBack if self.reversing.is_some() => return None,
             RolloutState::RollingBack | RolloutState::RolledBack => (self.candidate(), flows.on_rollback),
             RolloutState::Pending
             | RolloutState::Progressing

@@ -1,9 +1,10 @@
 //! An operator's commands: what each does in each state.
 
 use crate::{
-    model::{Weight, api::RolloutAction, kernel::Latch, state::RolloutState},
+    model::{api::RolloutAction, kernel::Latch, state::RolloutState},
     rollout::{
         input::Command,
+        rolling::Pools,
         state::{Cause, State},
         turn::Turn,
     },
@@ -16,6 +17,10 @@ impl Turn {
             RolloutAction::Resume => self.resume(actor, reason),
             RolloutAction::Promote { full: false } => self.end_pause(actor, reason),
             RolloutAction::Promote { full: true } => self.skip_to_the_end(actor, reason),
+            RolloutAction::Back => self.back(actor, reason),
+            RolloutAction::Freeze => self.freeze_by(actor, reason),
+            RolloutAction::Accelerate => self.accelerate(actor, reason),
+            RolloutAction::Undo => self.undo(actor, reason),
             RolloutAction::Abort => self.abort(actor, reason),
             RolloutAction::Retry => self.retry(actor, reason),
         }
@@ -44,15 +49,27 @@ impl Turn {
             RolloutState::Paused | RolloutState::Frozen => {
                 match self.state.cause {
                     Some(Cause::Plan) => self.state.resumed = true,
-                    Some(Cause::Inconclusive) => {
-                        self.state.dwell = self.state.required_dwell().unwrap_or_default();
-                    }
-                    Some(Cause::Operator | Cause::Breach | Cause::Reboot | Cause::Doubt | Cause::Lease) | None => {}
+                    Some(Cause::Inconclusive) if self.state.test().is_some() => self.state.released = true,
+                    Some(Cause::Inconclusive) => self.waive(),
+                    Some(
+                        Cause::Operator
+                        | Cause::Breach
+                        | Cause::Reboot
+                        | Cause::Doubt
+                        | Cause::Lease
+                        | Cause::Outage
+                        | Cause::Unsure
+                        | Cause::Deadline
+                        | Cause::Environment,
+                    )
+                    | None => {}
                 }
                 // What the end of the lease took away is exposed again like any step: its intent is durable first.
                 self.state.reached &= !self.state.lease_expired;
+                self.state.walking &= !self.state.lease_expired;
+                self.state.frozen_in = None;
                 self.forgive();
-                let untouched = self.state.step == 0 && !self.state.reached && self.state.weight == Weight::ZERO;
+                let untouched = self.state.step == 0 && !self.state.reached && self.state.exposure.is_nothing();
                 let phase = if untouched { RolloutState::Pending } else { RolloutState::Progressing };
                 self.enter(phase, None, format!("resumed by {actor}"));
                 self.save();
@@ -71,14 +88,16 @@ impl Turn {
     fn end_pause(&mut self, actor: &str, reason: Option<String>) {
         match self.state.phase {
             RolloutState::Progressing | RolloutState::Paused if self.state.lease_expired => self.refuse_expired(),
-            RolloutState::Progressing | RolloutState::Paused if self.state.reached && self.state.flight.is_none() => {
-                let step = self.state.step + 1;
+            RolloutState::Progressing | RolloutState::Paused
+                if (self.state.reached || self.state.walking) && self.state.flight.is_none() =>
+            {
+                let step = self.state.part() + 1;
                 self.forgive();
                 self.state.released = true;
                 self.state.backoff = None;
                 self.enter(RolloutState::Progressing, None, format!("step {step} was ended by {actor}"));
                 self.event_by("pauseEnded", format!("step {step} was ended by hand"), actor, reason);
-                self.next_step();
+                self.go_on();
             }
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused => {
                 self.refuse_in_state("has no pause to end: its weight is not in the kernel yet");
@@ -103,7 +122,7 @@ impl Turn {
                 self.state.backoff = None;
                 self.enter(RolloutState::Promoting, None, format!("promoted to 100 % by {actor}"));
                 self.event_by("promoting", "promoted to 100 % by hand", actor, reason);
-                self.promote();
+                self.promote_if_confirmed();
             }
             RolloutState::Frozen => self.refuse_in_state("is frozen; `rollout resume` first"),
             RolloutState::Promoting => self.refuse_in_state("is being promoted already"),
@@ -125,8 +144,15 @@ impl Turn {
                 let message = format!("aborted at {} %", self.state.weight);
                 self.event_by("rollingBack", message, actor, reason);
             }
+            RolloutState::RollingBack if self.state.reversing.is_some() => {
+                self.event_by("rollingBack", "rolling back at once", actor, reason);
+                self.publish_stable();
+                self.save();
+            }
             RolloutState::RollingBack => self.refuse_in_state("is rolling back already and tries until it is done"),
-            RolloutState::Promoted => self.refuse_in_state("has ended: its candidate is the stable version"),
+            RolloutState::Promoted => {
+                self.refuse_in_state("has ended: its candidate is the stable version; `rollout undo` takes that back");
+            }
             RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {
                 self.refuse_in_state("has ended");
             }
@@ -140,7 +166,9 @@ impl Turn {
                 let old = &self.state;
                 let (attempt, started) = (old.attempt + 1, old.started);
                 let fresh = State::new(old.number, (*old.plan).clone(), old.stable.clone(), old.epoch, self.now);
-                self.state = State { attempt, started, ..fresh };
+                let Pools { stable, candidate, .. } = old.pools.clone();
+                let pools = Pools { stable, candidate, ..Pools::default() };
+                self.state = State { attempt, started, pools, ..fresh };
                 self.command(Command::ClearLatch(Latch::Tripped));
                 self.command(Command::ClearLatch(Latch::LeaseExpired));
                 self.save();
@@ -158,18 +186,21 @@ impl Turn {
         }
     }
 
-    fn refuse_expired(&mut self) {
+    pub(super) fn refuse_expired(&mut self) {
         self.refuse_in_state("lost its lease; `rollout resume` first, which begins the step anew");
     }
 
     /// Forgets the fails that an operator has seen and accepted.
-    fn forgive(&mut self) {
-        for record in self.state.metrics.values_mut().filter(|record| record.breached) {
-            (record.fails, record.consecutive_fails, record.breached) = (0, 0, false);
+    pub(super) fn forgive(&mut self) {
+        for record in self.state.metrics.values_mut() {
+            (record.consecutive_errors, record.inconclusive, record.no_data) = (0, 0, 0);
+            if record.breached {
+                (record.fails, record.consecutive_fails, record.breached) = (0, 0, false);
+            }
         }
     }
 
-    fn refuse_in_state(&mut self, why: &str) {
+    pub(super) fn refuse_in_state(&mut self, why: &str) {
         let (name, phase) = (self.state.name(), self.state.phase.label());
         self.refuse(format!("rollout {name} ({phase}) {why}"));
     }

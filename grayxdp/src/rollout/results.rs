@@ -3,9 +3,11 @@
 use crate::{
     model::{Weight, state::RolloutState},
     rollout::{
+        exposure::Exposure,
         input::{Command, InKernel, Record},
-        state::{Cause, Flight, Stage},
+        state::{Awaits, Cause, Flight},
         turn::Turn,
+        walk::Onward,
     },
 };
 
@@ -14,27 +16,26 @@ impl Turn {
         if self.state.journal_problem.take().is_some() {
             self.event("journalWritable", "the journal can be written again");
         }
-        match (record, self.state.flight, self.state.phase) {
+        match (record, self.state.flight.clone(), self.state.phase) {
             (
                 Record::Intent,
-                Some(flight @ Flight { stage: Stage::Intent, .. }),
+                Some(flight @ Flight { awaits: Awaits::Intent, .. }),
                 RolloutState::Pending | RolloutState::Progressing | RolloutState::Promoting,
             ) => {
-                self.state.flight = Some(Flight { stage: Stage::Publishing, ..flight });
                 if self.state.lease_expired {
                     self.clear_expired();
                 }
-                let step = (self.state.phase != RolloutState::Promoting).then_some(flight.step);
-                self.command(Command::Publish { weight: flight.weight, step });
+                self.command(Command::Publish(Box::new(flight.exposure.clone())));
+                self.state.flight = Some(Flight { awaits: Awaits::Publishing, ..flight });
             }
             (
                 Record::Intent,
-                Some(Flight { stage: Stage::Intent, .. }),
+                Some(Flight { awaits: Awaits::Intent, .. }),
                 RolloutState::Paused | RolloutState::Frozen,
             ) => {
                 self.state.flight = None;
             }
-            (Record::Promotion, Some(Flight { stage: Stage::Promotion, .. }), RolloutState::Promoting) => {
+            (Record::Promotion, Some(Flight { awaits: Awaits::Promotion, .. }), RolloutState::Promoting) => {
                 self.promoted();
             }
             (Record::Intent | Record::Promotion | Record::State, _, _) => {}
@@ -44,6 +45,7 @@ impl Turn {
     fn promoted(&mut self) {
         let message = format!("{} has all new flows and is stable", self.state.candidate());
         self.enter(RolloutState::Promoted, None, message.clone());
+        self.leave_batches(true);
         self.state.flight = None;
         self.state.backoff = None;
         self.state.ended = Some(self.now.wall);
@@ -55,11 +57,11 @@ impl Turn {
         let first = self.state.journal_problem.is_none();
         self.state.journal_problem = Some(why.to_owned());
         let awaited = match record {
-            Record::Intent => Some(Stage::Intent),
-            Record::Promotion => Some(Stage::Promotion),
+            Record::Intent => Some(Awaits::Intent),
+            Record::Promotion => Some(Awaits::Promotion),
             Record::State => None,
         };
-        if awaited.is_some() && self.state.flight.map(|flight| flight.stage) == awaited {
+        if awaited.is_some() && self.state.flight.as_ref().map(|flight| flight.awaits) == awaited {
             self.state.flight = None;
             self.back_off();
             self.state.message = format!("nothing more is exposed: the journal cannot be written: {why}");
@@ -73,13 +75,23 @@ impl Turn {
         if self.state.phase.is_final() {
             return;
         }
-        (self.state.weight, self.state.epoch) = (weight, epoch);
-        let awaited = self.state.flight.filter(|flight| flight.stage == Stage::Publishing && flight.weight == weight);
-        let Some(flight) = awaited else { return };
-        self.state.exposed = None;
+        let awaited = self.state.flight.clone();
+        let awaited = awaited.filter(|flight| flight.awaits == Awaits::Publishing && flight.exposure.weight == weight);
+        let Some(flight) = awaited else {
+            (self.state.weight, self.state.epoch, self.state.exposure.weight) = (weight, epoch, weight);
+            return;
+        };
+        self.state.hold(flight.exposure, epoch);
+        self.state.binding = flight.binding;
         match self.state.phase {
+            RolloutState::RollingBack if self.state.exposure.is_nothing() => self.rolled_back(),
             RolloutState::RollingBack => {
-                self.rolled_back();
+                (self.state.flight, self.state.since_change) = (None, Default::default());
+                let (candidate, said) = (self.state.candidate(), self.state.exposure.said());
+                let message = format!("rolling back: {candidate} has {said} of new flows");
+                self.event("steppedBack", message);
+                self.save();
+                self.renew_lease();
             }
             RolloutState::Promoting => {
                 self.renew_lease();
@@ -87,15 +99,18 @@ impl Turn {
                 self.promote();
             }
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused | RolloutState::Frozen => {
-                self.state.exposed = Some(flight.step);
-                self.arrive(flight.step);
+                match self.state.onward(flight.step) {
+                    Onward::There => self.arrive(flight.step),
+                    Onward::Next(_) | Onward::Stuck(_) => self.walked(flight.step),
+                }
             }
             RolloutState::Promoted | RolloutState::RolledBack | RolloutState::Completed | RolloutState::Failed => {}
         }
     }
 
     pub(super) fn publish_failed(&mut self, weight: Weight, why: &str) {
-        let awaited = self.state.flight.is_some_and(|f| f.stage == Stage::Publishing && f.weight == weight);
+        let is_of = |flight: &Flight| flight.awaits == Awaits::Publishing && flight.exposure.weight == weight;
+        let awaited = self.state.flight.as_ref().is_some_and(is_of);
         if self.state.phase.is_final() || !awaited {
             return;
         }
@@ -119,7 +134,7 @@ impl Turn {
             | RolloutState::Frozen
             | RolloutState::Promoting => self.freeze(kernel, message),
             RolloutState::RollingBack => {
-                (self.state.weight, self.state.epoch) = (kernel.weight, kernel.epoch);
+                self.state.hold(Exposure::of(kernel.weight), kernel.epoch);
                 self.event("foreignWeights", message);
                 self.publish_stable();
             }
@@ -129,9 +144,8 @@ impl Turn {
 
     /// Takes what the kernel holds as it is, and waits for an operator.
     pub(super) fn freeze(&mut self, kernel: InKernel, message: String) {
-        (self.state.weight, self.state.epoch) = (kernel.weight, kernel.epoch);
+        self.state.hold(Exposure::of(kernel.weight), kernel.epoch);
         (self.state.reached, self.state.flight, self.state.backoff) = (false, None, None);
-        self.state.exposed = None;
         self.state.since = self.now.monotonic;
         self.enter(RolloutState::Frozen, Some(Cause::Doubt), message.clone());
         self.save();

@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Name, Weight,
-    plan::Plan,
-    state::{Finding, RolloutState, Verdict},
-    time::Now,
+use crate::{
+    analysis::{Comparison, Trial},
+    model::{
+        Name, Weight,
+        plan::Plan,
+        state::{Finding, RolloutState, Verdict},
+        time::Now,
+    },
+    rollout::{exposure::Exposure, hooks::HookRecord, rolling::Pools},
 };
 
 /// All that a rollout is.
@@ -32,15 +36,26 @@ pub struct State {
     /// Which try it is, from 1: `rollout retry` begins another.
     #[serde(default = "first_attempt")]
     pub attempt: u64,
-    /// Index of the current step; a canary instance counts as the first.
+    /// Index of the current stage.
     pub step: usize,
-    /// Whether the current step's weight is in the kernel.
+    /// Whether all that the stage exposes is in the kernel.
     pub reached: bool,
+    /// Whether a part of it is: the rest follows in sub-steps.
+    #[serde(default)]
+    pub walking: bool,
+    /// What kept the last sub-step from going further, in words.
+    #[serde(default)]
+    pub binding: Vec<String>,
     /// The candidate's weight in the kernel, as last read back.
     pub weight: Weight,
-    /// The step whose canary instance and segments are in the kernel with that weight; none: none of them.
+    /// All that is exposed in the kernel, with that weight.
+    pub exposure: Exposure,
+    /// Shares of all new flows by segment, as measured last.
     #[serde(default)]
-    pub exposed: Option<usize>,
+    pub measured_shares: BTreeMap<Name, f64>,
+    /// The same as the stage uses them: frozen when its walk began, the plan's own where it gives them.
+    #[serde(default)]
+    pub shares: BTreeMap<Name, f64>,
     /// The service's epoch with that weight.
     pub epoch: u64,
     /// A change on its way.
@@ -53,6 +68,36 @@ pub struct State {
     pub watched: Duration,
     /// Time since the last look.
     pub since_look: Duration,
+    /// How often the pauses were made shorter.
+    #[serde(default)]
+    pub boost: u32,
+    /// Looks in a row in which every metric passed.
+    #[serde(default)]
+    pub streak: u32,
+    /// How long it took so far, as `progressDeadline` counts.
+    #[serde(default)]
+    pub elapsed: Duration,
+    /// Whether the plan's windows were closed at the last tick.
+    #[serde(default)]
+    pub closed: bool,
+    /// What it froze in, where it goes on by itself.
+    #[serde(default)]
+    pub frozen_in: Option<RolloutState>,
+    /// How it ends once stable has everything again.
+    #[serde(default)]
+    pub ending: Ending,
+    /// The stage that a rollback in reverse steps goes to next; none: at once.
+    #[serde(default)]
+    pub reversing: Option<usize>,
+    /// The backends of a rolling release.
+    #[serde(default)]
+    pub pools: Pools,
+    /// What an A/B test has measured.
+    #[serde(default)]
+    pub trial: Option<Trial>,
+    /// Observed time since exposure last changed.
+    #[serde(default)]
+    pub since_change: Duration,
     /// Whether the look at the pause's end was taken.
     pub end_looked: bool,
     /// An operator ended a pause without duration.
@@ -61,6 +106,12 @@ pub struct State {
     pub released: bool,
     /// What is known of each metric.
     pub metrics: BTreeMap<Name, MetricRecord>,
+    /// What is known of each webhook.
+    #[serde(default)]
+    pub hooks: BTreeMap<Name, HookRecord>,
+    /// What comparing the candidate with stable keeps from look to look.
+    #[serde(default)]
+    pub comparison: Comparison,
     /// When to try again what failed.
     pub backoff: Option<Backoff>,
     /// What tripped the fuse in this attempt.
@@ -87,6 +138,17 @@ pub struct State {
     pub ended: Option<Duration>,
 }
 
+/// How a rollout ends once stable has everything again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ending {
+    /// `rolledBack`.
+    #[default]
+    RolledBack,
+    /// `completed`: as planned, without a promotion.
+    Completed,
+}
+
 /// Why a rollout is paused or frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +167,14 @@ pub enum Cause {
     Doubt,
     /// Nobody renewed the lease in time.
     Lease,
+    /// A metric cannot be measured; left by itself when it can.
+    Outage,
+    /// An adaptive rollout whose metrics do not all pass; left by itself when they do.
+    Unsure,
+    /// `progressDeadline` passed.
+    Deadline,
+    /// Stable itself breaks its limit.
+    Environment,
 }
 
 const fn first_attempt() -> u64 {
@@ -112,24 +182,27 @@ const fn first_attempt() -> u64 {
 }
 
 /// A change on its way to the kernel and the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flight {
-    /// The step that it leads to.
+    /// The stage that it leads to, or on the way to which it is.
     pub step: usize,
-    /// The candidate's weight that it leads to.
-    pub weight: Weight,
+    /// What is exposed then.
+    pub exposure: Exposure,
+    /// What keeps it from going further, in words.
+    #[serde(default)]
+    pub binding: Vec<String>,
     /// What is awaited.
-    pub stage: Stage,
+    pub awaits: Awaits,
 }
 
 /// What a flight waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Stage {
+pub enum Awaits {
     /// The intent to be durable.
     Intent,
-    /// The weight to be in the kernel.
+    /// What is exposed to be in the kernel.
     Publishing,
     /// The new roles to be durable.
     Promotion,
@@ -157,6 +230,21 @@ pub struct MetricRecord {
     pub fails: u32,
     /// Fails in a row.
     pub consecutive_fails: u32,
+    /// Passes in a row.
+    #[serde(default)]
+    pub consecutive_passes: u32,
+    /// Inconclusive looks after the end of the stage's pause.
+    #[serde(default)]
+    pub inconclusive: u32,
+    /// Looks without data after the end of the stage's pause.
+    #[serde(default)]
+    pub no_data: u32,
+    /// Errors in a row.
+    #[serde(default)]
+    pub consecutive_errors: u32,
+    /// How long they last.
+    #[serde(default)]
+    pub outage: Duration,
     /// Whether it broke its limits.
     pub breached: bool,
     /// Looks so far by verdict.
@@ -170,6 +258,7 @@ impl State {
         let metrics = &plan.spec.analysis.metrics;
         Self {
             number,
+            hooks: BTreeMap::new(),
             metrics: metrics.iter().map(|metric| (metric.name.clone(), MetricRecord::default())).collect(),
             plan: Box::new(plan),
             stable,
@@ -180,17 +269,32 @@ impl State {
             attempt: first_attempt(),
             step: 0,
             reached: false,
+            walking: false,
+            binding: Vec::new(),
             weight: Weight::ZERO,
-            exposed: None,
+            exposure: Exposure::default(),
+            measured_shares: BTreeMap::new(),
+            shares: BTreeMap::new(),
             epoch,
             flight: None,
             since: now.monotonic,
             dwell: Duration::ZERO,
             watched: Duration::ZERO,
             since_look: Duration::ZERO,
+            boost: 0,
+            streak: 0,
+            elapsed: Duration::ZERO,
+            closed: false,
+            frozen_in: None,
+            ending: Ending::RolledBack,
+            reversing: None,
+            trial: None,
+            pools: Pools::default(),
+            since_change: Duration::ZERO,
             end_looked: false,
             resumed: false,
             released: false,
+            comparison: Comparison::default(),
             backoff: None,
             tripped: None,
             failures: 0,
@@ -202,6 +306,12 @@ impl State {
             started: now.wall,
             ended: None,
         }
+    }
+
+    /// Notes what the kernel holds.
+    pub(super) fn hold(&mut self, exposure: Exposure, epoch: u64) {
+        (self.weight, self.epoch) = (exposure.weight, epoch);
+        self.exposure = exposure;
     }
 
     /// The rollout's name.

@@ -2,7 +2,7 @@
 
 use crate::{
     model::{api::RolloutStatus, time},
-    rollout::{state::State, steps::said},
+    rollout::{stages::Dwell, state::State},
 };
 
 impl State {
@@ -22,18 +22,28 @@ impl State {
             state: self.phase,
             attempt: self.attempt,
             message,
-            step: self.step,
-            steps: self.steps().map(said).collect(),
+            step: self.part(),
+            steps: self.parts(),
             weight: self.weight,
+            segments: self.exposure.segments.clone(),
+            binding: self.binding.clone(),
             dwell_seconds: self.dwell.as_secs_f64(),
-            pause_seconds: self.required_dwell().map(|pause| pause.as_secs_f64()),
-            findings: self.metrics.values().filter_map(|record| record.finding.clone()).collect(),
+            pause_seconds: match self.required_dwell() {
+                Dwell::For(pause) => Some(pause.as_secs_f64()),
+                Dwell::UntilResumed => None,
+            },
+            findings: {
+                let own = self.metrics.values().filter_map(|record| record.finding.clone());
+                own.chain(self.comparison.division()).collect()
+            },
             verdicts: looked.map(|(name, record)| (name.clone(), record.verdicts.clone())).collect(),
             started: time::timestamp(self.started),
             ended: self.ended.map(time::timestamp),
             epoch,
             fuse: None,
             lease: None,
+            hooks: self.hook_status(),
+            outlets: Vec::new(),
         }
     }
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 use crate::{
     model::{Weight, state::RolloutState, time::Now},
     rollout::{
+        exposure::Exposure,
         input::{Command, Notice, Record},
-        state::{Backoff, Cause, Flight, Stage, State},
+        stages::{Dwell, StageKind},
+        state::{Awaits, Backoff, Cause, Ending, Flight, State},
+        walk::SubStep,
     },
 };
 
@@ -67,9 +70,22 @@ impl Turn {
     }
 
     /// Begins a change that may raise exposure: the intent has to be durable first.
-    pub(super) fn intend(&mut self, step: usize, weight: Weight) {
-        self.state.flight = Some(Flight { step, weight, stage: Stage::Intent });
+    pub(super) fn intend(&mut self, step: usize, next: SubStep) {
+        let SubStep { exposure, binding } = next;
+        self.state.flight = Some(Flight { step, exposure, binding, awaits: Awaits::Intent });
         self.command(Command::Journal(Record::Intent));
+    }
+
+    /// Ends as planned without a promotion: stable has everything again. There is no haste: the journal is told first, so
+    /// that a start in between knows that nothing went wrong.
+    pub(super) fn complete(&mut self, message: String) {
+        self.state.ending = Ending::Completed;
+        self.state.rollback_reason = Some(message.clone());
+        self.enter(RolloutState::RollingBack, None, message.clone());
+        self.state.backoff = None;
+        self.save();
+        self.event("completing", message);
+        self.publish_stable();
     }
 
     /// Gives all new flows back to stable: the kernel first, then the journal.
@@ -82,46 +98,100 @@ impl Turn {
         self.save();
     }
 
+    /// Gives new flows back to stable stage by stage, `analysis.interval` apart; the journal never is in the way.
+    pub(super) fn roll_back_in_steps(&mut self, message: impl Into<String>) {
+        let message = message.into();
+        self.state.rollback_reason = Some(message.clone());
+        self.enter(RolloutState::RollingBack, None, message);
+        self.state.backoff = None;
+        self.state.reversing = Some(self.state.step);
+        self.reverse();
+        self.save();
+    }
+
+    /// The next stage back that exposes less than now.
+    pub(super) fn reverse(&mut self) {
+        let Some(from) = self.state.reversing else { return self.publish_stable() };
+        let now = self.state.exposure.clone();
+        let less = |stage: &usize| {
+            let exposure = self.state.whole(*stage);
+            exposure != now && !exposure.exceeds(&now) && !exposure.is_nothing()
+        };
+        let Some(stage) = (0..from).rev().find(less) else {
+            self.state.reversing = None;
+            return self.publish_stable();
+        };
+        self.state.reversing = Some(stage);
+        let exposure = self.state.whole(stage);
+        self.command(Command::Publish(Box::new(exposure.clone())));
+        self.state.flight = Some(Flight { step: stage, exposure, binding: Vec::new(), awaits: Awaits::Publishing });
+    }
+
     pub(super) fn publish_stable(&mut self) {
+        self.state.reversing = None;
         let step = self.state.step;
-        self.state.flight = Some(Flight { step, weight: Weight::ZERO, stage: Stage::Publishing });
-        self.command(Command::Publish { weight: Weight::ZERO, step: None });
+        let exposure = Exposure::default();
+        self.command(Command::Publish(Box::new(exposure.clone())));
+        self.state.flight = Some(Flight { step, exposure, binding: Vec::new(), awaits: Awaits::Publishing });
     }
 
     /// Goes towards promotion: 100 % first, then the durable swap of roles.
     pub(super) fn promote(&mut self) {
-        let last = self.state.step_count().saturating_sub(1);
-        if self.state.weight < Weight::FULL || !self.state.expose_the_same(self.state.exposed, None) {
-            self.intend(last, Weight::FULL);
+        let step = self.state.stage_count().saturating_sub(1);
+        let (exposure, binding) = (Exposure::of(Weight::FULL), Vec::new());
+        if self.state.exposure != exposure {
+            self.intend(step, SubStep { exposure, binding });
         } else {
-            self.state.step = last;
-            self.state.flight = Some(Flight { step: last, weight: Weight::FULL, stage: Stage::Promotion });
+            self.state.step = step;
+            self.state.flight = Some(Flight { step, exposure, binding, awaits: Awaits::Promotion });
             self.command(Command::Journal(Record::Promotion));
         }
     }
 
-    /// A step's weight is in the kernel: its pause begins.
-    pub(super) fn arrive(&mut self, step: usize) {
-        let state = &mut self.state;
-        (state.step, state.reached, state.flight, state.backoff) = (step, true, None, None);
-        state.since = self.now.monotonic;
-        (state.dwell, state.watched, state.since_look) = Default::default();
-        (state.end_looked, state.resumed, state.released) = (false, false, false);
-        state.metrics.values_mut().for_each(|record| record.looked = false);
-
-        let (weight, of) = (state.weight, state.step_count());
-        let (candidate, pause) = (state.candidate().clone(), state.required_dwell());
-        let reached = match state.instance_at(step) {
-            Some(instance) => format!("step 1 of {of}: {} of {candidate} has the matched clients", instance.backend),
-            None => format!("step {} of {of}: {candidate} has {weight} % of new flows", step + 1),
+    /// A sub-step is in the kernel: the walk to the stage's goal goes on after a while.
+    pub(super) fn walked(&mut self, step: usize) {
+        self.begin_watching(step);
+        (self.state.reached, self.state.walking) = (false, true);
+        let (of, said) = (self.state.parts().len(), self.state.exposure.said());
+        let (candidate, part) = (self.state.candidate().clone(), self.state.part() + 1);
+        let binding = match self.state.binding.is_empty() {
+            true => String::new(),
+            false => format!("; {} keeps it from more at once", self.state.binding.join(" and ")),
         };
-        match state.phase {
-            RolloutState::Pending | RolloutState::Progressing if pause.is_none() => {
-                self.enter(RolloutState::Paused, Some(Cause::Plan), format!("{reached}; the plan waits for `resume`"));
-            }
-            RolloutState::Pending | RolloutState::Progressing => {
-                self.enter(RolloutState::Progressing, None, reached.clone());
-            }
+        let walked = format!("on the way to step {part} of {of}: {candidate} has {said} of new flows{binding}");
+        if matches!(self.state.phase, RolloutState::Pending | RolloutState::Progressing) {
+            self.enter(RolloutState::Progressing, None, walked.clone());
+        }
+        self.save();
+        self.event("subStepReached", walked);
+        self.renew_lease();
+    }
+
+    /// What was observed of an earlier exposure counts no more.
+    fn begin_watching(&mut self, step: usize) {
+        let state = &mut self.state;
+        (state.step, state.flight, state.backoff) = (step, None, None);
+        state.since = self.now.monotonic;
+        (state.dwell, state.watched, state.since_look, state.since_change) = Default::default();
+        (state.end_looked, state.resumed, state.released) = (false, false, false);
+        state.trial = None;
+        state.metrics.values_mut().for_each(|record| record.looked = false);
+    }
+
+    /// All that a stage exposes is in the kernel: its pause begins.
+    pub(super) fn arrive(&mut self, step: usize) {
+        self.begin_watching(step);
+        (self.state.reached, self.state.walking) = (true, false);
+        self.state.binding.clear();
+        let reached = self.said_reached();
+        match self.state.phase {
+            RolloutState::Pending | RolloutState::Progressing => match self.state.required_dwell() {
+                Dwell::UntilResumed => {
+                    let message = format!("{reached}; the plan waits for `resume`");
+                    self.enter(RolloutState::Paused, Some(Cause::Plan), message);
+                }
+                Dwell::For(_) => self.enter(RolloutState::Progressing, None, reached.clone()),
+            },
             RolloutState::Paused
             | RolloutState::Frozen
             | RolloutState::Promoting
@@ -134,6 +204,35 @@ impl Turn {
         self.save();
         self.event("stepReached", reached);
         self.renew_lease();
+        if let Some(StageKind::Batch(batch, part)) = self.state.stage(step).map(|stage| stage.kind) {
+            self.begin_batch(batch, part);
+        }
+    }
+
+    /// `step 2 of 4: v2 has 25 % of new flows`.
+    fn said_reached(&self) -> String {
+        let state = &self.state;
+        let (part, of) = (state.part() + 1, state.parts().len());
+        let (candidate, said) = (state.candidate(), state.exposure.said());
+        match state.stage(state.step).map(|stage| stage.kind) {
+            Some(StageKind::Instance(instance)) => {
+                format!("step {part} of {of}: {} of {candidate} has the matched clients", instance.backend)
+            }
+            Some(StageKind::Preview(blue_green)) if blue_green.preview.is_some() => {
+                format!("step {part} of {of}: {candidate} has the matched clients")
+            }
+            Some(
+                StageKind::Step(..)
+                | StageKind::Point { .. }
+                | StageKind::Preview(_)
+                | StageKind::Switch(..)
+                | StageKind::Test(_)
+                | StageKind::Batch(..),
+            )
+            | None => {
+                format!("step {part} of {of}: {candidate} has {said} of new flows")
+            }
+        }
     }
 
     /// Stable holds everything again: the end.
@@ -143,12 +242,18 @@ impl Turn {
             Some(reason) => format!("{reason}; {stable} has all new flows again"),
             None => format!("{stable} has all new flows again"),
         };
-        self.enter(RolloutState::RolledBack, None, message.clone());
+        let (phase, kind) = match self.state.ending {
+            Ending::RolledBack => (RolloutState::RolledBack, "rolledBack"),
+            Ending::Completed => (RolloutState::Completed, "completed"),
+        };
+        self.enter(phase, None, message.clone());
+        self.leave_batches(false);
+        self.state.reversing = None;
         self.state.flight = None;
         self.state.backoff = None;
         self.state.ended = Some(self.now.wall);
         self.save();
-        self.event("rolledBack", message);
+        self.event(kind, message);
     }
 
     /// Notes a failed try and when the next is due: after 1, 2, 4, … 30 seconds. True for the first in a row.

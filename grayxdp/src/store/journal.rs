@@ -16,7 +16,7 @@ use crate::{
         error::StoreError,
         lock::Lock,
         open,
-        records::{JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
+        records::{Applied, JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
         transaction::Transaction,
     },
 };
@@ -175,6 +175,43 @@ impl Journal {
     /// What could not be read.
     pub fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
         self.read().events(after, limit)
+    }
+
+    /// See [`Transaction::append_applied`]; all of them or none.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn append_applied(&mut self, applied: &[Applied]) -> Result<(), StoreError> {
+        self.transaction(|journal| applied.iter().try_for_each(|applied| journal.append_applied(applied)))
+    }
+
+    /// See [`Transaction::applied_at`].
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn applied_at(&self, time: jiff::Timestamp) -> Result<Vec<Applied>, StoreError> {
+        self.read().applied_at(time)
+    }
+
+    /// See [`Transaction::applied_by`].
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn applied_by(&self, rollout: u64) -> Result<Vec<Applied>, StoreError> {
+        self.read().applied_by(rollout)
+    }
+
+    /// See [`Transaction::events_of`].
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn events_of(
+        &self,
+        rollout: &Name,
+        from: jiff::Timestamp,
+        to: jiff::Timestamp,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read().events_of(rollout, from, to)
     }
 
     /// See [`Transaction::prune`].

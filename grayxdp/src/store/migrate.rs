@@ -5,7 +5,10 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::{Value, json};
 
-use crate::store::{error::StoreError, open::VERSION};
+use crate::store::{
+    error::StoreError,
+    open::{TABLES_OF_3, VERSION},
+};
 
 /// Brings a journal to the present form, all of it or nothing. One of a later release was refused before.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -16,7 +19,9 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     }
     let damaged = |detail: &str| StoreError::Damaged { path: path.to_owned(), detail: detail.to_owned() };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-    for column in ["applied", "intent"] {
+    transaction.execute_batch(TABLES_OF_3).map_err(sqlite)?;
+    let columns: &[&str] = if found < 2 { &["applied", "intent"] } else { &[] };
+    for column in columns {
         let sql = format!("SELECT name, {column} FROM services WHERE {column} IS NOT NULL");
         let mut statement = transaction.prepare(&sql).map_err(sqlite)?;
         let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
@@ -62,7 +67,7 @@ mod tests {
         let journal = Journal::open(&path).expect("a journal");
         let connection = journal.connection();
         connection.execute("INSERT INTO services (name, applied) VALUES ('a', ?1)", [OLD]).expect("written");
-        connection.pragma_update(None, "user_version", 1).expect("written");
+        connection.execute_batch("DROP TABLE applied; PRAGMA user_version = 1;").expect("written");
         drop(journal);
         let journal = Journal::open(&path).expect("an older journal is brought to this form");
         let applied: ServiceRecord = journal.services().expect("readable").remove(0).applied.expect("applied");

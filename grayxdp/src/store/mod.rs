@@ -16,7 +16,7 @@ mod transaction;
 pub use error::StoreError;
 pub use journal::Journal;
 pub use key::hash_key;
-pub use records::{JournaledBackend, JournaledRollout, JournaledService, SegmentRecord, ServiceRecord, Wish};
+pub use records::{Applied, JournaledBackend, JournaledRollout, JournaledService, SegmentRecord, ServiceRecord, Wish};
 pub use transaction::Transaction;
 
 #[cfg(test)]

@@ -15,11 +15,25 @@ use crate::store::{error::StoreError, migrate};
 /// Marks the file as ours (`application_id` in SQLite's header): "gxdp".
 const APPLICATION: i64 = 0x6778_6470;
 /// Version of the tables and of what is in them (`user_version` in SQLite's header).
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// Oldest version that is brought to the present one.
 const OLDEST: i64 = 1;
 /// How long a write waits for somebody who reads the journal by hand.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the data path held, and since when: append-only. New with version 3.
+pub(super) const TABLES_OF_3: &str = "
+    CREATE TABLE applied (
+        id      INTEGER PRIMARY KEY AUTOINCREMENT,
+        service TEXT NOT NULL,
+        time_ns INTEGER NOT NULL,
+        epoch   INTEGER NOT NULL,
+        rollout INTEGER NOT NULL,
+        record  TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX applied_by_service ON applied (service, time_ns);
+    CREATE INDEX applied_by_rollout ON applied (rollout, id);
+";
 
 const TABLES: &str = "
     CREATE TABLE services (
@@ -81,7 +95,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let sqlite = |error| StoreError::sqlite(&aside, &error);
     let connection = Connection::open_with_flags(&aside, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
     let header = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};");
-    connection.execute_batch(&format!("BEGIN; {header} {TABLES} COMMIT;")).map_err(sqlite)?;
+    connection.execute_batch(&format!("BEGIN; {header} {TABLES} {TABLES_OF_3} COMMIT;")).map_err(sqlite)?;
     connection.close().map_err(|(_, error)| sqlite(error))?;
     rename_durably(&aside, path)
 }

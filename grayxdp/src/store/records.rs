@@ -86,6 +86,31 @@ pub struct JournaledService {
     pub intent: Option<ServiceRecord>,
 }
 
+/// What the data path held of a service from a time on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// Since when.
+    pub time: jiff::Timestamp,
+    /// The service.
+    pub service: Name,
+    /// Weights and buckets; without its home tables and backends.
+    pub record: ServiceRecord,
+}
+
+impl Applied {
+    /// Of a record: what says which version a new flow gets, and no more.
+    #[must_use]
+    pub fn of(time: jiff::Timestamp, service: &Name, record: &ServiceRecord) -> Self {
+        let file = record.file.as_deref().map(|file| {
+            let mut file = file.clone();
+            file.versions.iter_mut().for_each(|version| version.backends.clear());
+            Arc::new(file)
+        });
+        let record = ServiceRecord { home: Home::default(), file, ..record.clone() };
+        Self { time, service: service.clone(), record }
+    }
+}
+
 /// A rollout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournaledRollout {

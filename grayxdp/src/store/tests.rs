@@ -279,8 +279,8 @@ fn a_foreign_an_empty_and_a_newer_file_are_refused_and_left_alone() {
     fs::write(&path, []).expect("written");
     assert!(refused(&path).contains("not a journal of grayxdp"));
     fs::remove_file(&path).expect("removed");
-    open(&path).connection().pragma_update(None, "user_version", 3).expect("set");
-    assert!(refused(&path).contains("the journal has version 3, this release writes 2"));
+    open(&path).connection().pragma_update(None, "user_version", 4).expect("set");
+    assert!(refused(&path).contains("the journal has version 4, this release writes 3"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     model::{Name, event::Event},
     store::{
         error::StoreError,
-        records::{JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
+        records::{Applied, JournaledBackend, JournaledRollout, JournaledService, ServiceRecord},
     },
 };
 
@@ -167,13 +167,69 @@ impl<'a> Transaction<'a> {
         rows.into_iter().rev().map(event).collect()
     }
 
-    /// Removes events from before a time and rollouts that ended before it, and says how many.
+    /// Appends what the data path held from a time on.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn append_applied(&self, applied: &Applied) -> Stored<()> {
+        let Applied { time, service, record } = applied;
+        let sql = "INSERT INTO applied (service, time_ns, epoch, rollout, record) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let (epoch, rollout) = (integer(record.epoch)?, integer(record.rollout)?);
+        self.execute(sql, params![service.as_str(), nanoseconds(*time), epoch, rollout, to_json(record)]).map(drop)
+    }
+
+    /// What the data path held at a time, the newest of each service.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn applied_at(&self, time: jiff::Timestamp) -> Stored<Vec<Applied>> {
+        let sql = "SELECT service, time_ns, record FROM applied WHERE id IN
+                   (SELECT MAX(id) FROM applied WHERE time_ns <= ?1 GROUP BY service) ORDER BY service";
+        self.applied_rows(sql, [nanoseconds(time)])
+    }
+
+    /// What a rollout put into the data path, the oldest first.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn applied_by(&self, rollout: u64) -> Stored<Vec<Applied>> {
+        let sql = "SELECT service, time_ns, record FROM applied WHERE rollout = ?1 ORDER BY id";
+        self.applied_rows(sql, [integer(rollout)?])
+    }
+
+    fn applied_rows(&self, sql: &str, values: impl rusqlite::Params) -> Stored<Vec<Applied>> {
+        let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?));
+        let rows = self.rows(sql, values, row)?;
+        let applied = |(service, time, record): (String, i64, String)| {
+            Ok(Applied { time: self.timestamp(time)?, service: self.name(service)?, record: self.parsed(&record)? })
+        };
+        rows.into_iter().map(applied).collect()
+    }
+
+    /// Events of a rollout from a time on and before another, oldest first.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn events_of(&self, rollout: &Name, from: jiff::Timestamp, to: jiff::Timestamp) -> Stored<Vec<Event>> {
+        let sql = "SELECT id, body FROM events WHERE time_ns >= ?1 AND time_ns < ?2
+                   AND json_extract(body, '$.rollout') = ?3 ORDER BY id";
+        let values = params![nanoseconds(from), nanoseconds(to), rollout.as_str()];
+        let rows = self.rows(sql, values, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        let event = |(id, body): (i64, String)| Ok(Event { id: id.unsigned_abs(), ..self.parsed(&body)? });
+        rows.into_iter().map(event).collect()
+    }
+
+    /// Removes events from before a time, rollouts that ended before it and tables that were replaced before it, and says how
+    /// many.
     ///
     /// # Errors
     /// What could not be written.
     pub fn prune(&self, before: jiff::Timestamp) -> Stored<usize> {
         let events = self.execute("DELETE FROM events WHERE time_ns < ?1", [nanoseconds(before)])?;
-        Ok(events + self.execute("DELETE FROM rollouts WHERE ended_ns < ?1", [nanoseconds(before)])?)
+        let replaced = "DELETE FROM applied WHERE time_ns < ?1 AND id NOT IN
+                        (SELECT MAX(id) FROM applied WHERE time_ns < ?1 GROUP BY service)";
+        let tables = self.execute(replaced, [nanoseconds(before)])?;
+        Ok(events + tables + self.execute("DELETE FROM rollouts WHERE ended_ns < ?1", [nanoseconds(before)])?)
     }
 
     /// Writes the numbers of services, versions and backends.

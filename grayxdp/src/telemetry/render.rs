@@ -32,6 +32,7 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     families.extend(rollouts(view));
     families.push(guards::backends(view));
     families.extend(guards::rollouts(view));
+    families.push(news(view));
     families.push(build_info());
     let families: Vec<MetricFamily> = families.into_iter().filter_map(Family::finish).collect();
     Ok(TextEncoder::new().encode_to_string(&families)?)
@@ -194,6 +195,19 @@ fn rollouts(view: &MetricsView) -> [Family; 2] {
     [states, verdicts]
 }
 
+fn news(view: &MetricsView) -> Family {
+    let mut news = Family::counter(
+        "grayxdp_notifications_total",
+        &["service", "result"],
+        "News of rollouts that was to be told outside: delivered or lost.",
+    );
+    for (service, (delivered, lost)) in &view.news {
+        news.count([service.as_str(), "delivered"], *delivered);
+        news.count([service.as_str(), "lost"], *lost);
+    }
+    news
+}
+
 fn build_info() -> Family {
     let mut info = Family::gauge("grayxdp_build_info", &["version"], "Always 1; the version of the daemon.");
     info.count([env!("CARGO_PKG_VERSION")], 1);
@@ -242,6 +256,7 @@ mod tests {
         let versions = vec![VersionMetrics { name: name("v1"), buckets: 4_096, totals, measured, backends }];
         let reasons = BTreeMap::from([(Reason::Fragment, 6), (Reason::Echo, 7)]);
         MetricsView {
+            news: BTreeMap::from([(name("web"), (5, 1))]),
             services: vec![ServiceMetrics {
                 name: name("web"),
                 versions,
@@ -315,6 +330,7 @@ mod tests {
             r#"grayxdp_bucket_moves_total{service="web"} 819"#,
             r#"grayxdp_rollout_state{rollout="web-v2",service="web",state="paused"} 1"#,
             r#"grayxdp_rollout_state{rollout="web-v2",service="web",state="progressing"} 0"#,
+            r#"grayxdp_notifications_total{service="web",result="lost"} 1"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="noData"} 3"#,
             r#"grayxdp_backend_up{service="web",version="v1",backend="10.0.1.1:8080"} 1"#,
             r#"grayxdp_fuse_tripped{rollout="web-v2",service="web"} 1"#,
@@ -329,7 +345,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 34);
+        assert_eq!(heads.len(), 35);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");

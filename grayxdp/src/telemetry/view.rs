@@ -22,6 +22,8 @@ pub struct MetricsView {
     pub unassigned_reasons: BTreeMap<Reason, u64>,
     /// The exception table.
     pub exceptions: ExceptionTableStatus,
+    /// News of rollouts by service: arrived, given up.
+    pub news: BTreeMap<Name, (u64, u64)>,
     /// The newest rollout of each service, and all that have not ended.
     pub rollouts: Vec<RolloutMetrics>,
 }

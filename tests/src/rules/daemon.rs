@@ -48,9 +48,6 @@ impl World {
         if self.left != Some(Rule::DownBackendLeavesSlots) {
             self.refill(version);
         }
-        if self.udp && health == (Health::Down { resets: true }) {
-            self.table.held.retain(|_, held| held.backend != backend);
-        }
     }
 
     /// Gives a version's slots to who is left.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
-    net::{SocketAddr, SocketAddrV4, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket},
     time::Duration,
 };
 
@@ -117,4 +117,28 @@ const REQUEST: &str = "GET / HTTP/1.0\r\nHost: lab\r\n\r\n";
 fn body(answer: &str) -> io::Result<String> {
     let (_, body) = answer.split_once("\r\n\r\n").ok_or_else(|| io::Error::other(format!("no answer: {answer:?}")))?;
     Ok(body.to_owned())
+}
+
+/// Sends an IPv4 packet as it is from the calling thread's namespace.
+///
+/// # Panics
+/// Without the right to raw sockets.
+pub fn send_raw(to: Ipv4Addr, packet: &[u8]) {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+    // SAFETY: the call takes numbers only.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW) };
+    assert!(socket >= 0, "raw sockets need root");
+    // SAFETY: a descriptor that was just made, and that nobody else knows.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(to.octets()) },
+        sin_zero: [0; 8],
+    };
+    let (data, length) = (packet.as_ptr().cast(), packet.len());
+    let address_len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: packet and address live through the call, with the lengths that they have.
+    let sent = unsafe { libc::sendto(socket.as_raw_fd(), data, length, 0, (&raw const address).cast(), address_len) };
+    assert_eq!(sent, length as isize, "{}", io::Error::last_os_error());
 }

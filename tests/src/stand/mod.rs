@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 pub use self::{
-    ask::{ask_flows, ask_udp, get, try_flow},
+    ask::{ask_flows, ask_udp, get, send_raw, try_flow},
     capture::{Capture, Seen},
     metrics::Metrics,
     setup::{HTTP, PIN_DIR, SERVER_PORT, SERVICE, Setup, VIP_PORT, plan},

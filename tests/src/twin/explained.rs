@@ -28,15 +28,16 @@ impl Twin {
         let look = || Traces::read(&folder).map_err(|error| format!("{error:#}"));
         let counters = |twin: &Self| twin.subject.counters().map_err(|error| format!("{error:#}"));
         let signals = |twin: &Self| twin.subject.datapath.signals(None).map_err(|error| error.to_string());
-        let before = (look()?, counters(self)?, signals(self)?);
+        let before = (look()?, (counters(self)?, signals(self)?));
         for _ in 0..BETWEEN_LOOKS {
             let packet = self.any_packet(world, random);
             self.explain(&packet)?;
         }
-        if (look()?, counters(self)?, signals(self)?) == before {
+        let (traces, after) = (look()?, (counters(self)?, signals(self)?));
+        if traces.is_as(&before.0) && after == before.1 {
             Ok(())
         } else {
-            Err(format!("explaining left something behind: {before:?}, {:?}", look()?))
+            Err(format!("explaining left something behind: {before:?}, {traces:?}, {after:?}"))
         }
     }
 

@@ -1,6 +1,7 @@
 //! All that packets leave behind in the maps, to see that something left nothing.
 
 use std::{
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::Path,
 };
@@ -18,15 +19,15 @@ use grayxdp_common::{
     signals::{FlowSample, Mark},
 };
 
-/// Length, key and value of a source prefix.
-type Prefix = (u32, [u8; 8], [u8; 8]);
+/// Length and key of a source prefix, and its value.
+type Prefixes = BTreeMap<(u32, [u8; 8]), [u8; 8]>;
 
 /// What each map holds that the program writes and the daemon's counters do not show: a number that changes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Traces {
     entries: u64,
     stamps: u64,
-    prefixes: Vec<Prefix>,
+    prefixes: Prefixes,
     guards: u64,
     marks: u64,
     flows: u64,
@@ -44,6 +45,14 @@ impl Traces {
             flows: array::<FlowSample>(folder, maps::FLOWS)?,
         })
     }
+
+    /// Whether packets left nothing since `before`. Prefixes may have gone: the daemon's side empties a set that a switch
+    /// replaced as soon as no CPU can read it any more, also when it follows an address of the host; the program removes none.
+    pub(super) fn is_as(&self, before: &Self) -> bool {
+        let all_else = |traces: &Self| Self { prefixes: Prefixes::new(), ..traces.clone() };
+        all_else(self) == all_else(before)
+            && self.prefixes.iter().all(|(key, value)| before.prefixes.get(key) == Some(value))
+    }
 }
 
 fn array<T: Pod>(folder: &Path, name: &str) -> Result<u64> {
@@ -57,14 +66,14 @@ fn array<T: Pod>(folder: &Path, name: &str) -> Result<u64> {
 }
 
 /// All prefixes with their bytes, which say too much for a number where something differs.
-fn prefixes(folder: &Path) -> Result<Vec<Prefix>> {
+fn prefixes(folder: &Path) -> Result<Prefixes> {
     let data = MapData::from_pin(folder.join(maps::PREFIXES))?;
     let map: LpmTrie<MapData, PrefixKey, PrefixValue> = Map::LpmTrie(data).try_into()?;
     let bytes = |bytes: &[u8]| bytes.try_into().expect("keys and values are of eight bytes");
     map.iter()
         .map(|entry| {
             let (key, value) = entry?;
-            Ok((key.prefix_len(), bytes(bytes_of(&key.data())), bytes(bytes_of(&value))))
+            Ok(((key.prefix_len(), bytes(bytes_of(&key.data()))), bytes(bytes_of(&value))))
         })
         .collect()
 }

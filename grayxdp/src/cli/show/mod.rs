@@ -7,10 +7,11 @@ mod explained;
 mod rollout;
 mod signals;
 mod status;
+mod traced;
 mod weights;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 pub(super) use backends::backends;
 pub(super) use change::done;
@@ -18,6 +19,7 @@ pub(super) use event::event;
 pub(super) use explained::explained;
 pub(super) use rollout::{list as rollouts, progress_line, tree as rollout};
 pub(super) use status::status;
+pub(super) use traced::traced;
 pub(super) use weights::{Shares, shares_of, weights};
 
 /// A share as `94.8 %`, or `-` where there is none.
@@ -26,6 +28,6 @@ fn percent(share: Option<f64>) -> String {
 }
 
 /// An instant to the second: `2026-03-01 09:00:00Z`.
-fn instant(time: jiff::Timestamp) -> String {
+pub(crate) fn instant(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -129,6 +129,25 @@ fn guard(rollout: &RolloutStatus, paint: Paint) -> String {
             None => write!(text, "\n  lease of {:.0} s, then {end}", lease.duration_seconds),
         };
     }
+    for hook in &rollout.hooks {
+        let (name, kind, calls) = (&hook.name, hook.r#type.label(), hook.calls);
+        let said = match &hook.error {
+            Some(error) => paint.text(Tone::Notable, error),
+            None if hook.awaited => "is being asked".to_owned(),
+            None if calls == 0 => "not asked yet".to_owned(),
+            None => paint.text(Tone::Good, "yes"),
+        };
+        let _infallible = write!(text, "\n  webhook {name} ({kind}): {said}");
+    }
+    for outlet in &rollout.outlets {
+        let said = match &outlet.error {
+            Some(error) => {
+                format!(", {} waiting, {} lost: {}", outlet.waiting, outlet.lost, paint.text(Tone::Bad, error))
+            }
+            None => format!(", {} waiting", outlet.waiting),
+        };
+        let _infallible = write!(text, "\n  {}: {} delivered{said}", outlet.outlet, outlet.delivered);
+    }
     text
 }
 

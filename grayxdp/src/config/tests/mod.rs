@@ -1,5 +1,7 @@
 //! Files that are refused, each with its line, and what a reload would change.
 
+mod documented;
+mod judges;
 mod plans;
 mod services;
 
@@ -224,7 +226,7 @@ fn wrong_plans_are_said_with_line_column_and_remedy() {
         ("[errors]", "[erors]", "p.yaml:11:59: there is no metric `erors`; did you mean `errors`?"),
         ("interval: 10s", "interval: 500ms", "p.yaml:15:5: an interval of 500ms; use 1s to 1h"),
         ("interval: 10s", "interval: 2h", "use 1s to 1h"),
-        ("{max: 0.01}", "{}", "p.yaml:19:7: metric `errors`: no limit; give `min`, `max` or both"),
+        ("{max: 0.01}", "{}", "p.yaml:19:23: `thresholdRange`: no limit; give `min`, `max` or both"),
         ("{max: 0.01}", "{max: 1.5}", "p.yaml:19:24: metric `errors`: max 1.5 of a ratio; use 0 to 1, as 0.01 for 1 %"),
         ("{max: 0.01}", "{max: .nan}", "value `.nan` is not a finite number"),
         ("{max: 0.01}", "{max: soon}", "a number or a duration such as 250ms"),

@@ -37,6 +37,7 @@ spec:
       - {setWeight: 100}
   existingFlows: {onPromote: drain, onRollback: reset, deadline: 10m}
   lease: {duration: 10s, onExpiry: hold}
+  windows: {timeZone: Europe/Berlin, allow: [{days: [mon, tue], from: \"09:00\", to: \"17:00\"}]}
 ";
 
 fn plan(from: &str, to: &str) -> Plan {
@@ -53,7 +54,7 @@ fn every_field_is_read_and_fits_the_configuration() {
     assert_eq!((lease.duration, lease.on_expiry), (Duration::from_secs(10), LeaseEnd::Hold));
     let flows = plan.spec.existing_flows;
     assert_eq!((flows.on_promote, flows.on_rollback), (FlowsEnd::Drain, FlowsEnd::Reset));
-    let Strategy::Canary(canary) = &plan.spec.strategy;
+    let Strategy::Canary(canary) = &plan.spec.strategy else { panic!("a canary") };
     let weights: Vec<_> = (0..3).map(|step| canary.segments_at(step).len()).collect();
     assert_eq!(weights, [1, 1, 0], "kept by a step without setWeight, dropped by the next with one");
     for meant in ["10.0.2.2", "10.0.2.2:80"] {
@@ -81,6 +82,23 @@ fn contradictions_of_a_plan_are_said_with_line_column_and_remedy() {
         ("analysis: []}", "analysis: [errors]}", "there is no metric `errors`; describe it under"),
         ("\"10.0.2.1:8080\"", "first", "`first` is not a backend such as 10.0.2.1:8080, 10.0.2.1 or"),
         ("{setWeight: 100}", "{setWeight: 100, segments: {asia: 90}}", "segment `asia` is not at 100 at the end"),
+        (
+            "Europe/Berlin",
+            "Europe/Berln",
+            "p.yaml:16:13: there is no time zone `Europe/Berln`; did you mean `Europe/Berlin`?",
+        ),
+        (
+            "Europe/Berlin",
+            "CEST",
+            "there is no time zone `CEST`; name one of the IANA database, as Europe/Berlin or UTC",
+        ),
+        (
+            "from: \"09:00\"",
+            "from: \"17:00\"",
+            "a window from 17:00 to 17:00; use \"00:00\" to \"24:00\" for a whole day",
+        ),
+        ("from: \"09:00\"", "from: \"9\"", "`9` is not a time of day: use \"00:00\" to \"24:00\""),
+        ("[mon, tue]", "[mon, mon]", "mon stands twice; remove one of the two"),
         ("onExpiry: hold", "onExpiry: held", "unknown value `held`; did you mean `hold`?"),
     ];
     for (from, to, expected) in cases {

@@ -218,7 +218,7 @@ fn a_canary_instance_is_found_without_its_port_is_not_reloaded_away_and_is_told_
     let host = host();
     let mut owner = host.start();
     let mut plan = canary();
-    let crate::model::plan::Strategy::Canary(canary) = &mut plan.spec.strategy;
+    let crate::model::plan::Strategy::Canary(canary) = &mut plan.spec.strategy else { panic!("a canary") };
     let instance = serde_json::json!({"backend": "10.0.2.1", "match": {"dscp": [46]}, "pause": {}});
     canary.instance = Some(serde_json::from_value(instance).expect("an instance"));
     start_rollout(&mut owner, plan).expect("a rollout");

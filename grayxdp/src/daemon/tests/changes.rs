@@ -143,6 +143,7 @@ fn explain_names_what_the_program_saw() {
         protocol: Protocol::Tcp,
         dscp: 0,
         later: false,
+        at: None,
     };
     let Ok(Response::Explained(way)) = ask(&mut owner, request) else { panic!("not explained") };
     assert_eq!((way.fate.as_str(), way.service, way.version), ("forwarded", Some(name("recsys")), Some(name("v2"))));

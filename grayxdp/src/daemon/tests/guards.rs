@@ -185,7 +185,7 @@ fn the_clients_of_a_canary_instance_stay_found_after_its_end() {
     let host = host();
     let mut owner = host.start();
     let mut plan = canary();
-    let Strategy::Canary(canary) = &mut plan.spec.strategy;
+    let Strategy::Canary(canary) = &mut plan.spec.strategy else { panic!("a canary") };
     let backend = owner.layout.config.services[0].version(&name("v2")).expect("v2").backends[0].clone();
     let backend = owner.layout.config.services[0].backend_address(&backend);
     let instance =

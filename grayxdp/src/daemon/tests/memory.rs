@@ -17,8 +17,8 @@ use crate::model::{
     config::Protocol,
     kernel::{
         BackendCounters, BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
-        Question, ServiceId, ServiceStamps, SignalKey, Signals, Sweep, SweptService, VersionId, Wanted, WantedBuckets,
-        WantedService, Way,
+        Question, ServiceId, ServiceStamps, SignalKey, Signals, Sweep, SweptService, TraceQuestion, TraceRead, Traced,
+        VersionId, Wanted, WantedBuckets, WantedService, Way,
     },
 };
 
@@ -41,6 +41,9 @@ pub(super) struct Memory {
     /// Exceptions that every sweep finds.
     pub(super) swept: BTreeMap<ServiceId, SweptService>,
     pub(super) guards: Vec<GuardStatus>,
+    /// What a trace asks for, and what it will be told.
+    pub(super) tracing: Option<TraceQuestion>,
+    pub(super) told: Vec<Traced>,
 }
 
 /// When a daemon dies at a write.
@@ -181,6 +184,24 @@ impl Kernel for FakeKernel {
 
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn start_trace(&mut self, question: &TraceQuestion) -> Result<(), KernelError> {
+        self.memory().tracing = Some(question.clone());
+        Ok(())
+    }
+
+    fn read_trace(&mut self) -> Result<TraceRead, KernelError> {
+        let mut memory = self.memory();
+        let asked = memory.tracing.clone();
+        let packets = std::mem::take(&mut memory.told);
+        let remaining = asked.as_ref().map_or(0, |question| question.count.saturating_sub(packets.len() as u64));
+        Ok(TraceRead { packets, remaining, goes_on: asked.is_some() })
+    }
+
+    fn end_trace(&mut self) -> Result<(), KernelError> {
+        self.memory().tracing = None;
+        Ok(())
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {

@@ -3,7 +3,10 @@
 mod backends;
 mod changes;
 mod guards;
+mod judges;
 mod memory;
+mod outside;
+mod past;
 mod rollouts;
 mod runs;
 mod settling;
@@ -162,7 +165,7 @@ impl Host {
     fn break_journal(&self, broken: bool) {
         let path = self.folder.path().join("state/journal.db");
         let connection = rusqlite::Connection::open(path).expect("the journal");
-        for table in ["services", "rollouts", "events", "documents"] {
+        for table in ["services", "rollouts", "events", "documents", "applied"] {
             let sql = match broken {
                 true => format!(
                     "CREATE TRIGGER broken_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"

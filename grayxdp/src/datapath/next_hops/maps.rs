@@ -142,7 +142,9 @@ impl ReplyMaps {
             let link = &links[index];
             let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
             let ipv6 = link.address6.map_or([0; 4], |address| PrefixKey6::new(0, raw6(address)).address);
-            let record = InterfaceRecord { address: link.ethernet, mtu, ipv4: link.address.map_or(0, raw), ipv6 };
+            let flags = if link.takes_packets { InterfaceRecord::FLAG_TAKES_PACKETS } else { 0 };
+            let ipv4 = link.address.map_or(0, raw);
+            let record = InterfaceRecord { address: link.ethernet, mtu, ipv4, flags, ipv6 };
             if written.get(index) != Some(&record) {
                 self.interfaces.insert(index, record, 0)?;
             }

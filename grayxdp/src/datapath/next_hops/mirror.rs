@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) ethernet: [u8; 6],
     /// The longest IP packet that it takes; 0: not said.
     pub(super) mtu: u32,
+    /// Whether the program may send packets out by it.
+    pub(super) takes_packets: bool,
     /// Its first IPv4 address that is not alone in its prefix, else its first.
     pub(super) address: Option<Ipv4Addr>,
     /// Its first global IPv6 address that is not alone in its prefix, else its first global one.
@@ -106,6 +108,16 @@ impl Mirror {
         backends.iter().map(|backend| (*backend, hop(backend))).collect()
     }
 
+    /// Backends that the kernel has to send packets to, and the links by which it does: those take no packets from the program.
+    pub(super) fn kernel_ways(&self, backends: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, u32> {
+        let by = |backend: &IpAddr| match self.ways.get(backend)? {
+            Via::Gateway(interface, _) | Via::Link(interface) => Some(*interface),
+            Via::Other => None,
+        };
+        let is_kernels = |interface: &u32| self.links.get(interface).is_some_and(|link| !link.takes_packets);
+        backends.iter().filter_map(|backend| Some((*backend, by(backend).filter(is_kernels)?))).collect()
+    }
+
     /// Neighbours whose Ethernet addresses the data path needs and the kernel is to find out.
     pub(super) fn needed_neighbours(&self) -> BTreeSet<(u32, IpAddr)> {
         let gateways = self.routes.values().filter_map(|via| match via {
@@ -133,7 +145,9 @@ impl Mirror {
             Via::Other => return NextHop::UNKNOWN,
         };
         match (self.links.get(&interface), self.neighbours.get(&(interface, neighbour))) {
-            (Some(source), Some(destination)) => NextHop::new(*destination, source.ethernet, interface),
+            (Some(source), Some(destination)) if source.takes_packets => {
+                NextHop::new(*destination, source.ethernet, interface)
+            }
             _ => NextHop::UNKNOWN,
         }
     }
@@ -238,7 +252,7 @@ mod tests {
     }
 
     const fn link(ethernet: [u8; 6], mtu: u32) -> Link {
-        Link { ethernet, mtu, address: None, address6: None }
+        Link { ethernet, mtu, takes_packets: true, address: None, address6: None }
     }
 
     fn host() -> Mirror {

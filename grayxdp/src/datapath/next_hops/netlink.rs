@@ -16,7 +16,10 @@ use rtnetlink::packet_route::{
 };
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
-use super::mirror::{Destination, Link, Mirror, Via};
+use super::{
+    super::devices,
+    mirror::{Destination, Link, Mirror, Via},
+};
 use crate::model::config::width;
 
 /// Routing tables that a host without policy routing has: local, main, default.
@@ -58,7 +61,8 @@ async fn links(handle: &Handle) -> Result<BTreeMap<u32, Link>, rtnetlink::Error>
     let messages: Vec<_> = handle.link().get().execute().try_collect().await?;
     let up = messages.into_iter().filter(|link| link.header.flags.contains(LinkFlags::Up));
     let link = |attributes: &[LinkAttribute]| {
-        let mut found = Link { ethernet: [0; 6], mtu: 0, address: None, address6: None };
+        let takes_packets = devices::takes_packets(attributes);
+        let mut found = Link { ethernet: [0; 6], mtu: 0, takes_packets, address: None, address6: None };
         let mut has_ethernet = false;
         for attribute in attributes {
             match attribute {

@@ -1,7 +1,11 @@
 //! Records of backends. Who a backend is stays the same under its id; what becomes of its packets is one word, and the epoch
 //! another, both written in place. Next hops belong to the thread that follows the neighbours.
 
-use std::{collections::HashMap, mem::offset_of, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem::offset_of,
+    net::IpAddr,
+};
 
 use grayxdp_common::{
     ipv6::Ends6,
@@ -152,9 +156,13 @@ impl Tables {
         }
     }
 
-    /// Tells the tables where backends are reached now.
-    pub(in crate::datapath) fn set_next_hops(&mut self, hops: HashMap<IpAddr, NextHop>) {
-        self.hops = hops;
+    /// Tells the tables where backends are reached now, and by which interfaces only the kernel reaches some.
+    pub(in crate::datapath) fn set_next_hops(
+        &mut self,
+        hops: HashMap<IpAddr, NextHop>,
+        by_kernel: BTreeMap<IpAddr, u32>,
+    ) {
+        (self.hops, self.by_kernel) = (hops, by_kernel);
         for (id, address) in &self.backends {
             let hop = self.hops.get(address).copied().unwrap_or(NextHop::UNKNOWN);
             self.write_next_hop(*id, &hop);

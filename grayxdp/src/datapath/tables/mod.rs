@@ -96,6 +96,7 @@ pub(super) struct Tables {
     regions: super::grace::Pool,
     region: Option<u32>,
     hops: HashMap<IpAddr, NextHop>,
+    by_kernel: BTreeMap<IpAddr, u32>,
     local: BTreeSet<IpAddr>,
 }
 
@@ -160,6 +161,7 @@ impl Tables {
             region,
             memory,
             hops,
+            by_kernel: BTreeMap::new(),
             local: BTreeSet::new(),
         })
     }
@@ -288,7 +290,13 @@ impl Tables {
 
     /// Whether a backend has a next hop.
     pub(super) fn is_resolved(&self, backend: BackendId) -> bool {
-        self.backends.get(&backend).is_some_and(|address| self.hops.get(address).is_some_and(NextHop::is_known))
+        let Some(address) = self.backends.get(&backend) else { return false };
+        self.hops.get(address).is_some_and(NextHop::is_known) || self.by_kernel.contains_key(address)
+    }
+
+    /// Interfaces by which only the kernel reaches backends.
+    pub(super) fn interfaces_of_kernel(&self) -> BTreeSet<u32> {
+        self.by_kernel.values().copied().collect()
     }
 
     /// Tells the tables which addresses this host has; virtual ones among them are left to it but for their services.

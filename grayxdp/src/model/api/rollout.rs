@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     Name, Weight,
     kernel::LeaseEnd,
+    plan::HookType,
     state::{Finding, RolloutState, Verdict},
 };
 
@@ -35,6 +36,12 @@ pub struct RolloutStatus {
     pub steps: Vec<String>,
     /// The candidate's wanted share.
     pub weight: Weight,
+    /// Its wanted share in segments that have another.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub segments: BTreeMap<Name, Weight>,
+    /// What keeps it from going to the step's target at once, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binding: Vec<String>,
     /// How much of the current pause has passed, in seconds.
     pub dwell_seconds: f64,
     /// How long the current pause is, in seconds; none until an operator resumes.
@@ -57,6 +64,46 @@ pub struct RolloutStatus {
     /// The lease, while it is armed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseStatus>,
+    /// Webhooks that are asked, in the order of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookStatus>,
+    /// Where news went, and whether it arrived.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlets: Vec<OutletStatus>,
+}
+
+/// A webhook of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookStatus {
+    /// Its name.
+    pub name: Name,
+    /// When it is called.
+    pub r#type: HookType,
+    /// How often it was called in this attempt.
+    pub calls: u64,
+    /// Whether its answer is awaited now.
+    pub awaited: bool,
+    /// Why the newest answer was no yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// An endpoint that is told what happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutletStatus {
+    /// `notification 1`, counted from 1 in the plan, or `webhook NAME`.
+    pub outlet: String,
+    /// News that arrived.
+    pub delivered: u64,
+    /// News that was given up.
+    pub lost: u64,
+    /// News on its way.
+    pub waiting: u64,
+    /// Why the newest try failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// The fuse of a rollout.

@@ -20,6 +20,14 @@ pub struct Prefix {
 #[error("`{0}` is not a prefix such as 10.9.0.0/16 or 2001:db8:7::/48 (host bits must be zero)")]
 pub struct NotAPrefix(String);
 
+impl Prefix {
+    /// Whether an address is within it; none of the other family is.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
+        self.holds(Self { address, length: width(address) })
+    }
+}
+
 impl TryFrom<String> for Prefix {
     type Error = NotAPrefix;
 

@@ -86,6 +86,30 @@ impl Signal {
         matches!(self.unit(), Unit::Seconds)
     }
 
+    /// Whether single flows have a value of it, of which less is better.
+    #[must_use]
+    pub const fn is_of_flows(self) -> bool {
+        match self {
+            Self::ConnectFailureRatio | Self::Connect | Self::FirstByte | Self::ResetRatio => true,
+            Self::SynTimeoutRatio
+            | Self::RetransmitRatio
+            | Self::BytesPerFlow
+            | Self::FlowsPerSecond
+            | Self::ZeroWindowRatio => false,
+        }
+    }
+
+    /// Whether it is a part of flows that went wrong.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::ConnectFailureRatio | Self::ResetRatio | Self::SynTimeoutRatio | Self::ZeroWindowRatio => true,
+            Self::Connect | Self::FirstByte | Self::RetransmitRatio | Self::BytesPerFlow | Self::FlowsPerSecond => {
+                false
+            }
+        }
+    }
+
     /// Its name in plans.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -105,7 +129,7 @@ impl Signal {
 
 /// Plain limits, in the signal's unit; a bound that is left out does not bind. At least one is given. A bound in seconds
 /// may also be written as a duration: `250ms`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ThresholdRange {
     /// Least value that passes.
@@ -118,17 +142,29 @@ pub struct ThresholdRange {
     pub max: Option<f64>,
 }
 
+impl ThresholdRange {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.min.is_none() && self.max.is_none()
+    }
+}
+
 /// A bound as it is written.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[expect(dead_code, reason = "only its schema is used: [`BoundVisitor`] reads it, and can say what is wrong")]
-enum Bound {
+pub(super) enum Bound {
     Number(f64),
     Duration(String),
 }
 
-fn bound<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    deserializer.deserialize_any(BoundVisitor).map(Some)
+pub(super) fn bound<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    value(deserializer).map(Some)
+}
+
+pub(super) fn value<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    deserializer.deserialize_any(BoundVisitor)
 }
 
 /// Reads a number, or a duration as its seconds.

@@ -10,6 +10,7 @@ use crate::model::{kernel::LeaseEnd, plan::Lease};
 /// What happens to the daemon from outside, by second.
 #[derive(Clone, Debug)]
 struct Story {
+    plan: Plan,
     candidate: Candidate,
     turns_at: u32,
     operator: Option<(u32, RolloutAction)>,
@@ -34,13 +35,21 @@ fn live(world: &mut World, story: &Story, second: u32) {
 /// in which it comes at another step count too.
 fn places_without_crash(story: &Story) -> BTreeSet<Place> {
     let delays = (0..4).map(|step| step * 11 + 2);
-    let delayed =
-        delays.map(|at| Story { turns_at: at, operator: story.operator.map(|(_, action)| (at, action)), ..*story });
-    let trips = (0..SECONDS).filter(|_| story.trips_at.is_some()).map(|at| Story { trips_at: Some(at), ..*story });
+    let delayed = delays.map(|at| Story {
+        turns_at: at,
+        operator: story.operator.map(|(_, action)| (at, action)),
+        ..story.clone()
+    });
+    let trips =
+        (0..SECONDS).filter(|_| story.trips_at.is_some()).map(|at| Story { trips_at: Some(at), ..story.clone() });
     let delayed = delayed.chain(trips);
+    // One step back whose journal entry is missing looks like any rollback, and is completed as one.
+    let back = story.operator.filter(|(_, action)| *action == RolloutAction::Back);
+    let completed = back.map(|(at, _)| Story { operator: Some((at, RolloutAction::Abort)), ..story.clone() });
+    let delayed = delayed.chain(completed);
     let mut places = BTreeSet::new();
     for story in delayed.chain([story.clone()]) {
-        let mut world = World::new(leased());
+        let mut world = World::new(story.plan.clone());
         (0..SECONDS).for_each(|second| live(&mut world, &story, second));
         places.append(&mut world.places);
     }
@@ -64,13 +73,14 @@ fn stories() -> impl Strategy<Value = Story> {
         Just(RolloutAction::Promote { full: false }),
         Just(RolloutAction::Promote { full: true }),
     ];
-    (candidate, 0..SECONDS, proptest::option::of((0..SECONDS, action)), proptest::option::of(0..SECONDS))
-        .prop_map(|(candidate, turns_at, operator, trips_at)| Story { candidate, turns_at, operator, trips_at })
+    (candidate, 0..SECONDS, proptest::option::of((0..SECONDS, action)), proptest::option::of(0..SECONDS)).prop_map(
+        |(candidate, turns_at, operator, trips_at)| Story { plan: leased(), candidate, turns_at, operator, trips_at },
+    )
 }
 
 /// Runs a story until it has used `commands` commands, then restarts. None if the story ends before.
 fn crashed(story: &Story, commands: usize) -> Option<(World, Weight, u32)> {
-    let mut world = World::new(leased());
+    let mut world = World::new(story.plan.clone());
     world.commands_left = commands;
     for second in 0..SECONDS {
         live(&mut world, story, second);
@@ -107,10 +117,56 @@ fn check(story: &Story) {
 #[test]
 fn a_crash_at_any_command_leaves_a_place_of_a_run_without_crash_and_exposes_no_more() {
     for candidate in [Candidate::Sound, Candidate::Refusing] {
-        check(&Story { candidate, turns_at: 25, operator: None, trips_at: None });
-        check(&Story { candidate, turns_at: 25, operator: None, trips_at: Some(14) });
+        check(&Story { plan: leased(), candidate, turns_at: 25, operator: None, trips_at: None });
+        check(&Story { plan: leased(), candidate, turns_at: 25, operator: None, trips_at: Some(14) });
         let operator = Some((14, RolloutAction::Promote { full: false }));
-        check(&Story { candidate, turns_at: 0, operator, trips_at: Some(14) });
+        check(&Story { plan: leased(), candidate, turns_at: 0, operator, trips_at: Some(14) });
+    }
+}
+
+/// A plan of each strategy.
+fn plans() -> Vec<(&'static str, Plan)> {
+    use super::strategies::with;
+    let strategy = |json: serde_json::Value| with(json, serde_json::json!({}));
+    let ramp = serde_json::json!({"curve": "linear", "duration": "32s", "interval": "8s"});
+    let steps = serde_json::json!([{"setWeight": 50, "pause": {"duration": "8s"}}, {"setWeight": 100}]);
+    let caps = serde_json::json!({"constraints": {"maxTotalStep": 30, "per": "8s"}});
+    let regions = serde_json::json!({"segments": [{"name": "asia", "share": 0.4, "key": true, "maxStep": 25}], "constraints": {"per": "8s"}});
+    let reverse = serde_json::json!({"onFailure": {"mode": "reverseSteps"}});
+    let asia_first = serde_json::json!([
+        {"segments": {"asia": 5}, "pause": {"duration": "8s"}}, {"setWeight": 50, "pause": {"duration": "8s"}}, {"setWeight": 100},
+    ]);
+    let canary = serde_json::to_value(&plan().spec.strategy).expect("JSON");
+    vec![
+        ("ramp", strategy(serde_json::json!({"canary": {"ramp": ramp}}))),
+        ("caps", with(serde_json::json!({"canary": {"steps": steps}}), caps)),
+        ("segments", with(serde_json::json!({"canary": {"steps": asia_first}}), regions)),
+        ("reverse", with(canary, reverse)),
+        (
+            "blueGreen",
+            strategy(
+                serde_json::json!({"blueGreen": {"preview": {"match": {"dscp": [46]}}, "prePromotionAnalysis": [], "steps": [10, 100], "postPromotionDuration": "8s"}}),
+            ),
+        ),
+        (
+            "abTest",
+            strategy(
+                serde_json::json!({"abTest": {"primary": "errors", "maxDuration": "30s", "onWinner": "promote", "analysis": []}}),
+            ),
+        ),
+    ]
+}
+
+#[test]
+fn so_does_a_crash_at_any_command_of_every_strategy() {
+    for (name, plan) in plans() {
+        for candidate in [Candidate::Sound, Candidate::Refusing] {
+            let story = Story { plan: plan.clone(), candidate, turns_at: 20, operator: None, trips_at: None };
+            println!("{name}: {candidate:?}");
+            check(&story);
+            check(&Story { operator: Some((14, RolloutAction::Abort)), ..story.clone() });
+            check(&Story { operator: Some((26, RolloutAction::Back)), ..story });
+        }
     }
 }
 

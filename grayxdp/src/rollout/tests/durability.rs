@@ -121,13 +121,13 @@ fn a_reboot_pauses_a_running_rollout_at_its_weight() {
 fn a_kernel_ahead_with_less_weight_is_adopted_as_a_rollback() {
     let mut world = World::new(plan());
     world.seconds(12);
-    world.kernel = InKernel { weight: Weight::ZERO, epoch: world.kernel.epoch + 1, rollout: 7 };
+    world.kernel = InKernel { weight: Weight::ZERO, epoch: world.kernel.epoch + 1, rollout: 7, in_segments: false };
     world.restart();
     assert_eq!(world.state.phase, RolloutState::RolledBack);
 
     let mut world = World::new(plan());
     world.seconds(12);
-    world.kernel = InKernel { weight: percent(10), epoch: world.kernel.epoch + 1, rollout: 7 };
+    world.kernel = InKernel { weight: percent(10), epoch: world.kernel.epoch + 1, rollout: 7, in_segments: false };
     world.restart();
     assert_eq!((world.state.phase, world.kernel.weight), (RolloutState::RolledBack, Weight::ZERO));
 }
@@ -137,7 +137,8 @@ fn anything_else_that_the_journal_cannot_explain_freezes_and_is_left_as_it_is() 
     for (weight, ahead) in [(90, 1), (90, 0), (25, 3)] {
         let mut world = World::new(plan());
         world.seconds(12);
-        world.kernel = InKernel { weight: percent(weight), epoch: world.kernel.epoch + ahead, rollout: 7 };
+        world.kernel =
+            InKernel { weight: percent(weight), epoch: world.kernel.epoch + ahead, rollout: 7, in_segments: false };
         world.restart();
         world.seconds(30);
         assert_eq!((world.state.phase, world.kernel.weight), (RolloutState::Frozen, percent(weight)));

@@ -12,7 +12,7 @@ use crate::{
 
 /// The same plan with a canary instance for five seconds before its first step.
 pub(super) fn with_instance(mut plan: Plan) -> Plan {
-    let Strategy::Canary(canary) = &mut plan.spec.strategy;
+    let Strategy::Canary(canary) = &mut plan.spec.strategy else { panic!("a canary") };
     let instance = serde_json::json!({
         "backend": "10.0.2.1:8080", "match": {"sources": ["198.51.100.0/28"]}, "pause": {"duration": "5s"},
         "analysis": [],
@@ -34,7 +34,7 @@ fn service(protocol: Protocol) -> Service {
 }
 
 fn needs(world: &World) -> RolloutNeeds {
-    world.state.needs(&service(Protocol::Tcp), world.state.exposed, world.now.wall)
+    world.state.needs(&service(Protocol::Tcp), &world.state.exposure, world.now.wall)
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn ticks_that_observe_renew_the_lease_and_others_do_not() {
         world.now.wall += Duration::from_secs(1);
         world.input(Input::Tick { observed: None });
     }
-    assert_eq!((world.guard.lease_until, world.state.phase), (until, RolloutState::Progressing));
+    assert_eq!((world.guard.lease_until, world.state.phase), (until, RolloutState::Frozen));
 }
 
 #[test]
@@ -191,15 +191,18 @@ fn an_instance_is_the_first_step_at_no_weight() {
     world.second();
     assert_eq!(world.trace, ["journal Intent", "publish 0 and the instance", "journal State", "event stepReached"]);
     assert_eq!((world.state.phase, world.kernel.weight), (RolloutState::Progressing, Weight::ZERO));
-    let needed = needs(&world).instance.expect("an instance");
-    assert_eq!((needed.backend.to_string(), needed.candidate), ("10.0.2.1:8080".to_owned(), name("v2")));
+    let needed = needs(&world).aside.expect("an instance");
+    assert_eq!(
+        (needed.backend.map(|backend| backend.to_string()), needed.candidate),
+        (Some("10.0.2.1:8080".to_owned()), name("v2"))
+    );
     assert_eq!(world.state.status(1).steps[0], "instance 10.0.2.1:8080, pause 5s");
     world.trace.clear();
     while world.kernel.weight == Weight::ZERO {
         world.second();
     }
     assert_eq!((world.state.step, world.kernel.weight), (1, percent(5)));
-    assert_eq!(needs(&world).instance, None);
+    assert_eq!(needs(&world).aside, None);
     world.until(RolloutState::Promoted, 60);
 }
 
@@ -211,7 +214,7 @@ fn an_instance_that_stands_alone_is_taken_away_by_an_abort_and_by_a_promotion() 
         world.operator(action);
         world.seconds(2);
         assert!(world.state.phase.is_final());
-        assert_eq!((needs(&world).instance, world.state.exposed), (None, None));
+        assert_eq!((needs(&world).aside, &world.state.exposure), (None, &Exposure::of(world.kernel.weight)));
     }
 }
 
@@ -221,7 +224,7 @@ fn a_restart_between_the_instance_and_its_journal_goes_on_with_it() {
     world.commands_left = 2;
     world.second();
     world.restart();
-    assert_eq!((world.state.phase, world.state.exposed), (RolloutState::Progressing, Some(0)));
+    assert_eq!((world.state.phase, world.state.exposure.aside.is_some()), (RolloutState::Progressing, true));
     world.until(RolloutState::Promoted, 80);
 }
 
@@ -263,10 +266,10 @@ fn flows_in_progress_end_as_the_plan_says() {
         plan.spec.existing_flows.deadline = Duration::from_secs(600);
         let mut world = World::new(plan);
         world.seconds(3);
-        assert_eq!(world.state.needs(&service(protocol), world.state.exposed, world.now.wall).existing, None);
+        assert_eq!(world.state.needs(&service(protocol), &world.state.exposure, world.now.wall).existing, None);
         world.operator(action);
         let later = world.now.wall + Duration::from_secs(seconds);
-        world.state.needs(&service(protocol), world.state.exposed, later).existing
+        world.state.needs(&service(protocol), &world.state.exposure, later).existing
     };
     let (abort, promote) = (RolloutAction::Abort, RolloutAction::Promote { full: true });
     let (v1, v2) = (name("v1"), name("v2"));

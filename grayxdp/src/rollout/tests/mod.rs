@@ -1,17 +1,26 @@
 //! The engine's tests: a plan, a virtual clock, a simulated kernel and journal.
 
 mod canary;
+mod compare;
 mod crash;
 mod durability;
 mod guard;
+mod hooks;
+mod rolling;
+mod strategies;
 mod table;
+mod verdicts;
+mod walk;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    analysis::{History, Reading, Sample},
-    model::{Name, Weight, api::RolloutAction, kernel::Latch, plan::Plan, state::RolloutState, time::Now},
-    rollout::{Command, InKernel, Input, Record, State, step},
+    analysis::{History, Measured, Reading, Sample},
+    model::{
+        Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan, state::RolloutState,
+        time::Now,
+    },
+    rollout::{Command, Exposure, InKernel, Input, Record, State, step},
 };
 
 pub(super) fn name(text: &str) -> Name {
@@ -66,8 +75,22 @@ pub(super) struct World {
     pub(super) journal_works: bool,
     pub(super) kernel_works: bool,
     pub(super) candidate: Candidate,
+    /// New connections a second that an instance or a preview brings to the candidate.
+    pub(super) previewed: u64,
+    /// Backends without new flows.
+    pub(super) out: BTreeSet<(Name, BackendAddress)>,
+    /// Seconds until a command ends.
+    pub(super) replacing: Option<u32>,
+    /// Whether commands succeed.
+    pub(super) replace_works: bool,
+    /// When a drained backend has no flow left.
+    pub(super) drains_after: Duration,
+    /// Per cent of the connections that stable refuses.
+    pub(super) stable_refuses: u64,
     pub(super) trace: Vec<String>,
     pub(super) refused: Vec<String>,
+    /// Calls of webhooks that nobody has answered.
+    pub(super) calls: Vec<(Name, u64)>,
     /// Commands until the daemon is killed.
     pub(super) commands_left: usize,
     /// Where it has been, after every command.
@@ -76,6 +99,8 @@ pub(super) struct World {
     pub(super) guard: Guard,
     history: History,
     counted: Reading,
+    /// Connections to stable, and how many of them it refused.
+    stable: (u64, u64),
 }
 
 /// Fuse and lease as the kernel has them.
@@ -99,17 +124,25 @@ impl World {
             journal: Some(serde_json::to_string(&state).expect("states are JSON")),
             stable_in_journal: name("v1"),
             state,
-            kernel: InKernel { weight: Weight::ZERO, epoch: 41, rollout: 0 },
+            kernel: InKernel { weight: Weight::ZERO, epoch: 41, rollout: 0, in_segments: false },
             journal_works: true,
             kernel_works: true,
             candidate: Candidate::Sound,
+            previewed: 0,
+            stable_refuses: 0,
+            out: BTreeSet::new(),
+            replacing: None,
+            replace_works: true,
+            drains_after: Duration::from_secs(3),
             trace: Vec::new(),
             refused: Vec::new(),
+            calls: Vec::new(),
             commands_left: usize::MAX,
             places: BTreeSet::new(),
             guard: Guard::default(),
             history: History::new(Duration::from_secs(10)),
             counted: Reading::default(),
+            stable: (0, 0),
         }
     }
 
@@ -125,7 +158,8 @@ impl World {
     pub(super) fn pass(&mut self, time: Duration) {
         self.now.monotonic += time;
         self.now.wall += time;
-        let syns = (self.kernel.weight.ratio() * 1_000.0) as u64;
+        let aside = if self.state.exposure.aside.is_some() { self.previewed } else { 0 };
+        let syns = (self.kernel.weight.ratio() * 1_000.0) as u64 + aside;
         match self.candidate {
             Candidate::Sound => {
                 (self.counted.syns, self.counted.syn_acks) = (self.counted.syns + syns, self.counted.syn_acks + syns)
@@ -136,10 +170,43 @@ impl World {
             Candidate::Silent => self.counted.syns += syns,
             Candidate::Idle => {}
         }
+        let others = (self.kernel.weight.complement().ratio() * 1_000.0) as u64;
+        self.stable.0 += others;
+        self.stable.1 += others * self.stable_refuses / 100;
+        let measured = |syns: u64, refused: u64| {
+            Arc::new(Measured { attempts: syns, opened: syns - refused, refused, ..Measured::default() })
+        };
+        let own = measured(self.counted.syns, self.counted.refusals);
+        let signals = [(name("v2"), own), (name("v1"), measured(self.stable.0, self.stable.1))].into();
+        self.history.push_signals(self.now.monotonic, signals);
+        self.batch();
         self.latches();
         self.history.push(Sample { at: self.now.monotonic, versions: [(name("v2"), self.counted)].into() });
         let history = self.history.clone();
         self.input(Input::Tick { observed: Some(&history) });
+    }
+
+    /// A command takes three seconds; a drained backend is empty after so many.
+    fn batch(&mut self) {
+        if let Some(left) = self.replacing {
+            self.replacing = (left > 1).then(|| left - 1);
+            if left == 1 {
+                let outcome =
+                    if self.replace_works { Ok(()) } else { Err("/bin/deploy ended with exit status: 3".to_owned()) };
+                self.input(Input::Replaced(outcome));
+            }
+        }
+        let Some((stable, _)) = self.state.current_batch() else { return };
+        let is_turned = stable.iter().all(|backend| self.out.contains(&(name("v1"), *backend)));
+        let is_drained = is_turned && self.state.watched >= self.drains_after;
+        self.input(Input::Batch { is_turned, is_drained, is_well: true });
+    }
+
+    /// One second in which the counters cannot be read.
+    pub(super) fn unobserved(&mut self) {
+        self.now.monotonic += Duration::from_secs(1);
+        self.now.wall += Duration::from_secs(1);
+        self.input(Input::Tick { observed: None });
     }
 
     /// The kernel finds the lease run out; the daemon tells of what is latched.
@@ -197,19 +264,43 @@ impl World {
                 self.journal = Some(serde_json::to_string(&self.state).expect("states are JSON"));
                 if record == Record::Promotion {
                     self.stable_in_journal = self.state.candidate().clone();
+                } else if matches!(self.state.phase, RolloutState::RollingBack | RolloutState::RolledBack) {
+                    self.stable_in_journal = self.state.stable.clone();
                 }
                 Some(Input::Journaled(record))
             }
             Command::Journal(record) => Some(Input::JournalFailed(record, "disk full".to_owned())),
-            Command::Publish { weight, step } if self.kernel_works => {
-                let instance = step.and_then(|step| self.state.instance_at(step)).map(|_| " and the instance");
-                self.trace.push(format!("publish {weight}{}", instance.unwrap_or_default()));
-                let epoch = self.kernel.epoch + 1;
-                self.kernel = InKernel { weight, epoch, rollout: self.state.number };
+            Command::Publish(exposure) if self.kernel_works => {
+                let Exposure { weight, segments, aside } = *exposure;
+                let instance = aside.as_ref().map(|_| " and the instance");
+                let own = segments.iter().map(|(name, weight)| format!(", {name} {weight}")).collect::<String>();
+                self.trace.push(format!("publish {weight}{own}{}", instance.unwrap_or_default()));
+                let (epoch, rollout) = (self.kernel.epoch + 1, self.state.number);
+                let in_segments = weight == Weight::ZERO && segments.values().any(|weight| *weight > Weight::ZERO);
+                self.kernel = InKernel { weight, epoch, rollout, in_segments };
                 Some(Input::Published { weight, epoch })
             }
-            Command::Publish { weight, step: _ } => {
-                Some(Input::PublishFailed { weight, message: "no memory".to_owned() })
+            Command::Publish(exposure) => {
+                Some(Input::PublishFailed { weight: exposure.weight, message: "no memory".to_owned() })
+            }
+            Command::TurnBackends { version, backends, drains } => {
+                let what = if drains { "drain" } else { "enable" };
+                let names: Vec<_> = backends.iter().map(ToString::to_string).collect();
+                self.trace.push(format!("{what} {version} {}", names.join(" ")));
+                for backend in backends {
+                    if drains {
+                        self.out.insert((version.clone(), backend))
+                    } else {
+                        self.out.remove(&(version.clone(), backend))
+                    };
+                }
+                None
+            }
+            Command::Replace { backends } => {
+                let names: Vec<_> = backends.iter().map(ToString::to_string).collect();
+                self.trace.push(format!("replace {}", names.join(" ")));
+                self.replacing = Some(3);
+                None
             }
             Command::RenewLease { duration } => {
                 self.guard.lease_until = Some(self.now.monotonic + duration);
@@ -227,6 +318,10 @@ impl World {
                 self.trace.push(format!("event {}", notice.kind));
                 None
             }
+            Command::Call { hook, call } => {
+                self.calls.push((hook, call));
+                None
+            }
             Command::Refuse(line) => {
                 self.refused.push(line);
                 None
@@ -240,6 +335,7 @@ impl World {
         let journal = self.journal.as_ref().expect("a journal");
         self.state = serde_json::from_str(journal).expect("a state");
         self.history.clear();
+        self.replacing = None;
         let kernel = Some(self.kernel);
         self.input(Input::Restarted { kernel });
         self.latches();

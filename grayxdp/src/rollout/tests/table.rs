@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::{
-    model::{kernel::LeaseEnd, plan::Lease},
-    rollout::{Cause, Flight, Stage},
+    model::{
+        kernel::LeaseEnd,
+        plan::{Lease, Windows},
+    },
+    rollout::{Awaits, Cause, Flight},
 };
 
 /// Next states, of a rollout at 25 % (pending: at nothing; rolling back and promoting: on their way) before its commands
@@ -31,7 +34,17 @@ const TABLE: &str = "
  tripped           | rollingBack rollingBack  rollingBack  rollingBack  rollingBack  -            -        -          -         -
  lease expired     | paused      paused       -            paused       paused       -            -        -          -         -
  no stable         | -           -            -            -            -            -            -        -          -         -
+ answered          | -           -            -            -            -            -            -        -          -         -
  retry             | !           !            !            !            !            !            !        pending    !         pending
+ back              | !           -            -            -            !            !            !        !          !         !
+ freeze            | frozen      frozen       frozen       !            !            !            !        !          !         !
+ accelerate        | -           -            -            !            !            !            !        !          !         !
+ undo              | !           !            !            !            !            !            rollingBack !       !         !
+ apply             | -           -            -            -            !            !            !        !          !         !
+ tick, outage      | -           frozen       -            -            -            -            -        -          -         -
+ tick, deadline    | -           rollingBack  -            -            rollingBack  -            -        -          -         -
+ tick, closed      | -           -            -            -            -            -            -        -          -         -
+ shares            | -           -            -            -            -            -            -        -          -         -
 ";
 
 /// State, input, expected: every cell of the table.
@@ -51,6 +64,44 @@ fn cells() -> Vec<(RolloutState, &'static str, &'static str)> {
     cells.collect()
 }
 
+/// A window of one minute, on another day of the week.
+fn never_open() -> Windows {
+    let window = serde_json::json!({"days": ["sun"], "from": "03:00", "to": "03:01"});
+    serde_json::from_value(serde_json::json!({"timeZone": "UTC", "allow": [window]})).expect("windows")
+}
+
+/// The table as people read it: what is in `docs/rollouts.md`.
+fn as_markdown() -> String {
+    let mut rows = TABLE.lines().filter_map(|line| line.split_once('|'));
+    let (_, states) = rows.next().expect("a head");
+    let states: Vec<_> = states.split_whitespace().collect();
+    let head = format!("| input | {} |\n|{}\n", states.join(" | "), " --- |".repeat(states.len() + 1));
+    let rows = rows.map(|(input, cells)| {
+        let cells: Vec<_> = cells.split_whitespace().map(|cell| if cell == "!" { "refused" } else { cell }).collect();
+        format!("| {} | {} |\n", input.trim(), cells.join(" | "))
+    });
+    std::iter::once(head).chain(rows).collect()
+}
+
+/// `GRAYXDP_WRITE_DOCS=1` writes it.
+#[test]
+fn the_table_in_the_documentation_is_this_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rollouts.md");
+    let text = std::fs::read_to_string(path).expect("docs/rollouts.md");
+    let (begin, end) = ("<!-- table: begin -->\n", "<!-- table: end -->");
+    let (before, rest) = text.split_once(begin).expect("a begin");
+    let (found, after) = rest.split_once(end).expect("an end");
+    if std::env::var_os("GRAYXDP_WRITE_DOCS").is_some() {
+        std::fs::write(path, format!("{before}{begin}{}{end}{after}", as_markdown())).expect("written");
+    } else {
+        assert_eq!(found, as_markdown(), "GRAYXDP_WRITE_DOCS=1 writes it");
+    }
+}
+
+fn flight(step: usize, weight: Weight, awaits: Awaits) -> Flight {
+    Flight { step, exposure: Exposure::of(weight), binding: Vec::new(), awaits }
+}
+
 /// A rollout in a state, at step 1 (25 %) of the plan where something is exposed.
 fn state_in(phase: RolloutState) -> State {
     let mut world = World::new(plan());
@@ -64,8 +115,8 @@ fn state_in(phase: RolloutState) -> State {
     state.plan.spec.lease = Some(Lease { duration: Duration::from_secs(30), on_expiry: LeaseEnd::Stable });
     let weight = if phase == RolloutState::RollingBack { Weight::ZERO } else { percent(5) };
     state.flight = match phase {
-        RolloutState::RollingBack | RolloutState::Pending => Some(Flight { step: 0, weight, stage: Stage::Publishing }),
-        RolloutState::Promoting => Some(Flight { step: 3, weight: Weight::FULL, stage: Stage::Promotion }),
+        RolloutState::RollingBack | RolloutState::Pending => Some(flight(0, weight, Awaits::Publishing)),
+        RolloutState::Promoting => Some(flight(3, Weight::FULL, Awaits::Promotion)),
         RolloutState::Paused | RolloutState::Frozen => {
             state.cause = Some(Cause::Operator);
             None
@@ -98,10 +149,10 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
         let time = Duration::from_secs(seconds);
         Now { monotonic: last.monotonic + time, wall: last.wall + time }
     };
-    let kernel = InKernel { weight: state.weight, epoch: state.epoch, rollout: 7 };
+    let kernel = InKernel { weight: state.weight, epoch: state.epoch, rollout: 7, in_segments: false };
     let (less, more) = (Weight::ZERO, percent(60));
     let operator = |action| Input::Operator { action, actor: "uid 0 (root)".to_owned(), reason: None };
-    let awaited = state.flight.map_or(Weight::ZERO, |flight| flight.weight);
+    let awaited = state.flight.as_ref().map_or(Weight::ZERO, |flight| flight.exposure.weight);
     let history = observed(&state, later(4), input == "tick, breach");
     let input = match input {
         "tick, unobserved" => Input::Tick { observed: None },
@@ -126,13 +177,22 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
         }
         "rebooted" => Input::Restarted { kernel: None },
         "foreign weights" => {
-            let kernel = InKernel { weight: more, epoch: state.epoch + 1, rollout: 0 };
+            let kernel = InKernel { weight: more, epoch: state.epoch + 1, rollout: 0, in_segments: false };
             Input::ForeignWeights { kernel, by: "uid 0 (root)".to_owned() }
         }
         "tripped" => Input::Tripped { what: "23 connections to v2 failed".to_owned(), failures: 23 },
         "lease expired" => Input::LeaseExpired,
+        "answered" => Input::Answered { hook: name("gate"), call: 1, answer: crate::rollout::HookAnswer::Yes },
         "no stable" => Input::NoStable,
         "retry" => operator(RolloutAction::Retry),
+        "back" => operator(RolloutAction::Back),
+        "freeze" => operator(RolloutAction::Freeze),
+        "accelerate" => operator(RolloutAction::Accelerate),
+        "undo" => operator(RolloutAction::Undo),
+        "apply" => Input::Apply { plan: Box::new(plan()), actor: "uid 0 (root)".to_owned(), reason: None },
+        "tick, outage" => Input::Tick { observed: None },
+        "tick, deadline" | "tick, closed" => Input::Tick { observed: Some(&history) },
+        "shares" => Input::Shares([(name("asia"), 0.4)].into()),
         other => panic!("no such input: {other}"),
     };
     let mut state = state;
@@ -145,11 +205,15 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
 #[test]
 fn every_state_has_its_answer_to_every_input() {
     let cells = cells();
-    assert_eq!(cells.len(), 10 * 22, "ten states, twenty-two kinds of input");
+    assert_eq!(cells.len(), 10 * 32, "ten states, thirty-two kinds of input");
     for (phase, input, expected) in cells {
         let mut before = state_in(phase);
-        if input == "tick, step over" {
-            before.dwell = Duration::from_secs(10);
+        match input {
+            "tick, step over" => before.dwell = Duration::from_secs(10),
+            "tick, outage" => before.metrics.values_mut().for_each(|record| record.consecutive_errors = 4),
+            "tick, deadline" => before.plan.spec.progress_deadline = Some(Duration::from_secs(1)),
+            "tick, closed" => before.plan.spec.windows = Some(never_open()),
+            _ => {}
         }
         let (after, commands) = run(before.clone(), input);
         let what = format!("{} + {input}: {} ({})", phase.label(), after.phase.label(), after.message);
@@ -167,9 +231,10 @@ fn every_state_has_its_answer_to_every_input() {
 
 #[test]
 fn ended_rollouts_ask_for_nothing_whatever_comes() {
-    for (phase, input, _) in cells().into_iter().filter(|(phase, _, _)| phase.is_final()) {
+    let asks = |(phase, input, _): &(RolloutState, &str, &str)| phase.is_final() && *input != "undo";
+    for (phase, input, _) in cells().into_iter().filter(asks) {
         let (_, commands) = run(state_in(phase), input);
-        assert!(!commands.iter().any(|command| matches!(command, Command::Publish { .. })), "{phase:?} {input}");
+        assert!(!commands.iter().any(|command| matches!(command, Command::Publish(_))), "{phase:?} {input}");
     }
 }
 

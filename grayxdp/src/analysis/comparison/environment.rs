@@ -1,0 +1,80 @@
+//! Stable itself: while it breaks its limit, nothing can be compared with it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Names,
+    counts::{Counted, flows, signal},
+    increments::Increment,
+};
+use crate::{
+    analysis::{
+        Strata,
+        said::{grouped, percent},
+    },
+    model::{
+        Name,
+        plan::{Metric, Signal},
+    },
+};
+
+/// How many times its ratio before the rollout stable may have.
+const TIMES: f64 = 3.0;
+/// A limit is no less than this.
+const LEAST_LIMIT: f64 = 0.01;
+/// Flows from which a ratio before the rollout is known.
+const KNOWN: u64 = 100;
+
+/// Stable's ratios of failures before the rollout.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Before(BTreeMap<Signal, f64>);
+
+impl Before {
+    /// Of all that is counted of stable.
+    pub(super) fn of(strata: &Strata, stable: &Name) -> Self {
+        let signals = Signal::ALL.into_iter().filter(|signal| signal.is_failure());
+        let ratio = |signal: Signal| {
+            let mut sum = Counted::default();
+            let own = strata.counts.iter().filter(|((version, _), _)| version == stable);
+            own.for_each(|(_, measured)| sum.add(Counted::of(signal, measured)));
+            sum.ratio().filter(|_| sum.flows >= KNOWN).map(|ratio| (signal, ratio))
+        };
+        Self(signals.filter_map(ratio).collect())
+    }
+
+    fn limit(&self, metric: &Metric) -> f64 {
+        let before = self.0.get(&signal(metric)).copied().unwrap_or(0.0);
+        metric.stable_limit.unwrap_or((TIMES * before).max(LEAST_LIMIT))
+    }
+}
+
+/// What is wrong with stable in a look, in one sentence; none where its ratios are too little known.
+pub(super) fn broken(
+    before: &Before,
+    metrics: &[&Metric],
+    increments: &[Increment],
+    names: Names<'_>,
+) -> Option<Option<String>> {
+    let is_asked = |metric: &&&Metric| metric.is_comparative() && signal(metric).is_failure() && !metric.dry_run;
+    let judged = metrics.iter().filter(is_asked);
+    let known = judged.filter_map(|metric| {
+        let mut sum = Counted::default();
+        increments.iter().for_each(|increment| sum.add(Counted::of(signal(metric), &increment.stable)));
+        let ratio = sum.ratio().filter(|_| sum.flows >= metric.min_samples.max(1))?;
+        let limit = before.limit(metric);
+        Some((ratio > limit).then(|| {
+            format!(
+                "{} itself fails {} of {} {}, above its limit of {}: nothing can be compared with it",
+                names.stable,
+                percent(ratio),
+                grouped(sum.flows),
+                flows(signal(metric)),
+                percent(limit)
+            )
+        }))
+    });
+    known.reduce(Option::or)
+}

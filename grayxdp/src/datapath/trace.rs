@@ -1,0 +1,144 @@
+//! Tracing: while somebody looks, the links run a program that also tells what becomes of packets; else they run one that knows
+//! nothing of it, so that it costs nothing.
+
+use std::{net::IpAddr, path::Path};
+
+use aya::{
+    Ebpf,
+    maps::{Array, Map, MapData, MapError, RingBuf},
+    programs::Xdp,
+};
+use grayxdp_common::{
+    ipv6::Address6,
+    maps,
+    trace::{TraceFilter, Traced, Words},
+};
+
+use super::{
+    Settings,
+    object::{self, Purpose},
+    unreadable_map,
+};
+use crate::model::{
+    config::Prefix,
+    kernel::{KernelError, TraceQuestion, TraceRead},
+};
+
+/// The instance that tells.
+pub(super) struct Tracer {
+    object: Ebpf,
+    ring: RingBuf<MapData>,
+}
+
+impl Tracer {
+    /// Loads it on the live tables; it tells nothing before it is attached.
+    pub(super) fn load(folder: &Path, settings: &Settings, question: &TraceQuestion) -> Result<Self, KernelError> {
+        let mut object = object::load(folder, settings, Purpose::Trace)?;
+        let ring = object.take_map(maps::TRACES).expect("the object file has the map");
+        let ring = RingBuf::try_from(map_data(ring)?).map_err(|error| unreadable_map(maps::TRACES, &error))?;
+        let mut tracer = Self { object, ring };
+        tracer.filter()?.set(0, filter(question), 0).map_err(|error| unreadable_map(maps::TRACE_FILTER, &error))?;
+        Ok(tracer)
+    }
+
+    /// The program to attach.
+    pub(super) fn program(&mut self) -> Result<&mut Xdp, KernelError> {
+        object::program(&mut self.object)
+    }
+
+    /// Sets the time of a program with a manual clock.
+    pub(super) fn set_clock(&mut self, nanoseconds: u64) -> Result<(), KernelError> {
+        object::set_clock(&mut self.object, nanoseconds)
+    }
+
+    /// What was told since.
+    pub(super) fn read(&mut self) -> Result<TraceRead, KernelError> {
+        let mut packets = Vec::new();
+        while let Some(told) = self.ring.next() {
+            let bytes: &[u8] = &told;
+            if bytes.len() >= size_of::<Traced>() {
+                // SAFETY: the bytes are as many as the value has, which is plain data.
+                packets.push(unsafe { bytes.as_ptr().cast::<Traced>().read_unaligned() });
+            }
+        }
+        let filter = self.filter()?.get(&0, 0).map_err(|error| unreadable_map(maps::TRACE_FILTER, &error))?;
+        Ok(TraceRead { packets, remaining: filter.remaining, goes_on: true })
+    }
+
+    fn filter(&mut self) -> Result<Array<&mut MapData, TraceFilter>, KernelError> {
+        let map = self.object.map_mut(maps::TRACE_FILTER).expect("the object file has the map");
+        map.try_into().map_err(|error: MapError| unreadable_map(maps::TRACE_FILTER, &error))
+    }
+}
+
+fn map_data(map: Map) -> Result<Map, KernelError> {
+    match map {
+        ring @ Map::RingBuf(_) => Ok(ring),
+        _ => Err(KernelError("the object file is broken: what is told goes by no ring".to_owned())),
+    }
+}
+
+fn filter(question: &TraceQuestion) -> TraceFilter {
+    let asked = [question.source, question.destination, question.host].into_iter().flatten().next();
+    let family = match asked.map(|prefix| prefix.address) {
+        None => 0,
+        Some(IpAddr::V4(_)) => 4,
+        Some(IpAddr::V6(_)) => 6,
+    };
+    let (source, source_mask) = masked(question.source);
+    let (destination, destination_mask) = masked(question.destination);
+    let (host, host_mask) = masked(question.host);
+    TraceFilter {
+        source,
+        source_mask,
+        destination,
+        destination_mask,
+        host,
+        host_mask,
+        port: question.port.unwrap_or(0).to_be(),
+        service: question.service.map_or(0, |service| service.0),
+        protocol: question.protocol.map_or(0, |protocol| protocol.number()),
+        only_dropped: u8::from(question.only_dropped),
+        also_others: u8::from(question.also_others),
+        family,
+        remaining: question.count,
+    }
+}
+
+/// A prefix as the program compares it: address and mask as they lie in a packet.
+fn masked(prefix: Option<Prefix>) -> (Words, Words) {
+    let words = |bytes: [u8; 16]| Address6::from_bytes(bytes).0;
+    let Some(Prefix { address, length }) = prefix else { return ([0; 2], [0; 2]) };
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            ([u64::from(address.to_bits().to_be()), 0], [u64::from(mask.to_be()), 0])
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            (words(address.octets()), words(mask.to_be_bytes()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_and_ports_are_as_they_lie_in_a_packet() {
+        let prefix = |text: &str| Prefix::try_from(text.to_owned()).expect("a prefix");
+        let nothing = ([0; 2], [0; 2]);
+        assert_eq!(
+            (masked(None), masked(Some(prefix("0.0.0.0/0"))), masked(Some(prefix("::/0")))),
+            (nothing, nothing, nothing)
+        );
+        let word = |bytes: [u8; 4]| [u64::from(u32::from_ne_bytes(bytes)), 0];
+        assert_eq!(masked(Some(prefix("10.1.2.0/24"))), (word([10, 1, 2, 0]), word([255, 255, 255, 0])));
+        let six = masked(Some(prefix("2001:db8::/32")));
+        assert_eq!(six.0[0].to_ne_bytes(), [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0]);
+        assert_eq!((six.1[0].to_ne_bytes(), six.1[1]), ([255, 255, 255, 255, 0, 0, 0, 0], 0));
+        let question = TraceQuestion { port: Some(80), count: 7, ..TraceQuestion::default() };
+        assert_eq!((filter(&question).port.to_ne_bytes(), filter(&question).remaining), ([0, 80], 7));
+    }
+}
