@@ -43,9 +43,12 @@ pub fn window(interval: Duration) -> Duration {
     interval.max(LEAST_WINDOW)
 }
 
-/// Looks at a metric once.
+/// Looks at a metric once. One that compares is judged by [`crate::analysis::Comparison`]; here it never passes.
 #[must_use]
 pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
+    if metric.is_comparative() {
+        return not_compared(metric, view);
+    }
     let kernel = match &metric.provider {
         Provider::Kernel(kernel) => kernel,
         Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return outside::judge(metric, view),
@@ -148,6 +151,18 @@ fn judge_connect_failures(metric: &Metric, view: &View<'_>) -> Finding {
     let (share, limits) = (percent(value), said_limits(range, Unit::Ratio));
     let sentence = format!("{version} {does} {share} of {} connections; {limits}", grouped(samples));
     Finding { metric: metric.name.clone(), verdict, value: Some(value), samples, numbers: BTreeMap::new(), sentence }
+}
+
+/// The finding of a comparison for which nothing was counted.
+fn not_compared(metric: &Metric, view: &View<'_>) -> Finding {
+    Finding {
+        metric: metric.name.clone(),
+        verdict: Verdict::NoData,
+        value: None,
+        samples: 0,
+        numbers: BTreeMap::new(),
+        sentence: format!("nothing was counted by which {} and {} could be compared", view.candidate, view.stable),
+    }
 }
 
 fn no_data(metric: &Metric, version: &Name, counted: Option<Counted>) -> Finding {

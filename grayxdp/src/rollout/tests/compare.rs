@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     analysis::{Measured, Strata, Stratum},
+    model::state::Verdict,
     rollout::Cause,
 };
 
@@ -148,4 +149,15 @@ fn flows_that_go_elsewhere_than_the_buckets_say_keep_a_candidate_from_promotion_
     assert_eq!(compared.world.kernel.weight, Weight::FULL);
     compared.world.operator(RolloutAction::Promote { full: false });
     compared.until(RolloutState::Promoted, 3);
+}
+
+#[test]
+fn a_comparison_of_which_nothing_was_counted_is_no_data_and_advances_nothing() {
+    let mut compared = Compared::new(steps());
+    // Connections are made and answered; only what the comparison rests on cannot be read.
+    (0..120).for_each(|_| compared.world.second());
+    let record = &compared.world.state.metrics[&name("errors")];
+    let finding = record.finding.as_ref().expect("it was looked at");
+    assert_eq!(finding.verdict, Verdict::NoData, "{}", finding.sentence);
+    assert_eq!((compared.world.state.phase, compared.world.kernel.weight), (RolloutState::Paused, percent(5)));
 }
