@@ -5,7 +5,10 @@
 //! the datagram's number and the protocol: a piece without its first one is taken for another datagram's with a chance
 //! of 2^-32 for each word in its place, of which there is one.
 
-use crate::hash::{Flow, FlowHash, HashKey};
+use crate::{
+    hash::{Flow, FlowHash, HashKey},
+    ipv6::{Address as _, Address6},
+};
 
 /// Places in the table.
 pub const PLACES: u32 = 1 << 14;
@@ -35,6 +38,14 @@ impl Pieces {
     pub const fn of(source: u32, destination: u32, number: u16, protocol: u8, key: &HashKey) -> Self {
         let flow = Flow { source, destination, source_port: number, destination_port: 0, protocol };
         Self(FlowHash::of(&flow, key))
+    }
+
+    /// The same of IPv6, whose numbers are of 32 bits.
+    #[inline(always)]
+    #[must_use]
+    pub fn of6(source: Address6, destination: Address6, number: u32, protocol: u8, key: &HashKey) -> Self {
+        let (source_port, destination_port) = (number as u16, (number >> 16) as u16);
+        Self(Address6::hash(&Flow { source, destination, source_port, destination_port, protocol }, key))
     }
 
     /// Their place.

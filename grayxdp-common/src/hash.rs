@@ -49,17 +49,26 @@ impl core::fmt::Debug for HashKey {
 
 /// A flow as the client sends it; addresses and ports as they lie in the packet (native loads of network-order bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Flow {
+pub struct Flow<A = u32> {
     /// The client's address.
-    pub source: u32,
+    pub source: A,
     /// The virtual address.
-    pub destination: u32,
+    pub destination: A,
     /// The client's port; 0 with `affinity: client`.
     pub source_port: u16,
     /// The virtual port; 0 with `affinity: client`.
     pub destination_port: u16,
     /// The IP protocol.
     pub protocol: u8,
+}
+
+impl<A> Flow<A> {
+    /// The flow with other ports: none with `affinity: client`.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_ports(self, source_port: u16, destination_port: u16) -> Self {
+        Self { source_port, destination_port, ..self }
+    }
 }
 
 impl Flow {

@@ -17,6 +17,7 @@ pub mod guard;
 pub mod hash;
 pub mod histogram;
 pub mod ids;
+pub mod ipv6;
 pub mod maps;
 pub mod reason;
 pub mod records;
@@ -26,7 +27,7 @@ pub mod trace;
 /// Version of everything in this crate that both sides see: map layouts, hash, meaning of flags.
 ///
 /// It is part of the folder name under which maps and links are pinned, so programs of two layouts never meet.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Buckets in a service's hash space.
 pub const BUCKETS: u16 = 16_384;

@@ -57,11 +57,21 @@ pub const MARKS: &str = "MARKS";
 pub const FLOWS: &str = "FLOWS";
 /// What is judged.
 pub const SIGNALS: &str = "SIGNALS";
+/// Ends of IPv6 backends by backend id.
+pub const ENDS6: &str = "ENDS6";
+/// Routes of IPv6 replies by longest destination prefix.
+pub const ROUTES6: &str = "ROUTES6";
+/// Next hops of on-link IPv6 clients by address.
+pub const NEIGHBOURS6: &str = "NEIGHBOURS6";
+/// IPv6 source prefixes of segments.
+pub const PREFIXES6: &str = "PREFIXES6";
+/// Programs that the live program goes on as: [`PROGRAM6`] at index 0. The explaining instance has one of its own, which is not pinned.
+pub const PROGRAMS: &str = "PROGRAMS";
 /// Where first pieces of datagrams went.
 pub const FRAGMENTS: &str = "FRAGMENTS";
 
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 27] = [
+pub const PINNED: [&str; 32] = [
     CONTROL,
     DIRECTORY,
     SERVICES,
@@ -89,6 +99,11 @@ pub const PINNED: [&str; 27] = [
     FLOWS,
     SIGNALS,
     FRAGMENTS,
+    ENDS6,
+    ROUTES6,
+    NEIGHBOURS6,
+    PREFIXES6,
+    PROGRAMS,
 ];
 
 /// Which packets the tracing program tells of.
@@ -100,3 +115,5 @@ pub const TRACE_BYTES: u32 = 1 << 19;
 
 /// Name of the XDP program in the object file.
 pub const PROGRAM: &str = "grayxdp";
+/// Name of the program for IPv6, as which that one goes on.
+pub const PROGRAM6: &str = "grayxdp6";

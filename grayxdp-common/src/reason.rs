@@ -69,9 +69,9 @@ reasons! {
     DirectAccess = 10, Passed, "direct_access";
     /// For a virtual address that this host also has, and for no service there.
     LocalAddress = 11, Passed, "local_address";
-    /// An ICMP echo request for a virtual address.
+    /// An ICMP echo request for a virtual address, of either family.
     Echo = 12, Answered, "echo";
-    /// An ARP request for a virtual address.
+    /// An ARP request, or a neighbour solicitation, for a virtual address.
     Arp = 13, Answered, "arp";
     /// A SYN for which the exception table had no place, and where its flow's later packets go is down or turned off.
     DeferredNowhere = 14, Dropped, "deferred_nowhere";

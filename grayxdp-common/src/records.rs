@@ -1,16 +1,18 @@
 //! Values of the tables on the path of a packet. Addresses and ports lie as in the packet (network order).
 
+mod backend;
 mod routes;
 mod slots;
 
 use crate::{
     BUCKETS,
-    checksum::Delta,
     directory::Place,
     ids::{ServiceId, VersionId},
+    ipv6::{Address6, Control6},
     map_value,
 };
 
+pub use backend::BackendRecord;
 pub use routes::{BLOCKS, Route, RouteHeads, RouteKind};
 pub use slots::{NARROW_BACKENDS, SlotTable, TableRef};
 
@@ -141,9 +143,11 @@ pub struct Control {
     pub least_mtu: u64,
     /// Room for what comes later.
     pub reserved: [u64; 2],
+    /// The same of IPv6.
+    pub ipv6: Control6,
 }
 
-map_value!(Control, size 128);
+map_value!(Control, size 384);
 
 /// A set of addresses that may say yes wrongly and never no: one bit of 64 by a hash of the address.
 #[repr(transparent)]
@@ -225,8 +229,8 @@ pub struct ServiceRecord {
     pub signals: u16,
     /// Ticks for which a sampled flow is followed (`flowHorizon`).
     pub horizon_ticks: u32,
-    /// Room for what comes later.
-    pub reserved: [u32; 4],
+    /// Its virtual address, if that is one of IPv6: what tells it from another whose key is the same.
+    pub address6: Address6,
 }
 
 /// The sample rate at which every flow is followed.
@@ -252,110 +256,8 @@ impl ServiceRecord {
         sample_rate: 0,
         signals: 0,
         horizon_ticks: 0,
-        reserved: [0; 4],
+        address6: Address6([0; 2]),
     };
-}
-
-/// A backend, with all that a rewrite in either direction needs.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct BackendRecord {
-    /// Its address.
-    pub address: u32,
-    /// The virtual address.
-    pub virtual_address: u32,
-    /// Its port; 0: the client's port is kept.
-    pub port: u16,
-    /// The virtual port; 0 where the client's is kept.
-    pub virtual_port: u16,
-    /// Id of its service.
-    pub service: u16,
-    /// Id of its version.
-    pub version: u16,
-    /// Where packets to it leave.
-    pub next_hop: NextHop,
-    /// To the IP header checksum on the way to the backend: address and time to live.
-    pub forward_ip: Delta,
-    /// To the TCP or UDP checksum on the way to the backend: address and port.
-    pub forward_l4: Delta,
-    /// To the IP header checksum on the way back: address and time to live.
-    pub reverse_ip: Delta,
-    /// To the TCP or UDP checksum on the way back: address and port.
-    pub reverse_l4: Delta,
-    /// `FLAG_…` bits. With the two fields behind it one word, which user space writes at once.
-    pub flags: u16,
-    /// As [`ServiceRecord::sample_rate`].
-    pub sample_rate: u16,
-    /// Index of the guard that counts its connect failures; 0: none.
-    pub guard: u32,
-    /// The service's epoch, for telling old marks from new; written in place.
-    pub epoch: u64,
-    /// Place of its version within the service: for the signals.
-    pub place: u8,
-    /// Room for what comes later.
-    pub reserved: [u8; 7],
-}
-
-map_value!(BackendRecord, size 64);
-// SAFETY-relevant layout: user space writes `next_hop` as two aligned words.
-const _: () = assert!(core::mem::offset_of!(BackendRecord, next_hop) % 8 == 0);
-// The same for `flags`, `sample_rate` and `guard`.
-const _: () = assert!(core::mem::offset_of!(BackendRecord, flags) == 40);
-
-impl BackendRecord {
-    /// It failed its health checks or was disabled: no new flow goes to it.
-    pub const FLAG_DOWN: u16 = 1;
-    /// While it is down, packets of flows in progress are answered with RST (`onDown: reset`); else they go to it.
-    pub const FLAG_RESETS: u16 = 1 << 1;
-    /// Its service has exceptions: what it sends is looked up.
-    pub const FLAG_WATCHED: u16 = 1 << 2;
-    /// Its service has `affinity: client`.
-    pub const FLAG_CLIENT_AFFINITY: u16 = 1 << 3;
-    /// It belongs to the candidate of the guard.
-    pub const FLAG_CANDIDATE: u16 = 1 << 4;
-    /// It belongs to the stable version of the guard.
-    pub const FLAG_STABLE: u16 = 1 << 5;
-    /// Marks of the epoch before the present one still count.
-    pub const FLAG_PREVIOUS_EPOCH: u16 = 1 << 6;
-    /// The stable version of the guard has no backend that is up: the guard only raises an alarm.
-    pub const FLAG_NO_STABLE: u16 = 1 << 7;
-    /// Its service measures every handshake: answers to SYNs are looked up among the marks.
-    pub const FLAG_MEASURES: u16 = 1 << 8;
-    /// Its version's flows in progress end (`existingFlows: reset`): their next packet is answered with RST.
-    pub const FLAG_ENDS: u16 = 1 << 9;
-    /// Its version's flows in progress are chosen for anew (`existingFlows: move`, UDP).
-    pub const FLAG_MOVES: u16 = 1 << 10;
-    /// `quic: true`: what it sends marks a half-open entry as answered.
-    pub const FLAG_QUIC: u16 = 1 << 11;
-
-    /// The record of a backend; addresses and ports in network order, `port` 0 where the client's is kept.
-    #[must_use]
-    pub const fn new(service: ServiceId, version: VersionId, virtual_end: (u32, u16), end: (u32, u16)) -> Self {
-        let (virtual_address, virtual_port) = virtual_end;
-        let (address, port) = end;
-        let virtual_port = if port == 0 { 0 } else { virtual_port };
-        let there = Delta::replace32(virtual_address, address);
-        let back = Delta::replace32(address, virtual_address);
-        Self {
-            address,
-            virtual_address,
-            port,
-            virtual_port,
-            service: service.0,
-            version: version.0,
-            next_hop: NextHop::UNKNOWN,
-            forward_ip: there.and(Delta::TTL_DECREMENT),
-            forward_l4: there.and(Delta::replace16(virtual_port, port)),
-            reverse_ip: back.and(Delta::TTL_DECREMENT),
-            reverse_l4: back.and(Delta::replace16(port, virtual_port)),
-            flags: 0,
-            sample_rate: 0,
-            guard: 0,
-            epoch: 0,
-            place: 0,
-            reserved: [0; 7],
-        }
-    }
 }
 
 /// An interface of this host.
@@ -370,6 +272,8 @@ pub struct InterfaceRecord {
     pub ipv4: u32,
     /// [`Self::FLAG_TAKES_PACKETS`].
     pub flags: u32,
+    /// Its first global IPv6 address, in four words; 0: none.
+    pub ipv6: [u32; 4],
 }
 
 impl InterfaceRecord {
@@ -377,7 +281,7 @@ impl InterfaceRecord {
     pub const FLAG_TAKES_PACKETS: u32 = 1;
 }
 
-map_value!(InterfaceRecord, size 16);
+map_value!(InterfaceRecord, size 32);
 
 #[cfg(test)]
 mod tests {

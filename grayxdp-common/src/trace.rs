@@ -29,22 +29,25 @@ pub struct Traced {
 
 map_value!(Traced, size 128 + 24 + 2 * HEAD);
 
+/// An address as the filter compares it: of IPv4 its four bytes in the first word, of IPv6 both words, as they lie in the packet.
+pub type Words = [u64; 2];
+
 /// Which packets are told of: those that fit all of it. Addresses and ports are as they lie in the packet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct TraceFilter {
     /// Address of the source, masked.
-    pub source: u32,
+    pub source: Words,
     /// Its mask; 0: any.
-    pub source_mask: u32,
+    pub source_mask: Words,
     /// Address of the destination, masked.
-    pub destination: u32,
+    pub destination: Words,
     /// Its mask; 0: any.
-    pub destination_mask: u32,
+    pub destination_mask: Words,
     /// An address of either, masked.
-    pub host: u32,
+    pub host: Words,
     /// Its mask; 0: any.
-    pub host_mask: u32,
+    pub host_mask: Words,
     /// A port of either; 0: any.
     pub port: u16,
     /// Service id; 0: any.
@@ -55,22 +58,23 @@ pub struct TraceFilter {
     pub only_dropped: u8,
     /// 1: also what is no service's.
     pub also_others: u8,
-    /// Zero.
-    pub zero: u8,
+    /// 4 or 6, where an address is asked for; 0: any.
+    pub family: u8,
     /// How many more packets are told of. CPUs that count at once may tell of a few more.
     pub remaining: u64,
 }
 
-map_value!(TraceFilter, size 40);
+map_value!(TraceFilter, size 112);
 
 impl TraceFilter {
-    /// Whether addresses and protocol of a packet fit.
+    /// Whether family, addresses and protocol of a packet fit.
     #[inline(always)]
     #[must_use]
-    pub const fn fits_addresses(&self, source: u32, destination: u32, protocol: u8) -> bool {
-        source & self.source_mask == self.source
-            && destination & self.destination_mask == self.destination
-            && (source & self.host_mask == self.host || destination & self.host_mask == self.host)
+    pub const fn fits_addresses(&self, family: u8, source: Words, destination: Words, protocol: u8) -> bool {
+        (self.family == 0 || self.family == family)
+            && is_in(source, self.source, self.source_mask)
+            && is_in(destination, self.destination, self.destination_mask)
+            && (is_in(source, self.host, self.host_mask) || is_in(destination, self.host, self.host_mask))
             && (self.protocol == 0 || self.protocol == protocol)
     }
 
@@ -85,35 +89,52 @@ impl TraceFilter {
     #[inline(always)]
     #[must_use]
     pub const fn fits_any(&self) -> bool {
-        self.source_mask | self.destination_mask | self.host_mask == 0 && self.port == 0 && self.protocol == 0
+        self.family == 0 && self.port == 0 && self.protocol == 0
     }
+}
+
+#[inline(always)]
+const fn is_in(address: Words, prefix: Words, mask: Words) -> bool {
+    address[0] & mask[0] == prefix[0] && address[1] & mask[1] == prefix[1]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const A: u32 = u32::from_ne_bytes([10, 1, 2, 3]);
-    const B: u32 = u32::from_ne_bytes([192, 0, 2, 10]);
-    const MASK: u32 = u32::from_ne_bytes([255, 255, 255, 0]);
+    const fn word(bytes: [u8; 4]) -> Words {
+        [u32::from_ne_bytes(bytes) as u64, 0]
+    }
+
+    const A: Words = word([10, 1, 2, 3]);
+    const B: Words = word([192, 0, 2, 10]);
+    const MASK: Words = word([255, 255, 255, 0]);
 
     #[test]
     fn every_field_narrows_and_zero_is_any() {
         let any = TraceFilter::default();
-        assert!(any.fits_any() && any.fits_addresses(A, B, 6) && any.fits_ports(1, 2));
-        let network = A & MASK;
+        assert!(any.fits_any() && any.fits_addresses(4, A, B, 6) && any.fits_ports(1, 2));
+        let network = word([10, 1, 2, 0]);
+        let of = |filter: TraceFilter| TraceFilter { family: 4, ..filter };
         let cases = [
-            (TraceFilter { source: network, source_mask: MASK, ..any }, true, false),
-            (TraceFilter { destination: network, destination_mask: MASK, ..any }, false, true),
-            (TraceFilter { host: network, host_mask: MASK, ..any }, true, true),
+            (of(TraceFilter { source: network, source_mask: MASK, ..any }), true, false),
+            (of(TraceFilter { destination: network, destination_mask: MASK, ..any }), false, true),
+            (of(TraceFilter { host: network, host_mask: MASK, ..any }), true, true),
             (TraceFilter { protocol: 6, ..any }, true, true),
             (TraceFilter { protocol: 17, ..any }, false, false),
+            (TraceFilter { family: 6, ..any }, false, false),
         ];
         for (filter, forth, back) in cases {
             assert!(!filter.fits_any());
-            assert_eq!((filter.fits_addresses(A, B, 6), filter.fits_addresses(B, A, 6)), (forth, back), "{filter:?}");
+            assert_eq!(
+                (filter.fits_addresses(4, A, B, 6), filter.fits_addresses(4, B, A, 6)),
+                (forth, back),
+                "{filter:?}"
+            );
         }
         let port = TraceFilter { port: 80, ..any };
         assert!(port.fits_ports(80, 1) && port.fits_ports(1, 80) && !port.fits_ports(1, 2) && !port.fits_any());
+        let six = TraceFilter { family: 6, source: [7, 8], source_mask: [u64::MAX; 2], ..any };
+        assert!(six.fits_addresses(6, [7, 8], [1, 1], 6) && !six.fits_addresses(6, [7, 9], [1, 1], 6));
     }
 }

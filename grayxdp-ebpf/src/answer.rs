@@ -8,12 +8,12 @@ use network_types::{arp::ArpHdr, icmp::Icmpv4Hdr, ip::Ipv4Hdr, tcp::TcpHdr};
 
 use crate::{
     frame::{Frame, View},
-    packet::{ETHERNET_LEN, ETHERTYPE_IPV4, ICMP, Ip, Packet, TCP, flags},
+    packet::{ETHERNET_LEN, ETHERTYPE_IPV4, ICMP, Ip, Network as _, Packet, TCP, flags},
     rewrite,
 };
 
 /// Time to live of an answer.
-const ANSWER_TTL: u8 = 64;
+pub(crate) const ANSWER_TTL: u8 = 64;
 /// ICMP type of an echo request.
 const ECHO_REQUEST: u8 = 8;
 /// ARP over Ethernet for IPv4: hardware and protocol type, address lengths, as they lie in memory.
@@ -100,9 +100,15 @@ pub const fn fragmentation_needed(mtu: u16) -> Message {
 #[must_use]
 pub fn may_be_repeated(frame: Frame, ip: Ip) -> bool {
     let Some(packet) = Packet::of(frame, ip) else { return false };
-    let is_reset = ip.protocol == TCP && packet.tcp(frame).is_none_or(|tcp| tcp.read::<u8>(13) & flags::RST != 0);
+    let is_reset = ip.protocol == TCP && packet.tcp(frame).is_none_or(is_reset);
     let fits = ip.total_len() >= REPEATED as u64 && ip.total_len() + ETHERNET_LEN as u64 <= frame.len();
     packet.offset == ETHERNET_LEN + 20 && fits && !is_reset && may_answer(frame, ip)
+}
+
+/// Whether a TCP segment is a RST.
+#[inline(always)]
+pub(crate) fn is_reset(tcp: View<TcpHdr>) -> bool {
+    tcp.read::<u8>(13) & flags::RST != 0
 }
 
 /// Writes an ICMP error in front of the packet that it is about, to which [`ERROR_HEAD`] bytes were added there; false where
@@ -164,19 +170,8 @@ pub fn reset(frame: Frame, packet: &Packet, tcp: View<TcpHdr>) -> bool {
     if is_odd || !may_answer(frame, packet.ip) {
         return false;
     }
-    let bits: u8 = tcp.read(13);
-    let payload = (packet.ip.total_len() - header_len) as u32;
-    let taken = payload + u32::from(bits & flags::SYN != 0) + u32::from(bits & flags::FIN != 0);
-    let sequence: u32 = tcp.read(offset_of!(TcpHdr, seq));
-    let acknowledged: u32 = tcp.read(offset_of!(TcpHdr, ack_seq));
-    let (sequence, acknowledges, bits) = if bits & flags::ACK != 0 {
-        (acknowledged, 0, flags::RST)
-    } else {
-        (0, u32::from_be(sequence).wrapping_add(taken).to_be(), flags::RST | flags::ACK)
-    };
+    let reset = Reset::of(tcp, (packet.ip.total_len() - header_len) as u32);
     let (source, destination) = (packet.ip.destination, packet.ip.source);
-    let ports = u32::from_ne_bytes(join(packet.destination_port, packet.source_port));
-    let offset_and_flags = u16::from_ne_bytes([5 << 4, bits]);
 
     let ip = packet.ip.header;
     // Version, length and service; total length, identity, "do not fragment"; time to live, protocol.
@@ -194,16 +189,47 @@ pub fn reset(frame: Frame, packet: &Packet, tcp: View<TcpHdr>) -> bool {
     ip.write(offset_of!(Ipv4Hdr, dst_addr), destination);
 
     let pseudo = addresses + u64::from(u16::from_ne_bytes([0, TCP])) + u64::from(20_u16.to_be());
-    let sum = pseudo + halves(ports) + halves(sequence) + halves(acknowledges) + u64::from(offset_and_flags);
-    tcp.write(0, ports);
-    tcp.write(4, sequence);
-    tcp.write(8, acknowledges);
-    tcp.write(12, offset_and_flags);
-    tcp.write(14, 0_u16);
-    tcp.write(16, checksum(sum));
-    tcp.write(18, 0_u16);
+    reset.write(tcp, packet.source_port, packet.destination_port, pseudo);
     swap_ethernet(frame);
     true
+}
+
+/// What the RST says that answers a segment.
+pub(crate) struct Reset {
+    sequence: u32,
+    acknowledges: u32,
+    bits: u8,
+}
+
+impl Reset {
+    /// Of a segment with so many bytes of payload.
+    #[inline(always)]
+    pub(crate) fn of(tcp: View<TcpHdr>, payload: u32) -> Self {
+        let bits: u8 = tcp.read(13);
+        let taken = payload + u32::from(bits & flags::SYN != 0) + u32::from(bits & flags::FIN != 0);
+        let sequence: u32 = tcp.read(offset_of!(TcpHdr, seq));
+        if bits & flags::ACK != 0 {
+            return Self { sequence: tcp.read(offset_of!(TcpHdr, ack_seq)), acknowledges: 0, bits: flags::RST };
+        }
+        let acknowledges = u32::from_be(sequence).wrapping_add(taken).to_be();
+        Self { sequence: 0, acknowledges, bits: flags::RST | flags::ACK }
+    }
+
+    /// Writes it over the segment, whose ports are given; `pseudo` is the sum of the pseudo header.
+    #[inline(always)]
+    pub(crate) fn write(&self, tcp: View<TcpHdr>, source_port: u16, destination_port: u16, pseudo: u64) {
+        let ports = u32::from_ne_bytes(join(destination_port, source_port));
+        let offset_and_flags = u16::from_ne_bytes([5 << 4, self.bits]);
+        let sum =
+            pseudo + halves(ports) + halves(self.sequence) + halves(self.acknowledges) + u64::from(offset_and_flags);
+        tcp.write(0, ports);
+        tcp.write(4, self.sequence);
+        tcp.write(8, self.acknowledges);
+        tcp.write(12, offset_and_flags);
+        tcp.write(14, 0_u16);
+        tcp.write(16, checksum(sum));
+        tcp.write(18, 0_u16);
+    }
 }
 
 const fn join(first: u16, second: u16) -> [u8; 4] {
@@ -213,13 +239,13 @@ const fn join(first: u16, second: u16) -> [u8; 4] {
 
 /// The sum of the two halves of four bytes.
 #[inline(always)]
-const fn halves(word: u32) -> u64 {
+pub(crate) const fn halves(word: u32) -> u64 {
     (word & 0xffff) as u64 + (word >> 16) as u64
 }
 
 /// The Internet checksum of a sum of fewer than 2^16 words (RFC 1071).
 #[inline(always)]
-const fn checksum(sum: u64) -> u16 {
+pub(crate) const fn checksum(sum: u64) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     !(sum as u16)
@@ -252,7 +278,7 @@ pub fn arp(frame: Frame, address: [u8; 6]) {
 
 /// Sends a frame back where it came from.
 #[inline(always)]
-fn swap_ethernet(frame: Frame) {
+pub(crate) fn swap_ethernet(frame: Frame) {
     if let Some(header) = frame.at::<[u8; 14]>(0) {
         let bytes = header.get();
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = bytes;
@@ -261,7 +287,7 @@ fn swap_ethernet(frame: Frame) {
 }
 
 #[inline(always)]
-fn write_ethernet(header: View<[u8; 14]>, to: [u8; 6], from: [u8; 6]) {
+pub(crate) fn write_ethernet(header: View<[u8; 14]>, to: [u8; 6], from: [u8; 6]) {
     let mut bytes = header.get();
     (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]) = (to[0], to[1], to[2], to[3], to[4], to[5]);
     (bytes[6], bytes[7], bytes[8], bytes[9], bytes[10], bytes[11]) =

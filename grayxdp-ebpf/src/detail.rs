@@ -50,6 +50,8 @@ pub(crate) const QUIC: u64 = 4;
 pub(crate) const DATAGRAM: u64 = 16;
 /// The numbers are those of a reply; said where a flow is only asked for.
 pub(crate) const REPLY: u64 = 32;
+/// The client's address is one of IPv6.
+pub(crate) const IPV6: u64 = 64;
 /// Answer: no place for a half-open entry.
 pub(crate) const DEFERRED: u64 = 8;
 
@@ -68,8 +70,8 @@ pub(crate) struct Question {
     pub(crate) sequence: u64,
     /// Acknowledgement number.
     pub(crate) acknowledged: u64,
-    /// The client's address.
-    pub(crate) source: u64,
+    /// The client's address: see [`Question::source`].
+    pub(crate) client: [u64; 2],
     /// Id of the service.
     pub(crate) service: u64,
     /// The flow's bucket.
@@ -84,6 +86,14 @@ pub(crate) struct Question {
     pub(crate) segment: u64,
     /// Answer: the backend.
     pub(crate) backend: u64,
+}
+
+impl Question {
+    /// The client's address, to be looked for in a set of prefixes.
+    #[inline(always)]
+    pub(super) fn source(&self, set: u32) -> tables::Source {
+        tables::Source { set, words: self.client, is_ipv6: self.flags & IPV6 != 0 }
+    }
 }
 
 /// The way of a cell that decides a packet.
@@ -158,6 +168,8 @@ pub(crate) struct Scratch {
     pub(crate) hop: NextHop,
     /// What the link takes that a packet is too long for.
     pub(crate) mtu: u64,
+    /// What the extension headers of an IPv6 packet say, if it has some.
+    pub(crate) extensions: u64,
 }
 
 /// Decides the way of any other packet, of which the scratch holds the question. 0: to its `backend`; else a [`Reason`]

@@ -1,30 +1,33 @@
 //! From a client to a backend: service → bucket → version → slot → backend → rewrite.
 
+mod count;
+
 use core::mem::offset_of;
 
 use grayxdp_common::{
     cells::DetailRecord,
-    counters::BackendCounters,
     directory::Entry,
     explanation::{Step, Turn},
     hash::{Flow, FlowHash},
     ids::ServiceId,
+    ipv6::Address as _,
     reason::Reason,
     records::{BackendRecord, Control, ServiceRecord},
 };
 use grayxdp_ebpf::{
-    answer,
-    packet::{ETHERNET_LEN, Packet, Ports, TCP, flags},
+    packet::{ETHERNET_LEN, Network, Packet, Ports, TCP, flags},
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
 
-use network_types::tcp::TcpHdr;
+use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
+use self::count::count;
 use crate::{
     Arrival, Outcome,
     detail::{self, Kind},
     exceptions,
-    explain::{explains, note, turn},
+    explain::{note, turn},
+    family::Family,
     guard,
     measure::{self, Forward},
     sizes::{self, Size},
@@ -34,10 +37,13 @@ use crate::{
 
 /// Chooses a backend for a client's packet and rewrites it.
 #[inline(always)]
-pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, entry: Entry) -> Outcome {
+pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet: &Packet<I>, entry: Entry) -> Outcome {
     let Some(service) = tables::service(entry.index()) else {
         return Outcome::counted(ServiceId::NONE, Reason::Fault);
     };
+    if !I::is_of(service, packet.ip.destination()) {
+        return Outcome::NOT_OURS;
+    }
     note(|explanation| {
         explanation.step = Step::Service as u32;
         explanation.service = service.service.0;
@@ -48,7 +54,7 @@ pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, e
         Ok(checksum) => checksum,
         Err(reason) => return Outcome::counted(service.service, reason),
     };
-    let hash = FlowHash::of(&affine(packet, service), &tables::hash_key());
+    let hash = I::Address::hash(&affine(packet, service), &tables::hash_key());
     note(|explanation| {
         (explanation.hash, explanation.bucket, explanation.slot) = (hash.0, hash.bucket(), hash.slot());
     });
@@ -66,7 +72,9 @@ pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, e
         Ok(id) => (id as u16, (id >> SEGMENT_SHIFT) as u16 & 0xff, id & DEFERRED != 0),
         Err(reason) => return Outcome::counted(service.service, reason),
     };
-    let Some(backend) = tables::backend(id) else { return Outcome::counted(service.service, Reason::Fault) };
+    let (Some(backend), Some(ends)) = (tables::backend(id), I::ends(id)) else {
+        return Outcome::counted(service.service, Reason::Fault);
+    };
     note(|explanation| {
         (explanation.backend, explanation.version) = (id, backend.version);
     });
@@ -78,7 +86,7 @@ pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, e
     // What leaves by the link that it came by fits it.
     if backend.next_hop.interface != arrival.interface
         && packet.ip.total_len() > control.least_mtu
-        && let Some(reason) = too_long(arrival, packet, checksum, id, backend)
+        && let Some(reason) = too_long(arrival, packet, checksum, id, (backend, ends))
     {
         return Outcome::counted(service.service, reason);
     }
@@ -99,19 +107,25 @@ pub(crate) fn to_backend(arrival: Arrival, control: &Control, packet: &Packet, e
     } else if kind == Kind::First {
         guard::attempt(backend);
     }
-    send(arrival, packet, checksum, service.service, backend)
+    send(arrival, packet, checksum, service.service, (backend, ends))
 }
 
 /// What becomes of a packet that is longer than the link to its backend takes; none where it fits. One that may be
 /// fragmented is counted for its backend, but not measured.
 #[inline(always)]
-fn too_long(arrival: Arrival, packet: &Packet, checksum: Checksum, id: u16, backend: &BackendRecord) -> Option<Reason> {
+fn too_long<I: Family>(
+    arrival: Arrival,
+    packet: &Packet<I>,
+    checksum: Checksum,
+    id: u16,
+    (backend, ends): (&BackendRecord, I::Ends),
+) -> Option<Reason> {
     match sizes::of(packet.ip, &backend.next_hop) {
         Size::Fits => None,
         Size::Refused => Some(Reason::TooBig),
         Size::Fragmented => {
             count(arrival, id, checksum);
-            rewrite::destination(packet, checksum, end_of(backend), TimeToLive::Keep);
+            rewrite::destination(packet, checksum, end_of::<I>(backend, ends), TimeToLive::Keep);
             Some(Reason::TooBigPassed)
         }
     }
@@ -119,8 +133,8 @@ fn too_long(arrival: Arrival, packet: &Packet, checksum: Checksum, id: u16, back
 
 /// A backend as the new end of a client's packet.
 #[inline(always)]
-const fn end_of(backend: &BackendRecord) -> NewEnd {
-    NewEnd { address: backend.address, port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 }
+fn end_of<I: Family>(backend: &BackendRecord, ends: I::Ends) -> NewEnd<I::Address> {
+    NewEnd { address: I::address_of(backend, ends), port: backend.port, ip: backend.forward_ip, l4: backend.forward_l4 }
 }
 
 /// How many segments a service has.
@@ -152,10 +166,10 @@ const fn reason_of(refused: u32) -> Reason {
 
 /// The flow as far as it decides bucket and slot.
 #[inline(always)]
-fn affine(packet: &Packet, service: &ServiceRecord) -> Flow {
-    let mut flow = packet.flow();
+fn affine<I: Family>(packet: &Packet<I>, service: &ServiceRecord) -> Flow<I::Address> {
+    let flow = packet.flow();
     if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY != 0 {
-        (flow.source_port, flow.destination_port) = (0, 0);
+        return flow.with_ports(0, 0);
     }
     flow
 }
@@ -176,9 +190,9 @@ fn kind_of(checksum: Checksum) -> Kind {
 
 /// The backend of a packet of a service with a detail record; 0 for none, with [`REFUSED`] a reason.
 #[inline(always)]
-fn choose_in_detail(
+fn choose_in_detail<I: Family>(
     arrival: Arrival,
-    packet: &Packet,
+    packet: &Packet<I>,
     checksum: Checksum,
     service: &ServiceRecord,
     entry: Entry,
@@ -212,15 +226,16 @@ fn choose_in_detail(
     question.flow = whole;
     question.detail = u64::from(service.detail);
     question.kind = kind as u64;
-    question.flags = bits_of(packet, checksum) | if is_quic { detail::QUIC } else { 0 };
+    let (client, family) = I::words(packet.ip.source());
+    question.flags = family | bits_of(packet, checksum) | if is_quic { detail::QUIC } else { 0 };
     question.sequence = u64::from(sequence);
     question.acknowledged = u64::from(acknowledged);
-    question.source = u64::from(packet.ip.source);
+    question.client = client;
     question.service = u64::from(service.service.0);
     question.bucket = u64::from(hash.bucket());
     question.slot = u64::from(hash.slot());
     question.port_class = u64::from(entry.port_class());
-    question.dscp = u64::from(packet.ip.header.read::<u8>(1) >> 2);
+    question.dscp = u64::from(packet.ip.dscp());
     match detail::resolve(kind) {
         0 => {
             question.backend as u32
@@ -233,7 +248,7 @@ fn choose_in_detail(
 
 /// Whether a packet carries payload and whether it ends its side of the flow, as bits.
 #[inline(always)]
-fn bits_of(packet: &Packet, checksum: Checksum) -> u64 {
+fn bits_of<I: Family>(packet: &Packet<I>, checksum: Checksum) -> u64 {
     let Checksum::Tcp(header) = checksum else { return 0 };
     let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
     let payload = if packet.ip.total_len() > length { detail::PAYLOAD } else { 0 };
@@ -254,22 +269,22 @@ fn touch(detail: &DetailRecord, flow: FlowHash, bucket: u16) {
 
 /// What decides whether a flow is sampled.
 #[inline(always)]
-fn sample_of(packet: &Packet) -> u16 {
-    packet.flow().sample(&tables::hash_key())
+fn sample_of<I: Family>(packet: &Packet<I>) -> u16 {
+    I::Address::sample(&packet.flow(), &tables::hash_key())
 }
 
 /// The hash of the whole 5-tuple.
 #[inline(always)]
-fn whole(packet: &Packet, service: &ServiceRecord, hash: FlowHash) -> FlowHash {
+fn whole<I: Family>(packet: &Packet<I>, service: &ServiceRecord, hash: FlowHash) -> FlowHash {
     if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY == 0 {
         return hash;
     }
-    FlowHash::of(&packet.flow(), &tables::hash_key())
+    I::Address::hash(&packet.flow(), &tables::hash_key())
 }
 
 /// What a QUIC packet is to its flow (RFC 9000, section 17.2; RFC 9369, section 3.2): a long header's Initial opens it.
 #[inline(always)]
-fn quic_kind(arrival: Arrival, packet: &Packet) -> Kind {
+fn quic_kind<I: Family>(arrival: Arrival, packet: &Packet<I>) -> Kind {
     const LONG_AND_FIXED: u8 = 0xc0;
     const TYPE: u8 = 0x30;
     const VERSION_2: u32 = 0x6b33_43cf_u32.to_be();
@@ -281,7 +296,13 @@ fn quic_kind(arrival: Arrival, packet: &Packet) -> Kind {
 
 /// What becomes of a packet to a backend that is down or whose flows end; none where it goes there all the same.
 #[inline(always)]
-fn ended(arrival: Arrival, packet: &Packet, checksum: Checksum, backend: &BackendRecord, kind: Kind) -> Option<Reason> {
+fn ended<I: Family>(
+    arrival: Arrival,
+    packet: &Packet<I>,
+    checksum: Checksum,
+    backend: &BackendRecord,
+    kind: Kind,
+) -> Option<Reason> {
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     let (answered, dropped) = if backend.flags & DEAD == DEAD {
         turn(Turn::Down);
@@ -293,24 +314,27 @@ fn ended(arrival: Arrival, packet: &Packet, checksum: Checksum, backend: &Backen
         (Reason::FlowReset, Reason::FlowResetDropped)
     };
     match checksum {
-        Checksum::Tcp(header) if kind != Kind::Reset && answer::reset(arrival.frame, packet, header) => Some(answered),
-        Checksum::Tcp(_) | Checksum::Udp => Some(dropped),
+        Checksum::Tcp(header) if kind != Kind::Reset && I::reset(arrival, packet, header) => Some(answered),
+        Checksum::Tcp(_) | Checksum::Udp(_) => Some(dropped),
     }
 }
 
 /// Where the TCP or UDP checksum is, once the packet proved whole and alive.
 #[inline(always)]
-pub(crate) fn checksum_of(arrival: Arrival, packet: &Packet) -> Result<Checksum, Reason> {
+pub(crate) fn checksum_of<I: Network>(arrival: Arrival, packet: &Packet<I>) -> Result<Checksum, Reason> {
     let end = packet.ip.total_len() + ETHERNET_LEN as u64;
     // Of two constants the verifier knows on every way which it is, of the protocol it does not.
-    let is_tcp = unknown(usize::from(packet.ip.protocol == TCP)) != 0;
+    let is_tcp = unknown(usize::from(packet.ip.protocol() == TCP)) != 0;
     let (checksum, header_len) = if is_tcp {
         let header = packet.tcp(arrival.frame).ok_or(Reason::Malformed)?;
         (Checksum::Tcp(header), size_of::<TcpHdr>())
     } else {
-        (Checksum::Udp, size_of::<Ports>())
+        (Checksum::Udp(packet.ports), size_of::<Ports>())
     };
     if end > arrival.frame.len() || end < (packet.offset + header_len) as u64 {
+        return Err(Reason::Malformed);
+    }
+    if I::UDP_HAS_CHECKSUM && !is_tcp && packet.ports.read::<u16>(offset_of!(UdpHdr, check)) == 0 {
         return Err(Reason::Malformed);
     }
     if packet.ip.ttl() <= 1 {
@@ -335,46 +359,16 @@ pub(crate) fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Rea
     if id == 0 { Err(Reason::NoBackend) } else { Ok(id) }
 }
 
-/// Counts a client's packet for its backend.
-#[inline(always)]
-fn count(arrival: Arrival, id: u16, checksum: Checksum) {
-    if explains() {
-        return;
-    }
-    tables::count(id, |counters| {
-        counters.packets_forward += 1;
-        counters.bytes_forward += arrival.frame.len();
-        count_flags(measure::rare_word(checksum), counters);
-    });
-}
-
-#[inline(always)]
-fn count_flags(word: u32, counters: &mut BackendCounters) {
-    if word == 0 {
-        return;
-    }
-    let bits = measure::flags_of(word);
-    if bits & (flags::SYN | flags::ACK | flags::RST) == flags::SYN {
-        counters.syns += 1;
-        if bits & flags::FIN == 0 {
-            return;
-        }
-    }
-    if measure::window_is_zero(word) {
-        counters.zero_windows_forward += 1;
-    }
-    if bits & flags::RST != 0 {
-        counters.resets_forward += 1;
-    }
-    if bits & flags::FIN != 0 {
-        counters.fins_forward += 1;
-    }
-}
-
 /// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known.
 #[inline(always)]
-fn send(arrival: Arrival, packet: &Packet, checksum: Checksum, service: ServiceId, backend: &BackendRecord) -> Outcome {
-    let (hop, end) = (backend.next_hop, end_of(backend));
+fn send<I: Family>(
+    arrival: Arrival,
+    packet: &Packet<I>,
+    checksum: Checksum,
+    service: ServiceId,
+    (backend, ends): (&BackendRecord, I::Ends),
+) -> Outcome {
+    let (hop, end) = (backend.next_hop, end_of::<I>(backend, ends));
     note(|explanation| {
         explanation.step = Step::Backend as u32;
         explanation.next_hop = hop;

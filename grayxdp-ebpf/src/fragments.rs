@@ -6,19 +6,20 @@ use grayxdp_common::{
     counters::BackendCounters,
     directory::Entry,
     explanation::Step,
-    fragments::{Direction, PLACES, Pieces},
+    fragments::{Direction, PLACES},
     ids::ServiceId,
     reason::Reason,
     records::{BackendRecord, NextHop},
 };
 use grayxdp_ebpf::{
-    packet::{ETHERNET_LEN, Ip, Packet},
+    packet::{ETHERNET_LEN, Ip, Ip6, Network as _, Packet},
     rewrite::{self, TimeToLive},
 };
 
 use crate::{
-    Arrival, Outcome, UNDECIDED, backward,
+    Arrival, Outcome, UNDECIDED,
     explain::{self, explains},
+    family::Family,
     resolve::{self, ASKS, ID, TO_BACKEND, TO_CLIENT, WHICH},
     sizes::{self, Size},
     tables,
@@ -33,50 +34,115 @@ const REVERSE: u64 = 1 << 16;
 /// What [`fragment_first`] says of a first piece.
 pub(crate) const FIRST: u64 = 1;
 
-/// A piece of a datagram. If it is the first one, it leaves where it goes; it goes there by itself, as any packet of its
-/// flow does.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn fragment_first(context: *mut xdp_md) -> u64 {
-    let Some(ip) = Ip::of(Arrival::of(context).frame) else { return 0 };
-    if ip.is_later_fragment() {
-        return 0;
-    }
-    // Here and not in `fragment_leave`, which would then have arguments without a use: the verifier wants all of them given.
-    if explains() {
-        return FIRST;
-    }
-    let said = fragment_question(context);
-    match said & WHICH {
-        TO_BACKEND => fragment_leave(context, said & ID),
-        ASKS => fragment_leave(context, resolve::resolve_choice()),
-        TO_CLIENT => fragment_leave(context, said & ID | REVERSE),
-        _ => 0,
+/// The parts for a family: each an exported function.
+macro_rules! parts {
+    ($family:ty: $first:ident, $question:ident, $leave:ident, $later:ident, $found:ident, $forward:ident, $reverse:ident) => {
+        /// A piece of a datagram. If it is the first one, it leaves where it goes; it goes there by itself, as any packet of
+        /// its flow does.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $first(context: *mut xdp_md) -> u64 {
+            let Some(ip) = <$family>::again(Arrival::of(context)) else { return 0 };
+            if ip.is_later_fragment() {
+                return 0;
+            }
+            // Here and not where it is left, which would then have arguments without a use: the verifier wants all of them given.
+            if explains() {
+                return FIRST;
+            }
+            let said = $question(context);
+            match said & WHICH {
+                TO_BACKEND => $leave(context, said & ID),
+                ASKS => $leave(context, resolve::choice()),
+                TO_CLIENT => $leave(context, said & ID | REVERSE),
+                _ => 0,
+            };
+            FIRST
+        }
+
+        /// Where the first piece goes, as [`resolve`] says it; 0 where that is nowhere of ours.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $question(context: *mut xdp_md) -> u64 {
+            question::<$family>(Arrival::of(context))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $leave(context: *mut xdp_md, way: u64) -> u64 {
+            leave::<$family>(Arrival::of(context), way)
+        }
+
+        /// What becomes of a piece that is not the first of its datagram, if that one was seen: the kernel's action, or
+        /// [`crate::UNDECIDED`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $later(context: *mut xdp_md) -> u64 {
+            let found = $found(context);
+            if found == 0 {
+                return u64::from(UNDECIDED);
+            }
+            if found & REVERSE == 0 {
+                return $forward(context, found & ID);
+            }
+            match <$family>::hop_to_client(context, found & ID, 0) {
+                0 => $reverse(context, found & ID),
+                refused => refused,
+            }
+        }
+
+        /// Where the first piece went; 0 where none was seen.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $found(context: *mut xdp_md) -> u64 {
+            found::<$family>(Arrival::of(context))
+        }
+
+        /// Sends a piece to the backend of its datagram: the kernel's action.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $forward(context: *mut xdp_md, id: u64) -> u64 {
+            forward::<$family>(Arrival::of(context), id)
+        }
+
+        /// Sends a piece of what a backend said to the client: the kernel's action.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $reverse(context: *mut xdp_md, id: u64) -> u64 {
+            reverse::<$family>(Arrival::of(context), id)
+        }
     };
-    FIRST
 }
 
-/// Where the first piece goes, as [`resolve`] says it; 0 where that is nowhere of ours.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fragment_question(context: *mut xdp_md) -> u64 {
-    let frame = Arrival::of(context).frame;
+parts!(Ip: fragment_first, fragment_question, fragment_leave, fragment, fragment_found, fragment_forward, fragment_reverse);
+parts!(Ip6: fragment_first6, fragment_question6, fragment_leave6, fragment6, fragment_found6, fragment_forward6, fragment_reverse6);
+
+#[inline(always)]
+fn question<I: Family>(arrival: Arrival) -> u64 {
     let Some(control) = tables::control() else { return 0 };
-    let Some(packet) = Ip::of(frame).and_then(|ip| Packet::of(frame, ip)) else { return 0 };
-    if let Some(entry) = tables::look_up(control.directory, packet.destination()) {
+    let Some(packet) = I::again(arrival).and_then(|ip| Packet::of(arrival.frame, ip)) else { return 0 };
+    let (source, destination, protocol) = (packet.ip.source(), packet.ip.destination(), packet.ip.protocol());
+    if let Some(entry) =
+        tables::look_up(control.directory, I::service_key(destination, packet.destination_port, protocol))
+    {
         let Some(service) = tables::service(Entry(entry).index()) else { return 0 };
-        let numbers = packet.tcp(frame).map_or((0, 0), |tcp| (tcp.read(4), tcp.read(8)));
+        if !I::is_of(service, destination) {
+            return 0;
+        }
+        let numbers = packet.tcp(arrival.frame).map_or((0, 0), |tcp| (tcp.read(4), tcp.read(8)));
         let numbers = (u32::from_be(numbers.0), u32::from_be(numbers.1));
-        return resolve::ask(&packet.flow(), service, Entry(entry), numbers, 0);
+        return resolve::ask::<I>(&packet.flow(), service, Entry(entry), numbers, 0);
     }
-    tables::look_up(control.directory, packet.source()).map_or(0, |id| TO_CLIENT | (id & ID))
+    let key = I::backend_key(source, packet.source_port, protocol);
+    tables::look_up(control.directory, key)
+        .filter(|id| I::ends(*id as u16).is_some_and(|ends| I::is_end(ends, source)))
+        .map_or(0, |id| TO_CLIENT | (id & ID))
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fragment_leave(context: *mut xdp_md, way: u64) -> u64 {
-    let Some(ip) = Ip::of(Arrival::of(context).frame) else { return 0 };
-    let pieces = Pieces::of(ip.source, ip.destination, ip.identification(), ip.protocol, &tables::hash_key());
+#[inline(always)]
+fn leave<I: Family>(arrival: Arrival, way: u64) -> u64 {
+    let Some(ip) = I::again(arrival) else { return 0 };
+    let pieces = ip.pieces(arrival);
     let direction = if way & REVERSE == 0 { Direction::Forward } else { Direction::Reverse };
     if let Some(word) = FRAGMENTS.get_ptr_mut(pieces.place()) {
         // SAFETY: a word of a live map value; others write it, each at once.
@@ -85,32 +151,12 @@ extern "C" fn fragment_leave(context: *mut xdp_md, way: u64) -> u64 {
     0
 }
 
-/// What becomes of a piece that is not the first of its datagram, if that one was seen: the kernel's action, or
-/// [`crate::UNDECIDED`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn fragment(context: *mut xdp_md) -> u64 {
-    let found = fragment_found(context);
-    if found == 0 {
-        return u64::from(UNDECIDED);
-    }
-    if found & REVERSE == 0 {
-        return fragment_forward(context, found & ID);
-    }
-    match backward::hop_to_client(context, found & ID, 0) {
-        0 => fragment_reverse(context, found & ID),
-        refused => refused,
-    }
-}
-
-/// Where the first piece went; 0 where none was seen.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fragment_found(context: *mut xdp_md) -> u64 {
-    let Some(ip) = Ip::of(Arrival::of(context).frame) else { return 0 };
-    let pieces = Pieces::of(ip.source, ip.destination, ip.identification(), ip.protocol, &tables::hash_key());
+#[inline(always)]
+fn found<I: Family>(arrival: Arrival) -> u64 {
+    let Some(ip) = I::again(arrival) else { return 0 };
+    let pieces = ip.pieces(arrival);
     let Some(word) = FRAGMENTS.get_ptr_mut(pieces.place()) else { return 0 };
-    // SAFETY: as for `fragment_leave`.
+    // SAFETY: as for `leave`.
     match pieces.follow(unsafe { word.read_volatile() }, tables::coarse_ns()) {
         Some((Direction::Forward, backend)) => u64::from(backend),
         Some((Direction::Reverse, backend)) => u64::from(backend) | REVERSE,
@@ -118,13 +164,10 @@ extern "C" fn fragment_found(context: *mut xdp_md) -> u64 {
     }
 }
 
-/// Sends a piece to the backend of its datagram: the kernel's action.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fragment_forward(context: *mut xdp_md, id: u64) -> u64 {
-    let arrival = Arrival::of(context);
-    let Some(ip) = Ip::of(arrival.frame) else { return 0 };
-    let Some(backend) = tables::backend(id as u16) else { return 0 };
+#[inline(always)]
+fn forward<I: Family>(arrival: Arrival, id: u64) -> u64 {
+    let Some(ip) = I::again(arrival) else { return 0 };
+    let (Some(backend), Some(ends)) = (tables::backend(id as u16), I::ends(id as u16)) else { return 0 };
     explain::note_backend(Step::Backend, id as u16, backend, &backend.next_hop);
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     if backend.flags & DEAD == DEAD {
@@ -142,17 +185,14 @@ extern "C" fn fragment_forward(context: *mut xdp_md, id: u64) -> u64 {
         counters.packets_forward += 1;
         counters.bytes_forward += arrival.frame.len();
     });
-    rewrite::address_of_destination(ip, backend.address, backend.forward_ip, ttl);
+    ip.set_destination(I::address_of(backend, ends), backend.forward_ip, ttl);
     leave_by(arrival, ServiceId(backend.service), &way, ttl)
 }
 
-/// Sends a piece of what a backend said to the client: the kernel's action.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fragment_reverse(context: *mut xdp_md, id: u64) -> u64 {
-    let arrival = Arrival::of(context);
-    let (Some(ip), Some(scratch)) = (Ip::of(arrival.frame), tables::scratch()) else { return 0 };
-    let Some(backend) = tables::backend(id as u16) else { return 0 };
+#[inline(always)]
+fn reverse<I: Family>(arrival: Arrival, id: u64) -> u64 {
+    let (Some(ip), Some(scratch)) = (I::again(arrival), tables::scratch()) else { return 0 };
+    let (Some(backend), Some(ends)) = (tables::backend(id as u16), I::ends(id as u16)) else { return 0 };
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     let way = Way { hop: unsafe { (*scratch).hop }, unresolved: Reason::UnresolvedClient };
     explain::note_backend(Step::Reverse, id as u16, backend, &way.hop);
@@ -164,7 +204,7 @@ extern "C" fn fragment_reverse(context: *mut xdp_md, id: u64) -> u64 {
         counters.packets_reverse += 1;
         counters.bytes_reverse += arrival.frame.len();
     });
-    rewrite::address_of_source(ip, backend.virtual_address, backend.reverse_ip, ttl);
+    ip.set_source(I::virtual_address_of(backend, ends), backend.reverse_ip, ttl);
     leave_by(arrival, ServiceId(backend.service), &way, ttl)
 }
 
@@ -184,9 +224,9 @@ struct Way {
 
 /// What happens to the time to live of a piece that is whole, alive and not too long; else the kernel's action.
 #[inline(always)]
-fn fitting(arrival: Arrival, ip: Ip, service: ServiceId, way: &Way) -> Result<TimeToLive, u64> {
+fn fitting<I: Family>(arrival: Arrival, ip: I, service: ServiceId, way: &Way) -> Result<TimeToLive, u64> {
     let end = ip.total_len() + ETHERNET_LEN as u64;
-    if ip.header_len().is_none() || end > arrival.frame.len() {
+    if ip.behind().is_none() || end > arrival.frame.len() {
         return Err(Outcome::counted(service, Reason::Malformed).action());
     }
     if ip.ttl() <= 1 {

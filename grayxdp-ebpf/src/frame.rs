@@ -67,6 +67,8 @@ unsafe impl Wire for network_types::udp::UdpHdr {}
 unsafe impl Wire for network_types::icmp::Icmpv4Hdr {}
 // SAFETY: as above.
 unsafe impl Wire for network_types::arp::ArpHdr {}
+// SAFETY: as above.
+unsafe impl Wire for network_types::ip::Ipv6Hdr {}
 
 /// A header in a frame, whose bounds were checked.
 pub struct View<T>(*mut T);
@@ -97,6 +99,13 @@ impl<T: Wire> View<T> {
         debug_assert!(offset + size_of::<V>() <= size_of::<T>());
         // SAFETY: as for `read`; the frame is writable by `Frame::new`'s contract.
         unsafe { self.0.cast::<u8>().add(offset).cast::<V>().write_unaligned(value) }
+    }
+
+    /// Where it begins: for helpers that read packets.
+    #[inline(always)]
+    #[must_use]
+    pub fn start(self) -> *mut T {
+        self.0
     }
 
     /// The header as a whole.

@@ -2,6 +2,7 @@
 #![no_std]
 
 pub mod answer;
+pub mod answer6;
 pub mod follow;
 pub mod frame;
 pub mod packet;

@@ -15,6 +15,7 @@ mod detail;
 mod errors;
 mod exceptions;
 mod explain;
+mod family;
 mod forward;
 mod fragments;
 mod guard;
@@ -38,7 +39,12 @@ use grayxdp_common::{
     ids::ServiceId,
     reason::{Fate, Reason},
 };
-use grayxdp_ebpf::frame::Frame;
+use grayxdp_ebpf::{
+    frame::Frame,
+    packet::{Ip, Ip6},
+};
+
+use family::Family;
 
 /// What became of a packet, in one word: the kernel's action, or why the packet does not leave as one of its service. One word,
 /// because the ways of a packet meet here, and each further one would cost every packet.
@@ -153,9 +159,29 @@ fn handle(ctx: &XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet, which is the program's alone while it runs.
     let frame = unsafe { Frame::new(ctx.data(), ctx.data_end()) };
     let arrival = Arrival { frame, interface: ctx.ingress_ifindex() as u32, context: ctx.ctx };
-    let outcome = way::of(arrival);
+    finish::<Ip>(ctx, way::of(arrival))
+}
+
+/// The same for packets of IPv6: a program of its own, as which the other one goes on, so that neither has the other's stack.
+#[xdp]
+#[inline(always)]
+fn grayxdp6(ctx: XdpContext) -> u32 {
+    // What the other one began ends with it: it does not come back.
+    #[cfg(feature = "trace")]
+    let traced = trace::trace_begin(ctx.ctx) != 0;
+    let action = finish::<Ip6>(&ctx, way::of6(Arrival::of(ctx.ctx)));
+    #[cfg(feature = "trace")]
+    if traced {
+        trace::trace_end(ctx.ctx, u64::from(action));
+    }
+    action
+}
+
+/// Answers and counts what is to be, and gives the kernel's action.
+#[inline(always)]
+fn finish<I: Family>(ctx: &XdpContext, outcome: Outcome) -> u32 {
     let Some((service, reason)) = outcome.reason() else { return outcome.0 as u32 };
-    let reason = answers::give(ctx.ctx, reason);
+    let reason = answers::give::<I>(ctx.ctx, reason);
     let count = tables::count_reason(service, reason);
     if reason == Reason::Fault {
         report_fault(ctx, service, count);

@@ -10,12 +10,13 @@ use grayxdp_common::{
     counters::BackendCounters,
     explanation::Turn,
     hash::{Flow, FlowHash},
+    ipv6::Address,
     records::BackendRecord,
-    signals::{CLIENT_CELLS, CellCounts, Histogram, MeasureKey, Signals, client_cell},
+    signals::{CLIENT_CELLS, CellCounts, Histogram, MeasureKey, Signals},
 };
 use grayxdp_ebpf::{
     follow::Segment,
-    packet::{ETHERNET_LEN, Packet, flags},
+    packet::{ETHERNET_LEN, Network, Packet, flags},
     rewrite::Checksum,
 };
 
@@ -23,6 +24,7 @@ pub(crate) use marks::{Answer, touch as touch_mark};
 
 use crate::{
     explain::{self, explains},
+    family::Family,
     tables,
     verifier::unknown,
 };
@@ -75,7 +77,12 @@ pub(crate) const fn window_is_zero(word: u32) -> bool {
 /// place × segments + segment; it is asked only for a packet that is measured. True for a SYN that was repeated before any answer, once a
 /// handshake: a connect failure.
 #[inline(always)]
-pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place: impl FnOnce() -> u16) -> bool {
+pub(crate) fn forward<I: Family>(
+    packet: &Packet<I>,
+    checksum: Checksum,
+    flow: &Forward,
+    place: impl FnOnce() -> u16,
+) -> bool {
     let is_sampled = flow.is_sampled;
     let is_tcp = matches!(checksum, Checksum::Tcp(_));
     let is_syn = flow.is_syn;
@@ -101,7 +108,7 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
     }
     begin(flow.hash, is_marked, is_sampled);
     let whence = u64::from(place) | (u64::from(flow.backend) << 16) | (u64::from(flow.horizon_ticks) << 32);
-    let (hash, segment) = (flow.hash.0, words_of(packet, checksum, packet.ip.source));
+    let (hash, segment) = (flow.hash.0, words_of(packet, checksum, packet.ip.source()));
     let repeated = is_marked && marks::measure_attempt(hash, flow.epoch, whence, segment.0, segment.1) != 0;
     if is_sampled {
         if is_tcp {
@@ -115,20 +122,25 @@ pub(crate) fn forward(packet: &Packet, checksum: Checksum, flow: &Forward, place
 
 /// Measures a backend's packet; says what it meant to a handshake that is measured.
 #[inline(always)]
-pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendRecord) -> Answer {
-    let flow = reverse_flow(packet, backend);
-    let is_sampled = flow.sample(&tables::hash_key()) < backend.sample_rate;
+pub(crate) fn reverse<I: Family>(
+    packet: &Packet<I>,
+    checksum: Checksum,
+    backend: &BackendRecord,
+    ends: I::Ends,
+) -> Answer {
+    let flow = reverse_flow(packet, backend, ends);
+    let is_sampled = I::Address::sample(&flow, &tables::hash_key()) < backend.sample_rate;
     let answers_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::RST) != 0;
     let is_marked = answers_syn && (is_sampled || backend.flags & BackendRecord::FLAG_MEASURES != 0);
     if (!is_sampled && !is_marked) || explains() {
         return Answer::Nothing;
     }
-    let hash = FlowHash::of(&flow, &tables::hash_key());
+    let hash = I::Address::hash(&flow, &tables::hash_key());
     if !is_marked && !flows::is_followed(hash) {
         return Answer::Nothing;
     }
     begin(hash, is_marked, is_sampled);
-    let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination));
+    let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination()));
     let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };
     if is_sampled {
         if matches!(checksum, Checksum::Tcp(_)) {
@@ -142,9 +154,9 @@ pub(crate) fn reverse(packet: &Packet, checksum: Checksum, backend: &BackendReco
 
 /// Measures an ICMP error about a datagram: a backend that cannot be reached does not answer it.
 #[inline(always)]
-pub(crate) fn unreachable(flow: &Flow, backend: &BackendRecord) {
-    if flow.sample(&tables::hash_key()) < backend.sample_rate && !explains() {
-        let hash = FlowHash::of(flow, &tables::hash_key());
+pub(crate) fn unreachable<A: Address>(flow: &Flow<A>, backend: &BackendRecord) {
+    if A::sample(flow, &tables::hash_key()) < backend.sample_rate && !explains() {
+        let hash = A::hash(flow, &tables::hash_key());
         begin(hash, false, true);
         flows::measure_unreachable(hash.0);
     }
@@ -168,13 +180,13 @@ fn begin(hash: FlowHash, is_marked: bool, is_sampled: bool) {
 
 /// The whole 5-tuple of a backend's packet, as its client's packets have it.
 #[inline(always)]
-pub(crate) fn reverse_flow(packet: &Packet, backend: &BackendRecord) -> Flow {
+pub(crate) fn reverse_flow<I: Family>(packet: &Packet<I>, backend: &BackendRecord, ends: I::Ends) -> Flow<I::Address> {
     Flow {
-        source: packet.ip.destination,
-        destination: backend.virtual_address,
+        source: packet.ip.destination(),
+        destination: I::virtual_address_of(backend, ends),
         source_port: packet.destination_port,
         destination_port: if backend.virtual_port == 0 { packet.source_port } else { backend.virtual_port },
-        protocol: packet.ip.protocol,
+        protocol: packet.ip.protocol(),
     }
 }
 
@@ -184,7 +196,7 @@ pub(crate) fn reverse_flow(packet: &Packet, backend: &BackendRecord) -> Flow {
 /// The rare parts are global functions, which the verifier follows once and not on every way that leads to them; so they
 /// take numbers.
 #[inline(always)]
-fn words_of(packet: &Packet, checksum: Checksum, client: u32) -> (u64, u64) {
+fn words_of<I: Network>(packet: &Packet<I>, checksum: Checksum, client: I::Address) -> (u64, u64) {
     let before = packet.offset - ETHERNET_LEN;
     let behind_ip = packet.ip.total_len().wrapping_sub(before as u64);
     let (mut sequence, mut bits, mut header_len) = (0, 0, 8);
@@ -195,7 +207,7 @@ fn words_of(packet: &Packet, checksum: Checksum, client: u32) -> (u64, u64) {
         header_len = u64::from(word & 0xf0) >> 2;
     }
     let payload = behind_ip.saturating_sub(header_len);
-    (u64::from(sequence) | (payload << 32), bits | (u64::from(client_cell(client)) << 8))
+    (u64::from(sequence) | (payload << 32), bits | (u64::from(client.cell()) << 8))
 }
 
 /// A packet as the rare parts see it.

@@ -7,7 +7,7 @@ use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
 use crate::{
     frame::{Frame, View},
-    packet::{Ip, Packet},
+    packet::{Ip, Network, Packet, Ports},
 };
 
 /// A TCP or UDP checksum in its place.
@@ -15,18 +15,18 @@ use crate::{
 pub enum Checksum {
     /// In a whole TCP header.
     Tcp(View<TcpHdr>),
-    /// In the UDP header of the packet.
-    Udp,
+    /// In a whole UDP header: it comes along, so that nothing in here is ever undefined, which the verifier would not let pass.
+    Udp(View<Ports>),
 }
 
 /// One end of a packet replaced: what is written, and what that does to the checksums.
 #[derive(Clone, Copy)]
-pub struct NewEnd {
+pub struct NewEnd<A = u32> {
     /// The address.
-    pub address: u32,
+    pub address: A,
     /// The port; 0: it stays.
     pub port: u16,
-    /// To the IP header's checksum, a decrement of the time to live included.
+    /// To the IPv4 header's checksum, a decrement of the time to live included.
     pub ip: Delta,
     /// To the TCP or UDP checksum.
     pub l4: Delta,
@@ -43,61 +43,34 @@ pub enum TimeToLive {
 
 /// Replaces where a packet goes.
 #[inline(always)]
-pub fn destination(packet: &Packet, checksum: Checksum, end: NewEnd, ttl: TimeToLive) {
-    packet.ip.header.write(offset_of!(Ipv4Hdr, dst_addr), end.address);
+pub fn destination<I: Network>(packet: &Packet<I>, checksum: Checksum, end: NewEnd<I::Address>, ttl: TimeToLive) {
+    packet.ip.set_destination(end.address, end.ip, ttl);
     if end.port != 0 {
         packet.ports.write(2, end.port);
     }
-    finish(packet, checksum, end, ttl);
+    finish(checksum, end.l4);
 }
 
 /// Replaces where a packet comes from.
 #[inline(always)]
-pub fn source(packet: &Packet, checksum: Checksum, end: NewEnd, ttl: TimeToLive) {
-    packet.ip.header.write(offset_of!(Ipv4Hdr, src_addr), end.address);
+pub fn source<I: Network>(packet: &Packet<I>, checksum: Checksum, end: NewEnd<I::Address>, ttl: TimeToLive) {
+    packet.ip.set_source(end.address, end.ip, ttl);
     if end.port != 0 {
         packet.ports.write(0, end.port);
     }
-    finish(packet, checksum, end, ttl);
-}
-
-/// Replaces where a piece of a datagram goes that has no ports; `delta` is that of [`NewEnd::ip`].
-#[inline(always)]
-pub fn address_of_destination(ip: Ip, address: u32, delta: Delta, ttl: TimeToLive) {
-    ip.header.write(offset_of!(Ipv4Hdr, dst_addr), address);
-    finish_ip(ip, delta, ttl);
-}
-
-/// Replaces where such a piece comes from.
-#[inline(always)]
-pub fn address_of_source(ip: Ip, address: u32, delta: Delta, ttl: TimeToLive) {
-    ip.header.write(offset_of!(Ipv4Hdr, src_addr), address);
-    finish_ip(ip, delta, ttl);
+    finish(checksum, end.l4);
 }
 
 #[inline(always)]
-fn finish_ip(ip: Ip, delta: Delta, ttl: TimeToLive) {
-    let delta = match ttl {
-        TimeToLive::Decrement => {
-            ip.header.write(offset_of!(Ipv4Hdr, ttl), ip.ttl().wrapping_sub(1));
-            delta
-        }
-        TimeToLive::Keep => delta.and(Delta::replace16(u16::from_ne_bytes([0, 0]), u16::from_ne_bytes([1, 0]))),
-    };
-    apply_ip(ip, delta);
-}
-
-#[inline(always)]
-fn finish(packet: &Packet, checksum: Checksum, end: NewEnd, ttl: TimeToLive) {
-    finish_ip(packet.ip, end.ip, ttl);
+fn finish(checksum: Checksum, delta: Delta) {
     match checksum {
         Checksum::Tcp(header) => {
             let old: u16 = header.read(offset_of!(TcpHdr, check));
-            header.write(offset_of!(TcpHdr, check), end.l4.apply(old));
+            header.write(offset_of!(TcpHdr, check), delta.apply(old));
         }
-        Checksum::Udp => {
-            let old: u16 = packet.ports.read(offset_of!(UdpHdr, check));
-            packet.ports.write(offset_of!(UdpHdr, check), end.l4.apply_udp(old));
+        Checksum::Udp(header) => {
+            let old: u16 = header.read(offset_of!(UdpHdr, check));
+            header.write(offset_of!(UdpHdr, check), delta.apply_udp(old));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Packets that are longer than what the link takes by which they are to leave.
 
 use grayxdp_common::records::NextHop;
-use grayxdp_ebpf::packet::Ip;
+use grayxdp_ebpf::packet::Network;
 
 use crate::tables;
 
@@ -18,7 +18,7 @@ pub(crate) enum Size {
 
 /// What becomes of a packet that is longer than the shortest link here takes, by its own way out.
 #[inline(always)]
-pub(crate) fn of(ip: Ip, hop: &NextHop) -> Size {
+pub(crate) fn of<I: Network>(ip: I, hop: &NextHop) -> Size {
     if !is_beyond(ip, hop) {
         Size::Fits
     } else if ip.must_not_be_fragmented() {
@@ -30,7 +30,7 @@ pub(crate) fn of(ip: Ip, hop: &NextHop) -> Size {
 
 /// Whether a packet is longer than its way out takes.
 #[inline(always)]
-pub(crate) fn is_beyond(ip: Ip, hop: &NextHop) -> bool {
+pub(crate) fn is_beyond<I: Network>(ip: I, hop: &NextHop) -> bool {
     size_beyond(u64::from(hop.interface), ip.total_len()) != 0
 }
 

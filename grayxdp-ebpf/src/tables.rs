@@ -1,18 +1,19 @@
 //! The maps, and reading them. Sizes given here are placeholders: user space sets them when it loads the program.
 
+mod addresses;
+
 use core::mem::offset_of;
 
 use aya_ebpf::{
+    bindings::xdp_md,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    maps::{Array, PerCpuArray, ProgramArray},
+    programs::XdpContext,
 };
 use grayxdp_common::{
     SLOT_TABLE_LEN,
-    cells::{
-        Bucket, BucketTable, DetailRecord, PORTS, PrefixKey, PrefixValue, SEGMENTS, SegmentClass, SlotState,
-        SlotStates, Stamp, Stamps,
-    },
+    cells::{Bucket, BucketTable, DetailRecord, PORTS, SEGMENTS, SegmentClass, SlotState, SlotStates, Stamp, Stamps},
     counters::{BackendCounters, ReasonCounters},
     directory::{DirectorySet, EndpointKey, Place},
     exceptions::ExceptionSet,
@@ -20,11 +21,11 @@ use grayxdp_common::{
     hash::HashKey,
     ids::ServiceId,
     reason::Reason,
-    records::{
-        BackendRecord, Control, InterfaceRecord, NextHop, Route, RouteHeads, ServiceRecord, SlotTable, TableRef,
-    },
+    records::{BackendRecord, Control, ServiceRecord, SlotTable, TableRef},
     signals::{ExceptionCounters, FlowSample, Mark, Signals},
 };
+
+pub(crate) use addresses::{Source, ends, interface, neighbour, neighbour6, prefix, route, route6, stamp_prefix};
 
 use crate::{
     detail::Scratch,
@@ -33,8 +34,6 @@ use crate::{
 
 /// User space writes single words of such a map.
 pub(crate) const MAPPABLE: u32 = 1 << 10;
-/// Elements are allocated as they come; the kernel asks for it in a trie.
-const NO_PREALLOC: u32 = 1;
 
 #[map(name = "CONTROL")]
 static CONTROL: Array<Control> = Array::with_max_entries(1, MAPPABLE);
@@ -50,16 +49,6 @@ static BACKENDS: Array<BackendRecord> = Array::with_max_entries(1, MAPPABLE);
 static COUNTERS: PerCpuArray<BackendCounters> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "REASONS")]
 static REASONS: PerCpuArray<ReasonCounters> = PerCpuArray::with_max_entries(1, 0);
-#[map(name = "ROUTES")]
-static ROUTES: LpmTrie<u32, Route> = LpmTrie::with_max_entries(1, NO_PREALLOC);
-#[map(name = "ROUTE_HEADS")]
-static ROUTE_HEADS: Array<RouteHeads> = Array::with_max_entries(1, MAPPABLE);
-#[map(name = "ROUTE_LEAVES")]
-static ROUTE_LEAVES: Array<Route> = Array::with_max_entries(1, MAPPABLE);
-#[map(name = "NEIGHBOURS")]
-static NEIGHBOURS: HashMap<u32, NextHop> = HashMap::with_max_entries(1, 0);
-#[map(name = "INTERFACES")]
-static INTERFACES: HashMap<u32, InterfaceRecord> = HashMap::with_max_entries(1, 0);
 #[map(name = "BUCKETS")]
 static BUCKETS: Array<BucketTable> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "SLOT_STATES")]
@@ -68,8 +57,6 @@ static SLOT_STATES: Array<SlotStates> = Array::with_max_entries(1, MAPPABLE);
 static STAMPS: Array<Stamps> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "DETAILS")]
 static DETAILS: Array<DetailRecord> = Array::with_max_entries(1, MAPPABLE);
-#[map(name = "PREFIXES")]
-static PREFIXES: LpmTrie<PrefixKey, PrefixValue> = LpmTrie::with_max_entries(1, NO_PREALLOC);
 #[map(name = "CLASSES")]
 static CLASSES: Array<SegmentClass> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "GUARDS")]
@@ -84,6 +71,8 @@ static MARKS: Array<Mark> = Array::with_max_entries(1, MAPPABLE);
 static FLOWS: Array<FlowSample> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "SIGNALS")]
 static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "PROGRAMS")]
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map(name = "CLOCK")]
 static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 #[map(name = "SCRATCH")]
@@ -114,6 +103,13 @@ static MANUAL_CLOCK: u32 = 0;
 pub(crate) fn constant<T: Copy>(global: &T) -> T {
     // SAFETY: a reference is valid to read; volatile, because the compiler must not take the placeholder's value.
     unsafe { core::ptr::read_volatile(global) }
+}
+
+/// Goes on as the program for IPv6, which has a stack of its own. Comes back only where there is none.
+#[inline(always)]
+pub(crate) fn go_on_with_ipv6(context: *mut xdp_md) {
+    // SAFETY: the array holds programs of this kind only.
+    let _ = unsafe { PROGRAMS.tail_call(&XdpContext::new(context), 0) };
 }
 
 /// The flow hash's key.
@@ -231,31 +227,6 @@ pub(crate) fn signals(place: u16, parity: u64) -> Option<*mut Signals> {
     SIGNALS.get_ptr_mut((u32::from(place) * 2 + parity as u32) * constant(&CPUS) + cpu)
 }
 
-/// The route to a client.
-#[inline(always)]
-pub(crate) fn route(address: u32) -> Option<&'static Route> {
-    if let Some(heads) = ROUTE_HEADS.get(0)
-        && let Some(leaf) = heads.0[usize::from(RouteHeads::block(address))].checked_sub(1)
-    {
-        return ROUTE_LEAVES.get(u32::from(leaf));
-    }
-    ROUTES.get(Key::new(32, address))
-}
-
-/// The next hop of an on-link client, if known.
-#[inline(always)]
-pub(crate) fn neighbour(address: u32) -> NextHop {
-    // SAFETY: the value is copied at once; user space replaces elements and never writes into one.
-    unsafe { NEIGHBOURS.get(&address).copied() }.unwrap_or(NextHop::UNKNOWN)
-}
-
-/// An attached interface.
-#[inline(always)]
-pub(crate) fn interface(index: u32) -> Option<InterfaceRecord> {
-    // SAFETY: as for `neighbour`.
-    unsafe { INTERFACES.get(&index).copied() }
-}
-
 /// Monotonic time of the last timer tick of the kernel, in nanoseconds: cheap.
 #[cfg(not(feature = "old-kernels"))]
 #[inline(always)]
@@ -341,23 +312,6 @@ pub(crate) fn stamp(table: u32, cell: u16, kind: u64) {
     }
 }
 
-/// Stamps the source prefix that holds an address.
-#[inline(always)]
-pub(crate) fn stamp_prefix(key: PrefixKey, kind: u64) {
-    if let Some(value) = PREFIXES.get(prefix_key(key)) {
-        let first = offset_of!(PrefixValue, seen);
-        const { assert!(offset_of!(PrefixValue, deferred) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, deferred)) };
-        const { assert!(offset_of!(PrefixValue, refused) - offset_of!(PrefixValue, seen) == offset_of!(Stamp, refused)) };
-        // SAFETY: a byte of the value, as for `stamp`.
-        unsafe {
-            set(core::ptr::from_ref(value)
-                .cast_mut()
-                .cast::<u8>()
-                .add(first + if kind > 1 { 2 } else { kind as usize & 1 }))
-        };
-    }
-}
-
 /// Sets a byte that is 0 to 1: a byte that is set is not written, so that its line stays shared.
 ///
 /// # Safety
@@ -370,17 +324,6 @@ unsafe fn set(byte: *mut u8) {
             byte.write_volatile(1);
         }
     }
-}
-
-/// What the longest source prefix says that holds an address.
-#[inline(always)]
-pub(crate) fn prefix(key: PrefixKey) -> Option<PrefixValue> {
-    PREFIXES.get(prefix_key(key)).copied()
-}
-
-#[inline(always)]
-fn prefix_key(key: PrefixKey) -> Key<PrefixKey> {
-    Key::new(u64::BITS, key)
 }
 
 /// A segment by its class, port and DSCP.

@@ -13,10 +13,10 @@ use grayxdp_common::{
 };
 use grayxdp_ebpf::{
     frame::Frame,
-    packet::{ETHERNET_LEN, ETHERTYPE_IPV4, Ip, Ports},
+    packet::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ip6, Network as _, Ports},
 };
 
-use crate::{Arrival, tables};
+use crate::{Arrival, family::Family, tables};
 
 #[map(name = "TRACE_FILTER")]
 static FILTER: Array<TraceFilter> = Array::with_max_entries(1, 0);
@@ -82,16 +82,24 @@ fn fits(frame: Frame, filter: &TraceFilter) -> bool {
     if filter.fits_any() {
         return true;
     }
-    let is_ipv4 = frame.at::<[u8; ETHERNET_LEN]>(0).is_some_and(|ethernet| ethernet.read::<u16>(12) == ETHERTYPE_IPV4);
-    let Some(ip) = Ip::of(frame).filter(|_| is_ipv4) else { return false };
-    if !filter.fits_addresses(ip.source, ip.destination, ip.protocol) {
+    let Some(ethernet) = frame.at::<[u8; ETHERNET_LEN]>(0) else { return false };
+    match ethernet.read::<u16>(12) {
+        ETHERTYPE_IPV4 => Ip::of(frame).is_some_and(|ip| fits_ip(frame, ip, 4, filter)),
+        ETHERTYPE_IPV6 => Ip6::of(frame).is_some_and(|ip| fits_ip(frame, ip, 6, filter)),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn fits_ip<I: Family>(frame: Frame, ip: I, family: u8, filter: &TraceFilter) -> bool {
+    let ((source, _), (destination, _)) = (I::words(ip.source()), I::words(ip.destination()));
+    if !filter.fits_addresses(family, source, destination, ip.protocol()) {
         return false;
     }
     if filter.port == 0 {
         return true;
     }
-    let Some(length) = ip.header_len() else { return false };
-    let ports = frame.at::<Ports>(ETHERNET_LEN + length);
+    let ports = ip.behind().and_then(|offset| frame.at::<Ports>(offset));
     ports.is_some_and(|ports| filter.fits_ports(ports.read(0), ports.read(2)))
 }
 

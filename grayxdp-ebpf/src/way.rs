@@ -1,18 +1,12 @@
 //! Which way a packet goes: forward to a backend, backward to a client, answered, or not ours.
 
-use grayxdp_common::{
-    directory::{EndpointKey, Entry},
-    explanation::Step,
-    ids::ServiceId,
-    reason::Reason,
-    records::Control,
-};
+use grayxdp_common::{directory::Entry, explanation::Step, ids::ServiceId, reason::Reason, records::Control};
 use grayxdp_ebpf::{
-    answer,
-    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, Ip, Packet, Ports, TCP, UDP},
+    answer, answer6,
+    packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ip6, Packet, Ports, TCP, UDP},
 };
 
-use crate::{Arrival, Outcome, UNDECIDED, backward, errors, explain, forward, fragments, tables};
+use crate::{Arrival, Outcome, UNDECIDED, backward, explain, family::Family, forward, fragments, tables};
 
 /// Decides and rewrites.
 #[inline(always)]
@@ -21,23 +15,42 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
     let Some(ethernet) = arrival.frame.at::<[u8; ETHERNET_LEN]>(0) else { return Outcome::NOT_OURS };
     let kind: u16 = ethernet.read(12);
     if kind != ETHERTYPE_IPV4 {
+        if kind == ETHERTYPE_IPV6 {
+            // Comes back only where there is no program for it.
+            tables::go_on_with_ipv6(arrival.context);
+        }
         return if kind == ETHERTYPE_ARP { arp(arrival, control) } else { Outcome::NOT_OURS };
     }
-    let Some(ip) = Ip::of(arrival.frame) else { return Outcome::NOT_OURS };
-    if ip.is_fragment() && fragments::fragment_first(arrival.context) != fragments::FIRST {
+    of_family::<Ip>(arrival, control)
+}
+
+/// The same of a packet of IPv6.
+#[inline(always)]
+pub(crate) fn of6(arrival: Arrival) -> Outcome {
+    let Some(control) = tables::control() else { return Outcome::NOT_OURS };
+    of_family::<Ip6>(arrival, control)
+}
+
+#[inline(always)]
+fn of_family<I: Family>(arrival: Arrival, control: &Control) -> Outcome {
+    let Some(ip) = I::read(arrival) else { return Outcome::NOT_OURS };
+    if ip.is_fragment() && I::first_piece(arrival.context) != fragments::FIRST {
         return without_ports(arrival, control, ip);
     }
     let Some(packet) = Packet::of_beginning(arrival.frame, ip) else { return without_ports(arrival, control, ip) };
+    let destination = ip.destination();
     // Most replies go to no address that could be a virtual one.
-    if control.addresses.may_hold(ip.destination)
-        && let Some(entry) = tables::look_up(control.directory, packet.destination())
+    if I::may_be_virtual(control, destination)
+        && let Some(entry) =
+            tables::look_up(control.directory, I::service_key(destination, packet.destination_port, ip.protocol()))
     {
         return forward::to_backend(arrival, control, &packet, Entry(entry));
     }
-    if let Some(backend) = tables::look_up(control.directory, packet.source()) {
+    let key = I::backend_key(ip.source(), packet.source_port, ip.protocol());
+    if let Some(backend) = tables::look_up(control.directory, key) {
         return backward::to_client(arrival, control, &packet, backend as u16);
     }
-    match virtual_address(control, ip.destination) {
+    match virtual_address::<I>(control, destination) {
         Some(entry) if ip.is_whole(arrival.frame, size_of::<Ports>()) => for_address(entry, Reason::NoService),
         Some(entry) => for_address(entry, Reason::Malformed),
         None => Outcome::NOT_OURS,
@@ -46,42 +59,45 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
 
 /// What is known of an address, if it is a virtual one.
 #[inline(always)]
-fn virtual_address(control: &Control, address: u32) -> Option<Entry> {
-    if !control.addresses.may_hold(address) {
+fn virtual_address<I: Family>(control: &Control, address: I::Address) -> Option<Entry> {
+    if !I::may_be_virtual(control, address) {
         return None;
     }
-    tables::look_up(control.directory, EndpointKey::address(address)).map(Entry)
+    tables::look_up(control.directory, I::address_key(address)).map(Entry)
 }
 
 /// A packet whose ports cannot be read: another protocol, a later fragment, a broken header.
 #[inline(always)]
-fn without_ports(arrival: Arrival, control: &Control, ip: Ip) -> Outcome {
-    if ip.protocol == ICMP {
-        let action = errors::icmp_error(arrival.context) as u32;
+fn without_ports<I: Family>(arrival: Arrival, control: &Control, ip: I) -> Outcome {
+    if ip.protocol() == I::ICMP {
+        let action = I::icmp_error(arrival.context) as u32;
         if action != UNDECIDED {
             return Outcome::done(action);
         }
     }
     if ip.is_later_fragment() {
-        let action = fragments::fragment(arrival.context) as u32;
+        let action = I::piece(arrival.context) as u32;
         if action != UNDECIDED {
             return Outcome::done(action);
         }
     }
-    let Some(entry) = virtual_address(control, ip.destination) else { return Outcome::NOT_OURS };
-    if ip.is_later_fragment() || (ip.is_fragment() && ip.protocol == ICMP) {
+    if let Some(outcome) = I::neighbour_asked(arrival, control, ip) {
+        return outcome;
+    }
+    let Some(entry) = virtual_address::<I>(control, ip.destination()) else { return Outcome::NOT_OURS };
+    if ip.is_later_fragment() || (ip.is_fragment() && ip.protocol() == I::ICMP) {
         return for_address(entry, Reason::Fragment);
     }
-    if !ip.is_whole(arrival.frame, 0) || ip.protocol == TCP || ip.protocol == UDP {
+    if !ip.is_whole(arrival.frame, 0) || ip.protocol() == TCP || ip.protocol() == UDP {
         return for_address(entry, Reason::Malformed);
     }
     if entry.has(Entry::LOCAL_ADDRESS) {
         return for_address(entry, Reason::LocalAddress);
     }
-    if answer::echo(arrival.frame, ip) {
+    if I::echo(arrival, ip) {
         return for_address(entry, Reason::Echo);
     }
-    for_address(entry, if ip.protocol == ICMP { Reason::Icmp } else { Reason::NoService })
+    for_address(entry, if ip.protocol() == I::ICMP { Reason::Icmp } else { Reason::NoService })
 }
 
 /// Counts a packet for a virtual address; what this host has itself is left to it.
@@ -96,11 +112,25 @@ fn for_address(entry: Entry, reason: Reason) -> Outcome {
 #[inline(always)]
 fn arp(arrival: Arrival, control: &Control) -> Outcome {
     let Some(target) = answer::arp_target(arrival.frame) else { return Outcome::NOT_OURS };
-    let Some(entry) = virtual_address(control, target) else { return Outcome::NOT_OURS };
+    let Some(entry) = virtual_address::<Ip>(control, target) else { return Outcome::NOT_OURS };
     if !entry.has(Entry::ANNOUNCE) {
         return Outcome::NOT_OURS;
     }
     let Some(interface) = tables::interface(arrival.interface) else { return Outcome::NOT_OURS };
     answer::arp(arrival.frame, interface.address);
     Outcome::counted(ServiceId(entry.index() as u16), Reason::Arp)
+}
+
+/// Answers who has an announced virtual address of IPv6; none where nobody asks for one that is virtual. An address that this host has
+/// itself is the kernel's to announce.
+#[inline(always)]
+pub(crate) fn solicited(arrival: Arrival, control: &Control, ip: Ip6) -> Option<Outcome> {
+    let target = answer6::solicited(arrival.frame, ip)?;
+    let entry = virtual_address::<Ip6>(control, target)?;
+    if !entry.has(Entry::ANNOUNCE) {
+        return Some(Outcome::NOT_OURS);
+    }
+    let Some(interface) = tables::interface(arrival.interface) else { return Some(Outcome::NOT_OURS) };
+    answer6::advertise(arrival.frame, ip, interface.address);
+    Some(Outcome::counted(ServiceId(entry.index() as u16), Reason::Arp))
 }

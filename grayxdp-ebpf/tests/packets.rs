@@ -8,7 +8,7 @@ use grayxdp_common::{
 use grayxdp_ebpf::{
     answer,
     frame::Frame,
-    packet::{Ip, Packet},
+    packet::{Ip, Network as _, Packet},
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
 use proptest::prelude::*;
@@ -46,7 +46,7 @@ fn rewritten(bytes: &mut [u8], transport: Transport, apply: impl Fn(&Packet, Che
     let packet = Packet::of(frame, ip).expect("ports");
     let checksum = match transport {
         Transport::Tcp => Checksum::Tcp(packet.tcp(frame).expect("a TCP header")),
-        Transport::Udp => Checksum::Udp,
+        Transport::Udp => Checksum::Udp(packet.ports),
     };
     apply(&packet, checksum);
 }

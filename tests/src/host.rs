@@ -1,7 +1,7 @@
 //! A load balancer's host as a namespace without anybody behind its links: addresses, routes and neighbours are as
 //! configured, so what the daemon's side of the data path makes of them is known beforehand.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use grayxdp::lab::{LabError, Namespace};
 use grayxdp_common::records::NextHop;
@@ -16,6 +16,18 @@ pub const FAR: u32 = 12;
 pub const NEAR_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 /// The default route's gateway, behind [`NEAR`].
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 254);
+
+/// An address that is one of IPv4.
+///
+/// # Panics
+/// If it is not.
+#[must_use]
+pub fn ipv4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("{address} is not of IPv4"),
+    }
+}
 
 /// A link's own Ethernet address.
 #[must_use]
@@ -71,5 +83,6 @@ pub fn host(more: &[String]) -> Result<Namespace, LabError> {
     lines.extend_from_slice(more);
     namespace.ip(&lines)?;
     namespace.sysctl("net/ipv4/ip_forward", "1")?;
+    namespace.sysctl("net/ipv6/conf/all/forwarding", "1")?;
     Ok(namespace)
 }

@@ -23,6 +23,8 @@ use grayxdp_common::{
     hash::{Flow, FlowHash, HashKey},
 };
 
+use grayxdp_tests::host;
+
 const KEY: HashKey = HashKey([11, 22, 33, 44]);
 
 /// A pin folder of a test's own, removed in the end.
@@ -71,7 +73,7 @@ fn version(id: u16, backends: &[u16]) -> WantedVersion {
 fn service(id: u16, threshold: u16, versions: Vec<WantedVersion>) -> WantedService {
     WantedService {
         id: ServiceId(id),
-        vip: Ipv4Addr::new(192, 0, (id >> 8) as u8, id as u8),
+        vip: Ipv4Addr::new(192, 0, (id >> 8) as u8, id as u8).into(),
         protocol: Protocol::Tcp,
         affinity: Affinity::Flow,
         versions,
@@ -94,7 +96,7 @@ fn reference(wanted: &Wanted, client: SocketAddrV4) -> (u16, BackendId) {
     let hash = FlowHash::of(
         &Flow {
             source: raw(*client.ip()),
-            destination: raw(service.vip),
+            destination: raw(host::ipv4(service.vip)),
             source_port: client.port().to_be(),
             destination_port: service.ports[0].to_be(),
             protocol: 6,
@@ -119,10 +121,11 @@ fn the_program_chooses_as_the_rules_say_and_a_new_weight_takes_effect_at_once() 
     for threshold in [0, 1, 819, 8_192, 16_384, 4_096] {
         let wanted = two_versions(threshold);
         datapath.publish(&wanted).expect("tables are written");
-        let vip = SocketAddrV4::new(wanted.services[0].vip, 80);
+        let vip = SocketAddrV4::new(host::ipv4(wanted.services[0].vip), 80);
         for client in clients(500) {
-            let way =
-                datapath.explain(client, vip, Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
+            let way = datapath
+                .explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 })
+                .expect("the program runs");
             let found = (way.explanation.bucket, BackendId(way.explanation.backend));
             assert_eq!(found, reference(&wanted, client), "{client} at {threshold}");
         }
@@ -178,10 +181,11 @@ fn a_weight_change_of_one_service_is_followed_and_the_others_stay() {
         let found: Vec<_> = published.iter().map(|service| (service.split(), service.epoch)).collect();
         let expected: Vec<_> = wanted.services.iter().map(|service| (service.split(), service.epoch)).collect();
         assert_eq!(found, expected);
-        let vip = SocketAddrV4::new(wanted.services[0].vip, 80);
+        let vip = SocketAddrV4::new(host::ipv4(wanted.services[0].vip), 80);
         for client in clients(50) {
-            let way =
-                datapath.explain(client, vip, Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
+            let way = datapath
+                .explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 })
+                .expect("the program runs");
             assert_eq!(BackendId(way.explanation.backend), reference(&wanted, client).1, "{client} at {threshold}");
         }
     }
@@ -204,7 +208,9 @@ fn more_new_slot_tables_than_are_spare_are_written_again_and_again() {
     }
     let vip = SocketAddrV4::new(Ipv4Addr::new(192, 0, 0, 12), 80);
     for client in clients(50) {
-        let way = datapath.explain(client, vip, Protocol::Tcp, Question::First { dscp: 0 }).expect("the program runs");
+        let way = datapath
+            .explain(client.into(), vip.into(), Protocol::Tcp, Question::First { dscp: 0 })
+            .expect("the program runs");
         assert!([12, 51].contains(&way.explanation.backend), "{:?}", way.explanation);
     }
 }
@@ -226,8 +232,8 @@ fn tables_grow_when_a_reload_needs_more_and_shrink_to_what_is_configured() {
         let last = Ipv4Addr::new(192, 0, (count >> 8) as u8, count as u8);
         let vip = SocketAddrV4::new(last, 80);
         let way = datapath.explain(
-            SocketAddrV4::new(Ipv4Addr::new(9, 9, 9, 9), 999),
-            vip,
+            SocketAddrV4::new(Ipv4Addr::new(9, 9, 9, 9), 999).into(),
+            vip.into(),
             Protocol::Tcp,
             Question::First { dscp: 0 },
         );
@@ -280,7 +286,7 @@ fn a_fault_of_the_tables_drops_is_counted_and_is_said_a_few_times() {
     datapath.publish(&wanted).expect("tables are written");
     let pin = aya::maps::MapData::from_pin(datapath.map_folder().join("DIRECTORY")).unwrap();
     let mut directory: aya::maps::Array<_, DirectorySet> = aya::maps::Map::Array(pin).try_into().unwrap();
-    let vip = u32::from_ne_bytes(wanted.services[0].vip.octets());
+    let vip = u32::from_ne_bytes(host::ipv4(wanted.services[0].vip).octets());
     let key = EndpointKey::service(vip, 80_u16.to_be(), 6).0;
     for index in 0..directory.len() {
         let mut set: DirectorySet = directory.get(&index, 0).unwrap();

@@ -117,7 +117,7 @@ fn wanted(lab: &Lab, epoch: u64, bucket: impl Fn(u16) -> Bucket) -> Wanted {
     let buckets: Arc<[Bucket]> = (0..BUCKETS).map(bucket).collect();
     let service = WantedService {
         id: SERVICE,
-        vip: lab.vip(),
+        vip: lab.vip().into(),
         versions: (1..=2).map(version).collect(),
         buckets: WantedBuckets::Cells(vec![buckets]),
         epoch,

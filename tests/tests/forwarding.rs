@@ -36,7 +36,7 @@ fn wanted(lab: &Lab, protocol: Protocol, buckets: u16) -> Wanted {
     };
     let service = WantedService {
         id: ServiceId(1),
-        vip: lab.vip(),
+        vip: lab.vip().into(),
         protocol,
         affinity: Affinity::Flow,
         versions: (1..=BACKENDS).map(version).collect(),

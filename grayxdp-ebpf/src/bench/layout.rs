@@ -1,7 +1,7 @@
 //! What the benchmark's wrapper and its harness share; the harness includes this file.
 
 /// Programs that a wrapper can call; wrapper `n` always calls slot `n` of [`PROGRAMS`].
-pub const SLOTS: u32 = 20;
+pub const SLOTS: u32 = 24;
 
 /// Name of the program array.
 pub const PROGRAMS: &str = "PROGRAMS";
@@ -13,6 +13,9 @@ pub const TARGETS: &str = "TARGETS";
 pub const NAT: &str = "NAT";
 /// Name of the yardstick's per-CPU packet counter.
 pub const NAT_PACKETS: &str = "NAT_PACKETS";
+
+/// Name of the IPv6 yardstick's map from [`NatKey6`] to [`NatBackend6`].
+pub const NAT6: &str = "NAT6";
 
 /// Name of the array of one interface index: where the plain redirect sends packets.
 pub const EGRESS: &str = "EGRESS";
@@ -28,6 +31,9 @@ pub const TARGETS_LEN: u32 = 1_024;
 /// Bytes of the frame that the wrapper writes back before each call.
 pub const HEADERS_LEN: usize = 58;
 
+/// Bytes of a longer frame that it writes back: those of IPv6 with TCP.
+pub const LONG_HEADERS_LEN: usize = 74;
+
 /// One frame, how it varies from packet to packet, and where it stands.
 ///
 /// The stores are cut so that no header field lies across two of them: a load that spans two fresh stores waits for
@@ -39,6 +45,8 @@ pub struct Setup {
     pub front: [u64; 2],
     /// Bytes 18..26, 26..34, 34..42, 42..50, 50..58 of the frame; zero where flow and target are put in.
     pub back: [u64; 5],
+    /// Bytes 58..66, 66..74 of a frame that is long enough.
+    pub tail: [u64; 2],
     /// Bytes 16..18 of the frame: the IPv4 total length.
     pub total_length: u16,
     /// Log₂ of the ports of one client.
@@ -101,6 +109,34 @@ pub struct NatKey {
 pub struct NatBackend {
     /// Its address, as in the packet.
     pub address: u32,
+    /// Its port, as in the packet.
+    pub port: u16,
+    /// Destination, then source, Ethernet address.
+    pub macs: [[u8; 6]; 2],
+    /// Zero.
+    pub zero: [u8; 2],
+}
+
+/// Key of the IPv6 yardstick's map, as in the packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatKey6 {
+    /// Destination address.
+    pub address: [u32; 4],
+    /// Destination port.
+    pub port: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Zero.
+    pub zero: u8,
+}
+
+/// The IPv6 yardstick's only backend.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatBackend6 {
+    /// Its address, as in the packet.
+    pub address: [u32; 4],
     /// Its port, as in the packet.
     pub port: u16,
     /// Destination, then source, Ethernet address.

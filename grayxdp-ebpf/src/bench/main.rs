@@ -6,6 +6,7 @@
 mod ends;
 pub mod layout;
 mod yardstick;
+mod yardstick6;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -14,7 +15,7 @@ use aya_ebpf::{
     maps::{Array, ProgramArray},
     programs::XdpContext,
 };
-use layout::{HEADERS_LEN, SLOTS, Setup, TARGETS_LEN, Target};
+use layout::{HEADERS_LEN, LONG_HEADERS_LEN, SLOTS, Setup, TARGETS_LEN, Target};
 
 #[map]
 static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
@@ -49,6 +50,12 @@ fn swap(ctx: XdpContext) -> u32 {
 #[xdp]
 fn yardstick(ctx: XdpContext) -> u32 {
     yardstick::forward(&ctx)
+}
+
+/// The same for IPv6.
+#[xdp]
+fn yardstick6(ctx: XdpContext) -> u32 {
+    yardstick6::forward(&ctx)
 }
 
 /// Sends prepared packets out of the interface that they seem to come in by: the lab's generator.
@@ -117,6 +124,13 @@ fn prepare(ctx: &XdpContext) -> Option<&'static mut Setup> {
         ((start + 50) as *mut u64).write_unaligned(back[4]);
         ((start + 16) as *mut u16).write_unaligned(setup.total_length);
     }
+    if start + LONG_HEADERS_LEN <= end {
+        // SAFETY: as above.
+        unsafe {
+            ((start + 58) as *mut u64).write_unaligned(setup.tail[0]);
+            ((start + 66) as *mut u64).write_unaligned(setup.tail[1]);
+        }
+    }
     Some(setup)
 }
 
@@ -175,6 +189,10 @@ wrappers! {
     wrapper_17 = 17,
     wrapper_18 = 18,
     wrapper_19 = 19,
+    wrapper_20 = 20,
+    wrapper_21 = 21,
+    wrapper_22 = 22,
+    wrapper_23 = 23,
 }
 
 #[panic_handler]

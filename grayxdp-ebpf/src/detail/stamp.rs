@@ -1,14 +1,14 @@
 //! Stamps: which cells something was resolved by home in, which a SYN was deferred in, which a pin found no place in.
 
-use grayxdp_common::cells::{DetailRecord, PrefixKey, VersionDetail};
+use grayxdp_common::cells::{DetailRecord, VersionDetail};
 
 use super::{
-    Cells, Question,
+    Cells, IPV6, Question,
     view::{BUCKET, PREFIX, SLOT, View},
 };
 use crate::{
     explain::explains,
-    tables::{self, StampKind},
+    tables::{self, Source, StampKind},
 };
 
 /// Stamps some of bucket, slot and prefix; the instance that explains stamps nothing.
@@ -23,13 +23,15 @@ pub(super) fn stamp(question: &Question, cells: &Cells, view: &View, which: u64,
         | (question.slot & 0xffff) << SLOT_AT
         | (cells.home_segment & 0xff) << HOME_SEGMENT
         | (cells.segment & 0xff) << SEGMENT;
-    detail_stamp(what, at, question.detail, question.source);
+    let what = what | if question.flags & IPV6 != 0 { IS_IPV6 } else { 0 };
+    detail_stamp(what, at, question.detail, question.client[0], question.client[1]);
 }
 
 /// First bits of the fields of [`detail_stamp`]'s first argument, behind which cells.
 const KIND: u32 = 8;
 const HOME_PLACE: u32 = 16;
 const PLACE: u32 = 24;
+const IS_IPV6: u64 = 1 << 32;
 /// First bits of the fields of its second argument, behind the bucket.
 const SLOT_AT: u32 = 16;
 const HOME_SEGMENT: u32 = 32;
@@ -38,7 +40,7 @@ const SEGMENT: u32 = 40;
 /// All is given as arguments: whoever calls holds references to the scratch.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn detail_stamp(what: u64, at: u64, detail: u64, address: u64) -> u64 {
+extern "C" fn detail_stamp(what: u64, at: u64, detail: u64, client_high: u64, client_low: u64) -> u64 {
     let Some(detail) = tables::detail(detail as u32) else { return 0 };
     let kind = what >> KIND & 0xff;
     let is_deferred = kind == StampKind::Deferred as u64;
@@ -57,7 +59,8 @@ extern "C" fn detail_stamp(what: u64, at: u64, detail: u64, address: u64) -> u64
         }
     }
     if what & PREFIX != 0 {
-        tables::stamp_prefix(PrefixKey { set: detail.prefixes, address: address as u32 }, kind);
+        let (words, is_ipv6) = ([client_high, client_low], what & IS_IPV6 != 0);
+        tables::stamp_prefix(Source { set: detail.prefixes, words, is_ipv6 }, kind);
     }
     0
 }

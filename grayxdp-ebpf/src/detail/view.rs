@@ -1,7 +1,7 @@
 //! What the rules ask for about a packet: its segments and buckets, default and choice, and what is unsettled about them.
 
 use grayxdp_common::{
-    cells::{Bucket, DetailRecord, NO_DSCP, PrefixKey, SegmentClass, SlotState, VersionDetail},
+    cells::{Bucket, DetailRecord, NO_DSCP, SegmentClass, SlotState, VersionDetail},
     explanation::Turn,
 };
 
@@ -46,7 +46,7 @@ fn find_segments(question: &Question, detail: &DetailRecord, is_first: bool, cel
     turn(Turn::Segment);
     let (mut home, mut current) = (0, 0);
     if detail.prefixes != 0
-        && let Some(prefix) = tables::prefix(PrefixKey { set: detail.prefixes, address: question.source as u32 })
+        && let Some(prefix) = tables::prefix(question.source(detail.prefixes))
     {
         turn(Turn::SourcePrefix);
         (home, current) = (prefix.home, prefix.current);

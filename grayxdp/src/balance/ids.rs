@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddrV4,
+    net::SocketAddr,
 };
 
 use serde::{Deserialize, Serialize};
@@ -48,11 +48,11 @@ pub struct BackendKey {
     /// The version.
     pub version: Name,
     /// Address and port; the service's port where the backend has none of its own.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// The virtual endpoint: a backend of another one is another backend, because its record in the kernel differs.
-    pub virtual_address: SocketAddrV4,
+    pub virtual_address: SocketAddr,
 }
 
 impl BackendKey {
@@ -61,9 +61,9 @@ impl BackendKey {
         version.backends.iter().map(|backend| Self {
             service: service.name.clone(),
             version: version.name.clone(),
-            address: SocketAddrV4::new(backend.address, service.port_of(backend)),
+            address: SocketAddr::new(backend.address, service.port_of(backend)),
             protocol: service.protocol,
-            virtual_address: SocketAddrV4::new(service.vip, service.only_port()),
+            virtual_address: SocketAddr::new(service.vip, service.only_port()),
         })
     }
 }

@@ -5,7 +5,7 @@
 //! when it holds its quota (largest remainder), so weights hold exactly; and turns come in proportion to the weight
 //! over the *whole* fill, so a heavy backend does not take its favourite slots after all others are served.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use grayxdp_common::SLOTS;
 
@@ -26,7 +26,7 @@ pub struct SlotBackend {
     /// What the slots are to hold; without influence on which they are.
     pub id: BackendId,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
     /// Its share of the slots relative to the others'.
@@ -42,9 +42,11 @@ struct Permutation {
 
 impl Permutation {
     fn of(backend: &SlotBackend, size: usize) -> Self {
-        let mut identity = [0; 6];
-        identity[..4].copy_from_slice(&backend.address.octets());
-        identity[4..].copy_from_slice(&backend.port.to_be_bytes());
+        let mut identity = match backend.address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        identity.extend(backend.port.to_be_bytes());
         let below = |seed, bound: usize| (hash(&identity, seed) % bound as u64) as usize;
         Self { offset: below(SEEDS[0], size), skip: below(SEEDS[1], size - 1) + 1 }
     }
@@ -123,7 +125,7 @@ mod tests {
     fn pool(weights: &[u16]) -> Vec<SlotBackend> {
         let backend = |(index, &weight): (usize, &u16)| SlotBackend {
             id: BackendId(index as u16 + 1),
-            address: Ipv4Addr::from_bits(0x0a00_0001 + index as u32),
+            address: std::net::Ipv4Addr::from_bits(0x0a00_0001 + index as u32).into(),
             port: 8_080,
             weight,
         };

@@ -10,7 +10,10 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use grayxdp_common::cells::{NO_DSCP, PORTS, SegmentClass};
 use serde::{Deserialize, Serialize};
@@ -113,12 +116,16 @@ struct Classified {
 }
 
 /// The prefix of all sources.
-const EVERYWHERE: Prefix = Prefix { address: std::net::Ipv4Addr::UNSPECIFIED, length: 0 };
+const EVERYWHERE: Prefix = Prefix { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), length: 0 };
 
-/// Whether a prefix contains another, or is it.
+/// Whether a prefix contains another, or is it; that of all sources contains those of either family.
 fn contains(outer: Prefix, inner: Prefix) -> bool {
-    let mask = u32::MAX.checked_shl(32 - u32::from(outer.length)).unwrap_or(0);
-    outer.length <= inner.length && (outer.address.to_bits() ^ inner.address.to_bits()) & mask == 0
+    outer == EVERYWHERE || outer.holds(inner)
+}
+
+/// The prefix of all sources is the same one in either family.
+const fn of_all(prefix: Prefix) -> Prefix {
+    if prefix.length == 0 { EVERYWHERE } else { prefix }
 }
 
 /// All prefixes that segments name, with their classes.
@@ -126,7 +133,7 @@ fn classify(rules: &[Rule<'_>]) -> Classified {
     let mut named: Vec<(Prefix, usize)> = rules
         .iter()
         .enumerate()
-        .flat_map(|(index, rule)| rule.r#match.sources.iter().map(move |prefix| (*prefix, index)))
+        .flat_map(|(index, rule)| rule.r#match.sources.iter().map(move |prefix| (of_all(*prefix), index)))
         .collect();
     named.sort_unstable();
     let anywhere = rules.iter().map(|rule| rule.r#match.sources.is_empty().then_some(-1)).collect::<Vec<_>>();

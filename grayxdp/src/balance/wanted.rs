@@ -119,7 +119,7 @@ fn version_id(ids: &IdTable, service: &Service, version: &Version) -> VersionId 
 fn backends(ids: &IdTable, service: &Service, version: &Version) -> Vec<SlotBackend> {
     let backend = |(key, weight): (BackendKey, u16)| SlotBackend {
         id: ids.backend(&key).expect("every configured backend was given a number"),
-        address: *key.address.ip(),
+        address: key.address.ip(),
         port: key.address.port(),
         weight,
     };
@@ -153,8 +153,7 @@ pub(super) mod tests {
             name: name(&format!("v{version}")),
             backends: (1..=backends)
                 .map(|last| Backend {
-                    address: Ipv4Addr::from_bits(0x0a00_0000 + ((service as u32) << 16))
-                        | Ipv4Addr::new(0, 0, version, last),
+                    address: Ipv4Addr::new(10, service as u8, version, last).into(),
                     port: (last > 1).then_some(8_080),
                     weight: 1,
                 })
@@ -200,13 +199,13 @@ pub(super) mod tests {
         let config = config(&["a", "b"], 2);
         let applied = AppliedSplit { split: split(&percent(1_000), 99), epoch: 7, rollout: 3 };
         let wanted = wanted(&config, &assigned(&config), &|_| applied);
-        assert_eq!(wanted.direct_access, [(Ipv4Addr::new(10, 9, 0, 0), 16)]);
+        assert_eq!(wanted.direct_access, [(Ipv4Addr::new(10, 9, 0, 0).into(), 16)]);
         let service = &wanted.services[1];
         assert_eq!((&service.buckets, service.epoch, service.rollout), (&WantedBuckets::Split(applied.split), 7, 3));
         assert_eq!((service.ports.as_slice(), service.versions.len()), ([81].as_slice(), 2));
         let ends: Vec<_> = service.versions[1].backends.iter().map(|end| (end.id.0, end.address, end.port)).collect();
         // A backend without a port has the service's.
-        assert_eq!(ends, [(7, Ipv4Addr::new(10, 1, 2, 1), 81), (8, Ipv4Addr::new(10, 1, 2, 2), 8_080)]);
+        assert_eq!(ends, [(7, Ipv4Addr::new(10, 1, 2, 1).into(), 81), (8, Ipv4Addr::new(10, 1, 2, 2).into(), 8_080)]);
         assert!(service.versions[1].slots.current.iter().all(|id| [7, 8].contains(&id.0)));
     }
 

@@ -1,6 +1,6 @@
 //! The words of the command line. Every command has an example in its help.
 
-use std::{net::SocketAddrV4, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 
@@ -98,10 +98,10 @@ pub enum Command {
     Explain {
         /// The client's address and port
         #[arg(long, value_name = "A:P")]
-        src: SocketAddrV4,
+        src: SocketAddr,
         /// The virtual address and port
         #[arg(long, value_name = "A:P")]
-        dst: SocketAddrV4,
+        dst: SocketAddr,
         /// tcp or udp
         #[arg(long, value_name = "PROTOCOL", default_value = "tcp", value_parser = protocol)]
         protocol: Protocol,

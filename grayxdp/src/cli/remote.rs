@@ -1,6 +1,6 @@
 //! The commands that the daemon carries out: ask, show the answer.
 
-use std::{net::SocketAddrV4, path::Path};
+use std::{net::SocketAddr, path::Path};
 
 use crate::{
     cli::{
@@ -71,7 +71,7 @@ impl Remote {
     /// `explain`.
     pub(super) async fn explain(
         &self,
-        (source, destination, protocol): (SocketAddrV4, SocketAddrV4, Protocol),
+        (source, destination, protocol): (SocketAddr, SocketAddr, Protocol),
         dscp: u8,
         later: bool,
         at: Option<jiff::Timestamp>,

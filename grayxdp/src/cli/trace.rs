@@ -57,7 +57,8 @@ pub struct TraceArguments {
 
 /// An address is a prefix of itself.
 fn prefix(text: &str) -> Result<Prefix, String> {
-    let text = if text.contains('/') { text.to_owned() } else { format!("{text}/32") };
+    let whole = if text.contains(':') { 128 } else { 32 };
+    let text = if text.contains('/') { text.to_owned() } else { format!("{text}/{whole}") };
     Prefix::try_from(text).map_err(|error| error.to_string())
 }
 

@@ -1,6 +1,9 @@
 //! Addresses and ports: no two things at one place, and none where packets cannot go.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{
     config::problem::{Place, Problem},
@@ -15,7 +18,7 @@ struct Owner<'a> {
 }
 
 /// The virtual endpoints of all services, by address and port.
-type VirtualEnds<'a> = HashMap<(Ipv4Addr, u16), Vec<(Protocol, Owner<'a>)>>;
+type VirtualEnds<'a> = HashMap<(IpAddr, u16), Vec<(Protocol, Owner<'a>)>>;
 
 /// Checks virtual and backend endpoints of all services.
 pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
@@ -27,13 +30,14 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
     for (place, service) in services() {
         virtual_end(&place, service, &mut virtual_ends, problems);
     }
-    let mut backends: HashMap<(Ipv4Addr, u16, Protocol), Owner<'_>> = HashMap::new();
+    let mut backends: HashMap<(IpAddr, u16, Protocol), Owner<'_>> = HashMap::new();
     for (place, service) in services() {
         for (index, version) in service.versions.iter().enumerate() {
             let list = place.field("versions").index(index).field("backends");
             for (index, backend) in version.backends.iter().enumerate() {
                 let owner = || Owner { place: list.index(index), service, version: Some(version) };
                 own_port(service, backend, &owner().place, problems);
+                own_family(service, backend, &owner().place, problems);
                 let (end, place) = (service.backend_address(backend).to_string(), owner().place);
                 usable(backend.address, backend.port, &place, &format!("backend {end}"), "address", problems);
                 if let Some((_, first)) = ends(service, backend).find_map(|end| virtual_ends.get(&end)?.first()) {
@@ -50,7 +54,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
 }
 
 /// Where a backend is met: at its own port, or at each of the service's.
-fn ends<'a>(service: &'a Service, backend: &'a Backend) -> impl Iterator<Item = (Ipv4Addr, u16)> + 'a {
+fn ends<'a>(service: &'a Service, backend: &'a Backend) -> impl Iterator<Item = (IpAddr, u16)> + 'a {
     let ports = if backend.port.is_some() { backend.port.as_slice() } else { service.virtual_ports() };
     ports.iter().map(|&port| (backend.address, port))
 }
@@ -64,7 +68,7 @@ fn virtual_end<'a>(place: &Place, service: &'a Service, known: &mut VirtualEnds<
         Some((port, first))
     });
     if let Some((port, first)) = clashes {
-        let end = format!("{}:{port}/{}", service.vip, service.protocol.label());
+        let end = format!("{}/{}", SocketAddr::new(service.vip, port), service.protocol.label());
         let what = format!("{end} of service `{}` is that of service `{}`", service.name, first.service.name);
         let remedy = "give each service an address, port or protocol of its own";
         problems.push(Problem::new(place.field("vip"), what, remedy).with_other(&first.place));
@@ -80,10 +84,28 @@ fn own_port(service: &Service, backend: &Backend, place: &Place, problems: &mut 
     if service.virtual_ports().len() > 1
         && let Some(port) = backend.port
     {
-        let what = format!("backend {}:{port} of service `{}`, which has several ports", backend.address, service.name);
+        let end = SocketAddr::new(backend.address, port);
+        let what = format!("backend {end} of service `{}`, which has several ports", service.name);
         let remedy = "leave its port out: the client's is kept; or make a service for each port";
         problems.push(Problem::new(place.field("port"), what, remedy));
     }
+}
+
+/// Addresses are rewritten, so both ends are of one family.
+fn own_family(service: &Service, backend: &Backend, place: &Place, problems: &mut Vec<Problem>) {
+    if backend.address.is_ipv4() == service.vip.is_ipv4() {
+        return;
+    }
+    let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let (own, vip) = (family(backend.address), family(service.vip));
+    let what = format!(
+        "backend {} is one of {own}, and VIP {} of service `{}` one of {vip}",
+        backend.address, service.vip, service.name
+    );
+    let remedy = format!(
+        "`nat` does not translate between families: give the backend's {vip} address, or make a service with a VIP of {own}"
+    );
+    problems.push(Problem::new(place.field("address"), what, remedy));
 }
 
 /// A backend that is a virtual endpoint.
@@ -95,7 +117,7 @@ fn circle(end: &str, place: &Place, first: &Owner<'_>) -> Problem {
 
 /// Refuses port 0 and addresses to which no packet can be sent.
 fn usable(
-    address: Ipv4Addr,
+    address: IpAddr,
     port: Option<u16>,
     place: &Place,
     what: &str,
@@ -106,7 +128,9 @@ fn usable(
         address if address.is_unspecified() => Some("the unspecified address"),
         address if address.is_loopback() => Some("a loopback address"),
         address if address.is_multicast() => Some("a multicast address"),
-        address if address.is_broadcast() => Some("the broadcast address"),
+        IpAddr::V4(address) if address.is_broadcast() => Some("the broadcast address"),
+        IpAddr::V6(address) if address.is_unicast_link_local() => Some("a link-local address"),
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => Some("an IPv4 address in IPv6 form"),
         _ => None,
     };
     if let Some(kind) = unusable {

@@ -111,7 +111,7 @@ fn kind(expected: &str) -> String {
 /// A message of a type, with what to do where it does not say so itself.
 fn with_remedy(message: &str) -> String {
     match message {
-        "invalid IPv4 address syntax" => "not an IPv4 address; write one such as 192.0.2.10".to_owned(),
+        "invalid IP address syntax" => "not an IP address; write one such as 192.0.2.10 or 2001:db8::10".to_owned(),
         "invalid socket address syntax" => "not an address with a port; write one such as 127.0.0.1:9477".to_owned(),
         other => other.to_owned(),
     }

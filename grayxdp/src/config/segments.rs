@@ -71,6 +71,16 @@ fn r#match(service: &Service, segment: &Segment, whose: &str, place: &Place, pro
         problems.push(Problem::new(place.clone(), format!("{whose} matches everything"), remedy));
     }
     let said = |prefix: &Prefix| String::from(*prefix);
+    for (index, prefix) in
+        sources.iter().enumerate().filter(|(_, prefix)| prefix.address.is_ipv4() != service.vip.is_ipv4())
+    {
+        let what = format!("{whose}: source {}, and VIP {} is not of that family", said(prefix), service.vip);
+        problems.push(Problem::new(
+            place.field("sources").index(index),
+            what,
+            "no client has such an address: remove it",
+        ));
+    }
     twice(sources, said, &format!("{whose}: source"), &place.field("sources"), problems);
     twice(dscp, u8::to_string, &format!("{whose}: DSCP"), &place.field("dscp"), problems);
     twice(ports, u16::to_string, &format!("{whose}: port"), &place.field("ports"), problems);

@@ -1,6 +1,6 @@
 //! `explain`: the way of one packet, in names.
 
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use grayxdp_common::{
     explanation::{Explanation, Step, Turn},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Client, virtual endpoint, protocol.
-type Flow = (SocketAddrV4, SocketAddrV4, Protocol);
+type Flow = (SocketAddr, SocketAddr, Protocol);
 
 /// Greatest DSCP: six bits.
 const MAX_DSCP: u8 = 63;
@@ -45,7 +45,7 @@ impl Owner {
     }
 
     /// A way in names; `destination` is the packet's, which a backend may keep the port of.
-    pub(super) fn told_way(&self, way: &Way, destination: SocketAddrV4, is_first: bool) -> Explained {
+    pub(super) fn told_way(&self, way: &Way, destination: SocketAddr, is_first: bool) -> Explained {
         let seen: Explanation = way.explanation;
         let ids = &self.layout.ids;
         let came = |step: Step| seen.step >= step as u32;
@@ -73,7 +73,7 @@ impl Owner {
     }
 
     /// `v2/10.0.2.1:8080`; none for no backend.
-    fn named(&self, backend: u16, destination: SocketAddrV4) -> Option<String> {
+    fn named(&self, backend: u16, destination: SocketAddr) -> Option<String> {
         let key = self.layout.ids.backend_key(BackendId(backend))?;
         Some(format!("{}/{}", key.version, end(key, destination)))
     }
@@ -92,9 +92,9 @@ impl Owner {
 }
 
 /// Where a backend is met by a packet for a virtual endpoint.
-fn end(key: &BackendKey, destination: SocketAddrV4) -> SocketAddrV4 {
+fn end(key: &BackendKey, destination: SocketAddr) -> SocketAddr {
     let port = if key.address.port() == 0 { destination.port() } else { key.address.port() };
-    SocketAddrV4::new(*key.address.ip(), port)
+    SocketAddr::new(key.address.ip(), port)
 }
 
 /// What decided, in words.

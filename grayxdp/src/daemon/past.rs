@@ -1,8 +1,14 @@
 //! What was: the tables of the data path as they were at a time, and what the journal knows of a rollout.
 
-use std::{collections::BTreeMap, net::SocketAddrV4};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
-use grayxdp_common::hash::{Flow, FlowHash};
+use grayxdp_common::{
+    hash::{Flow, FlowHash, HashKey},
+    ipv6::{Address as _, Address6},
+};
 
 use crate::{
     daemon::{names::not_found, owner::Owner, rollouts::read_state},
@@ -59,7 +65,7 @@ impl Owner {
     /// Which version a new flow got at a time, from the tables that the journal has.
     pub(super) fn explain_at(
         &mut self,
-        (source, destination, protocol): (SocketAddrV4, SocketAddrV4, Protocol),
+        (source, destination, protocol): (SocketAddr, SocketAddr, Protocol),
         dscp: u8,
         at: jiff::Timestamp,
     ) -> Result<Explained, ApiError> {
@@ -120,33 +126,23 @@ fn weights_of(applied: &Applied, candidate: &Name) -> AppliedWeights {
     AppliedWeights { time: applied.time, epoch: record.epoch, weights }
 }
 
-fn is_met(service: &Service, destination: SocketAddrV4, protocol: Protocol) -> bool {
-    service.vip == *destination.ip()
+fn is_met(service: &Service, destination: SocketAddr, protocol: Protocol) -> bool {
+    service.vip == destination.ip()
         && service.protocol == protocol
         && service.virtual_ports().contains(&destination.port())
 }
 
 /// As the data path chooses: a segment, a bucket, its owner.
-fn explained(
-    applied: &Applied,
-    source: SocketAddrV4,
-    destination: SocketAddrV4,
-    dscp: u8,
-    key: &grayxdp_common::hash::HashKey,
-) -> Explained {
+fn explained(applied: &Applied, source: SocketAddr, destination: SocketAddr, dscp: u8, key: &HashKey) -> Explained {
     let record = &applied.record;
     let file = record.file.as_deref();
-    let wire = |address: &SocketAddrV4| (u32::from_ne_bytes(address.ip().octets()), address.port().to_be());
-    let ((source_address, source_port), (destination_address, destination_port)) = (wire(&source), wire(&destination));
     let is_by_client = file.is_some_and(|service| match service.affinity {
         Affinity::Client => true,
         Affinity::Flow => false,
     });
-    let (source_port, destination_port) = if is_by_client { (0, 0) } else { (source_port, destination_port) };
+    let ports = if is_by_client { (0, 0) } else { (source.port().to_be(), destination.port().to_be()) };
     let protocol = file.map_or(Protocol::Tcp, |service| service.protocol).number();
-    let flow =
-        Flow { source: source_address, destination: destination_address, source_port, destination_port, protocol };
-    let hash = FlowHash::of(&flow, key);
+    let hash = hash_of((source.ip(), destination.ip()), ports, protocol, key);
     let segment = file.and_then(|service| segment_of(service, source, destination.port(), dscp));
     let buckets = segment.and_then(|name| record.segments.get(name)).map_or(&record.buckets, |own| &own.buckets);
     let place = buckets.owners()[usize::from(hash.bucket())];
@@ -169,11 +165,30 @@ fn explained(
     }
 }
 
+/// The data path's hash of a flow, whose ports are in network order; of ends of two families there is no flow.
+fn hash_of((source, destination): (IpAddr, IpAddr), ports: (u16, u16), protocol: u8, key: &HashKey) -> FlowHash {
+    let (source_port, destination_port) = ports;
+    match (source, destination) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let [source, destination] = [source, destination].map(|address| Address6::from_bytes(address.octets()));
+            Address6::hash(&Flow { source, destination, source_port, destination_port, protocol }, key)
+        }
+        (source, destination) => {
+            let wire = |address: IpAddr| match address {
+                IpAddr::V4(address) => u32::from_ne_bytes(address.octets()),
+                IpAddr::V6(_) => 0,
+            };
+            let (source, destination) = (wire(source), wire(destination));
+            FlowHash::of(&Flow { source, destination, source_port, destination_port, protocol }, key)
+        }
+    }
+}
+
 /// Among segments that match, the longest source prefix decides, then a port, then a DSCP, then the order in the file.
-fn segment_of(service: &Service, source: SocketAddrV4, port: u16, dscp: u8) -> Option<&Name> {
+fn segment_of(service: &Service, source: SocketAddr, port: u16, dscp: u8) -> Option<&Name> {
     let length = |rule: &Match| match rule.sources.is_empty() {
         true => Some(-1),
-        false => rule.sources.iter().filter(|prefix| prefix.contains(*source.ip())).map(|p| i16::from(p.length)).max(),
+        false => rule.sources.iter().filter(|prefix| prefix.contains(source.ip())).map(|p| i16::from(p.length)).max(),
     };
     let fits = |rule: &Match| {
         let Match { sources: _, dscp: dscps, ports } = rule;

@@ -1,6 +1,9 @@
 //! `trace`: one at a time, for a while, read by whoever began it.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use crate::{
     daemon::{explain::interface_name, headers::headers, names::not_found, owner::Owner},
@@ -142,7 +145,7 @@ impl Owner {
     fn told(&self, traced: &Traced, now: Now) -> TracedPacket {
         let ago = now.monotonic.saturating_sub(Duration::from_nanos(traced.time_ns));
         let packet = headers(&traced.head, traced.length);
-        let destination = packet.destination.parse().unwrap_or(SocketAddrV4::new([0, 0, 0, 0].into(), 0));
+        let destination = packet.destination.parse().unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
         let way = Way::of(traced.explanation);
         let is_first = packet.flags.as_deref() == Some("S");
         let way = self.told_way(&way, destination, is_first);

@@ -156,7 +156,7 @@ impl Capacity {
     }
 
     /// Entries of each map.
-    pub(super) fn entries(self) -> [(&'static str, u32); 27] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 32] {
         let spare_tables = (self.slot_tables / 5).max(8);
         [
             (maps::CONTROL, 1),
@@ -186,6 +186,11 @@ impl Capacity {
             (maps::FLOWS, 1 << self.flows_log2),
             (maps::SIGNALS, self.signals.max(1) * 2 * self.cpus),
             (maps::FRAGMENTS, fragments::PLACES),
+            (maps::ENDS6, self.backends + 1),
+            (maps::ROUTES6, ROUTES),
+            (maps::NEIGHBOURS6, NEIGHBOURS),
+            (maps::PREFIXES6, PREFIXES),
+            (maps::PROGRAMS, 1),
         ]
     }
 }

@@ -1,13 +1,16 @@
 //! The explaining instance: the very program on the live tables, but it counts nothing and writes down what it does.
 
-use std::{net::SocketAddrV4, path::Path};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use aya::{
     Ebpf,
     maps::{Array, MapData, MapError},
     programs::{TestRun as _, TestRunOptions},
 };
-use etherparse::{IpDscp, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
+use etherparse::{IpDscp, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder};
 use grayxdp_common::{explanation::Explanation, maps};
 
 use super::{
@@ -41,12 +44,12 @@ impl Explainer {
     /// Shows it a packet: for TCP a SYN.
     pub(super) fn explain(
         &mut self,
-        source: SocketAddrV4,
-        destination: SocketAddrV4,
+        source: SocketAddr,
+        destination: SocketAddr,
         protocol: Protocol,
         question: Question,
     ) -> Result<Way, KernelError> {
-        self.explain_frame(&frame(source, destination, protocol, question))
+        self.explain_frame(&frame(source, destination, protocol, question)?)
     }
 
     /// Shows it a packet as it comes in.
@@ -68,13 +71,41 @@ impl Explainer {
     }
 }
 
-fn frame(source: SocketAddrV4, destination: SocketAddrV4, protocol: Protocol, question: Question) -> Vec<u8> {
-    let mut ip = Ipv4Header::new(0, 64, IpNumber(protocol.number()), source.ip().octets(), destination.ip().octets())
-        .expect("no payload is not too long");
-    if let Question::First { dscp } = question {
-        ip.dscp = IpDscp::try_new(dscp & 63).expect("six bits");
-    }
-    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ip(IpHeaders::Ipv4(ip, Ipv4Extensions::default()));
+fn frame(
+    source: SocketAddr,
+    destination: SocketAddr,
+    protocol: Protocol,
+    question: Question,
+) -> Result<Vec<u8>, KernelError> {
+    let dscp = match question {
+        Question::First { dscp } => dscp & 63,
+        Question::Later => 0,
+    };
+    let headers = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let number = IpNumber(protocol.number());
+            let mut ip = Ipv4Header::new(0, 64, number, source.octets(), destination.octets())
+                .expect("no payload is not too long");
+            ip.dscp = IpDscp::try_new(dscp).expect("six bits");
+            IpHeaders::Ipv4(ip, Ipv4Extensions::default())
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let ip = Ipv6Header {
+                traffic_class: dscp << 2,
+                hop_limit: 64,
+                source: source.octets(),
+                destination: destination.octets(),
+                ..Ipv6Header::default()
+            };
+            IpHeaders::Ipv6(ip, Ipv6Extensions::default())
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+            return Err(KernelError(format!(
+                "{source} and {destination} are of two families: no packet goes between them"
+            )));
+        }
+    };
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ip(headers);
     let mut frame = Vec::with_capacity(FRAME_ROOM);
     let written = match protocol {
         Protocol::Tcp => {
@@ -88,7 +119,7 @@ fn frame(source: SocketAddrV4, destination: SocketAddrV4, protocol: Protocol, qu
         Protocol::Udp => builder.udp(source.port(), destination.port()).write(&mut frame, &[]),
     };
     written.expect("a vector takes all bytes, and no field is out of range");
-    frame
+    Ok(frame)
 }
 
 fn failed(error: &MapError) -> KernelError {

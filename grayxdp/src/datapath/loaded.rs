@@ -13,7 +13,7 @@ use aya::{
     maps::{Map, MapError},
 };
 use aya_log::EbpfLogger;
-use grayxdp_common::{maps, records::Control};
+use grayxdp_common::{hash::HashKey, maps, records::Control};
 
 use super::{
     Settings,
@@ -27,7 +27,7 @@ use super::{
     opened,
     pins::{self, Pins},
     sweep::Sweeper,
-    tables::{Live, Memory, Tables, TablesError},
+    tables::{Live, Memory, PrefixMaps, Tables, TablesError},
     unreadable_map,
 };
 use crate::model::kernel::{BackendId, KernelError, Observed, ServiceId, Wanted};
@@ -87,7 +87,7 @@ impl Loaded {
     ) -> Result<Self, KernelError> {
         let mut live = object::load(&folder, settings, Purpose::Live)?;
         let explainer = Explainer::load(&folder, settings)?;
-        let memory = memory(&folder)?;
+        let memory = memory(&folder, settings.hash_key)?;
         let fingerprint = settings.hash_key.fingerprint();
         if let Some(region_log2) = new_region_log2 {
             memory.control.store(0, offset_of!(Control, region_log2), u64::from(region_log2));
@@ -174,7 +174,7 @@ impl Loaded {
     }
 }
 
-fn memory(folder: &Path) -> Result<Memory, KernelError> {
+fn memory(folder: &Path, hash_key: HashKey) -> Result<Memory, KernelError> {
     let (guards, stamps, signals) =
         (mappable(folder, maps::GUARDS)?, mappable(folder, maps::STAMPS)?, mappable(folder, maps::SIGNALS)?);
     let unreadable = |error: MapError| KernelError(format!("a map is not of its kind: {error}"));
@@ -188,7 +188,12 @@ fn memory(folder: &Path) -> Result<Memory, KernelError> {
         buckets: Map::Array(opened(folder, maps::BUCKETS)?).try_into().map_err(unreadable)?,
         states: Map::Array(opened(folder, maps::SLOT_STATES)?).try_into().map_err(unreadable)?,
         classes: Map::Array(opened(folder, maps::CLASSES)?).try_into().map_err(unreadable)?,
-        prefixes: Map::LpmTrie(opened(folder, maps::PREFIXES)?).try_into().map_err(unreadable)?,
+        prefixes: PrefixMaps {
+            ipv4: Map::LpmTrie(opened(folder, maps::PREFIXES)?).try_into().map_err(unreadable)?,
+            ipv6: Map::LpmTrie(opened(folder, maps::PREFIXES6)?).try_into().map_err(unreadable)?,
+        },
+        ends: mapped(folder, maps::ENDS6)?,
+        hash_key,
         stamps,
         guards,
         signals,

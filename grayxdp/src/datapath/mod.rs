@@ -26,7 +26,7 @@ mod trace;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddrV4,
+    net::SocketAddr,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -293,8 +293,8 @@ impl Kernel for Datapath {
 
     fn explain(
         &mut self,
-        source: SocketAddrV4,
-        destination: SocketAddrV4,
+        source: SocketAddr,
+        destination: SocketAddr,
         protocol: Protocol,
         question: Question,
     ) -> Result<Way, KernelError> {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{Array, MapData, MapError, MapInfo},
+    maps::{Array, MapData, MapError, MapInfo, ProgramArray},
     programs::{ProgramError, Xdp},
 };
-use grayxdp_common::{cells, exceptions, guard, maps, records, signals};
+use grayxdp_common::{cells, exceptions, guard, ipv6, maps, records, signals};
 
 use super::{Capacity, ClockSource, Settings, flavour::Flavour};
 use crate::model::kernel::KernelError;
@@ -65,7 +65,8 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
     for (name, value) in &globals {
         loader.override_global(name, value, true);
     }
-    let paths: Vec<_> = maps::PINNED.iter().map(|name| (*name, folder.join(name))).collect();
+    let is_shared = |name: &&&str| purpose == Purpose::Live || **name != maps::PROGRAMS;
+    let paths: Vec<_> = maps::PINNED.iter().filter(is_shared).map(|name| (*name, folder.join(name))).collect();
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }
@@ -73,6 +74,14 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
         loader.map_max_entries(name, entries);
     }
     let mut object = loader.load(bytes).map_err(|error| loading_failed(&error))?;
+    let next = named(&mut object, maps::PROGRAM6)?;
+    next.load().map_err(|error| program_failed(&error))?;
+    let next = next.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| program_failed(&error))?;
+    let programs = object.map_mut(maps::PROGRAMS).expect("the object file has the map");
+    let programs: Result<ProgramArray<&mut MapData>, MapError> = programs.try_into();
+    programs
+        .and_then(|mut programs| programs.set(0, &next, 0))
+        .map_err(|error| KernelError(format!("the program for IPv6 cannot be put behind that for IPv4: {error}")))?;
     program(&mut object)?.load().map_err(|error| program_failed(&error))?;
     leave_memory(bytes);
     Ok(object)
@@ -100,7 +109,11 @@ pub(super) fn set_clock(object: &mut Ebpf, nanoseconds: u64) -> Result<(), Kerne
 
 /// The program of an instance.
 pub(super) fn program(object: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
-    let program = object.program_mut(maps::PROGRAM).expect("the object file has the program");
+    named(object, maps::PROGRAM)
+}
+
+fn named<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, KernelError> {
+    let program = object.program_mut(name).expect("the object file has the program");
     program.try_into().map_err(|error: ProgramError| KernelError(format!("the object file is broken: {error}")))
 }
 
@@ -115,6 +128,7 @@ struct Shape {
 
 const ARRAY: u32 = 2;
 const HASH: u32 = 1;
+const PROGRAM_ARRAY: u32 = 3;
 const PER_CPU_ARRAY: u32 = 6;
 const LPM_TRIE: u32 = 11;
 const RING_BUFFER: u32 = 27;
@@ -152,6 +166,15 @@ fn expected(name: &str) -> Shape {
         maps::FLOWS => array(size_of::<signals::FlowSample>()),
         maps::SIGNALS => array(size_of::<signals::Signals>()),
         maps::FRAGMENTS => array(size_of::<u64>()),
+        maps::ENDS6 => array(size_of::<ipv6::Ends6>()),
+        maps::NEIGHBOURS6 => Shape { key: 16, ..hash(size_of::<records::NextHop>()) },
+        maps::ROUTES6 => {
+            Shape { kind: LPM_TRIE, key: 20, value: size_of::<records::Route>() as u32, flags: NO_PREALLOC }
+        }
+        maps::PREFIXES6 => {
+            Shape { kind: LPM_TRIE, key: 24, value: size_of::<cells::PrefixValue>() as u32, flags: NO_PREALLOC }
+        }
+        maps::PROGRAMS => Shape { kind: PROGRAM_ARRAY, key: 4, value: 4, flags: 0 },
         maps::EVENTS => Shape { kind: RING_BUFFER, key: 0, value: 0, flags: 0 },
         maps::PREFIXES => {
             Shape { kind: LPM_TRIE, key: 12, value: size_of::<cells::PrefixValue>() as u32, flags: NO_PREALLOC }

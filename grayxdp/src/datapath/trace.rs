@@ -1,7 +1,7 @@
 //! Tracing: while somebody looks, the links run a program that also tells what becomes of packets; else they run one that knows
 //! nothing of it, so that it costs nothing.
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use aya::{
     Ebpf,
@@ -9,8 +9,9 @@ use aya::{
     programs::Xdp,
 };
 use grayxdp_common::{
+    ipv6::Address6,
     maps,
-    trace::{TraceFilter, Traced},
+    trace::{TraceFilter, Traced, Words},
 };
 
 use super::{
@@ -78,6 +79,12 @@ fn map_data(map: Map) -> Result<Map, KernelError> {
 }
 
 fn filter(question: &TraceQuestion) -> TraceFilter {
+    let asked = [question.source, question.destination, question.host].into_iter().flatten().next();
+    let family = match asked.map(|prefix| prefix.address) {
+        None => 0,
+        Some(IpAddr::V4(_)) => 4,
+        Some(IpAddr::V6(_)) => 6,
+    };
     let (source, source_mask) = masked(question.source);
     let (destination, destination_mask) = masked(question.destination);
     let (host, host_mask) = masked(question.host);
@@ -93,16 +100,25 @@ fn filter(question: &TraceQuestion) -> TraceFilter {
         protocol: question.protocol.map_or(0, |protocol| protocol.number()),
         only_dropped: u8::from(question.only_dropped),
         also_others: u8::from(question.also_others),
-        zero: 0,
+        family,
         remaining: question.count,
     }
 }
 
 /// A prefix as the program compares it: address and mask as they lie in a packet.
-fn masked(prefix: Option<Prefix>) -> (u32, u32) {
-    let Some(prefix) = prefix else { return (0, 0) };
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix.length)).unwrap_or(0);
-    (prefix.address.to_bits().to_be(), mask.to_be())
+fn masked(prefix: Option<Prefix>) -> (Words, Words) {
+    let words = |bytes: [u8; 16]| Address6::from_bytes(bytes).0;
+    let Some(Prefix { address, length }) = prefix else { return ([0; 2], [0; 2]) };
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            ([u64::from(address.to_bits().to_be()), 0], [u64::from(mask.to_be()), 0])
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            (words(address.octets()), words(mask.to_be_bytes()))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -112,10 +128,16 @@ mod tests {
     #[test]
     fn prefixes_and_ports_are_as_they_lie_in_a_packet() {
         let prefix = |text: &str| Prefix::try_from(text.to_owned()).expect("a prefix");
-        assert_eq!(masked(None), (0, 0));
-        assert_eq!(masked(Some(prefix("0.0.0.0/0"))), (0, 0));
-        let expected = (u32::from_ne_bytes([10, 1, 2, 0]), u32::from_ne_bytes([255, 255, 255, 0]));
-        assert_eq!(masked(Some(prefix("10.1.2.0/24"))), expected);
+        let nothing = ([0; 2], [0; 2]);
+        assert_eq!(
+            (masked(None), masked(Some(prefix("0.0.0.0/0"))), masked(Some(prefix("::/0")))),
+            (nothing, nothing, nothing)
+        );
+        let word = |bytes: [u8; 4]| [u64::from(u32::from_ne_bytes(bytes)), 0];
+        assert_eq!(masked(Some(prefix("10.1.2.0/24"))), (word([10, 1, 2, 0]), word([255, 255, 255, 0])));
+        let six = masked(Some(prefix("2001:db8::/32")));
+        assert_eq!(six.0[0].to_ne_bytes(), [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0]);
+        assert_eq!((six.1[0].to_ne_bytes(), six.1[1]), ([255, 255, 255, 255, 0, 0, 0, 0], 0));
         let question = TraceQuestion { port: Some(80), count: 7, ..TraceQuestion::default() };
         assert_eq!((filter(&question).port.to_ne_bytes(), filter(&question).remaining), ([0, 80], 7));
     }

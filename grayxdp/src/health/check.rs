@@ -1,6 +1,6 @@
 //! One question to one backend.
 
-use std::{io, net::SocketAddrV4, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,7 +17,7 @@ const STATUS_LINE: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Where.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// HTTP: what is asked for. None: that the connection is accepted is enough.
     pub path: Option<String>,
     /// Time between the beginnings of two questions.
@@ -37,7 +37,7 @@ impl Check {
         let own = backend.port.or_else(|| service.virtual_ports().first().copied());
         let port = health.port.or(own).unwrap_or_default();
         Self {
-            address: SocketAddrV4::new(backend.address, port),
+            address: SocketAddr::new(backend.address, port),
             path: match health.r#type {
                 CheckType::Tcp => None,
                 CheckType::Http => Some(health.path.clone().unwrap_or_else(|| "/".to_owned())),
@@ -67,7 +67,7 @@ pub async fn ask(check: &Check) -> Result<(), String> {
 }
 
 /// HTTP/1.1, one request a connection (RFC 9112); only the status is read.
-async fn get(stream: &mut TcpStream, address: SocketAddrV4, path: &str) -> Result<(), String> {
+async fn get(stream: &mut TcpStream, address: SocketAddr, path: &str) -> Result<(), String> {
     let agent = concat!("grayxdp/", env!("CARGO_PKG_VERSION"));
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|error| said(&error))?;
@@ -112,15 +112,15 @@ mod tests {
 
     use super::*;
 
-    fn check(address: SocketAddrV4, path: Option<&str>) -> Check {
+    fn check(address: SocketAddr, path: Option<&str>) -> Check {
         let (interval, timeout) = (Duration::from_secs(1), Duration::from_millis(300));
         Check { address, path: path.map(str::to_owned), interval, timeout, rise: 2, fall: 3 }
     }
 
     /// A server that answers every connection with these bytes after reading something, or with silence.
-    async fn server(answer: Option<&'static str>) -> SocketAddrV4 {
+    async fn server(answer: Option<&'static str>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-        let std::net::SocketAddr::V4(address) = listener.local_addr().expect("bound") else { panic!("IPv4") };
+        let address = listener.local_addr().expect("bound");
         tokio::spawn(async move {
             let mut kept = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -147,7 +147,7 @@ mod tests {
         // Bound and not listening: refused.
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
-        let std::net::SocketAddr::V4(address) = socket.local_addr().expect("bound") else { panic!("IPv4") };
+        let address = socket.local_addr().expect("bound");
         assert_eq!(ask(&check(address, None)).await, Err("connection refused".to_owned()));
     }
 

@@ -124,27 +124,26 @@ fn jitter(backend: &BackendKey, interval: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
+    use std::net::SocketAddr;
 
     use tokio::{net::TcpListener, time::timeout};
 
     use super::*;
     use crate::model::config::Protocol;
 
-    fn key(address: SocketAddrV4) -> BackendKey {
+    fn key(address: SocketAddr) -> BackendKey {
         let name = |text: &str| text.parse().expect("a name");
         let virtual_address = "192.0.2.10:80".parse().expect("an address");
         BackendKey { service: name("s"), version: name("v1"), address, protocol: Protocol::Tcp, virtual_address }
     }
 
-    fn target(address: SocketAddrV4) -> Target {
+    fn target(address: SocketAddr) -> Target {
         let (interval, timeout) = (Duration::from_millis(100), Duration::from_millis(50));
         Target { check: Check { address, path: None, interval, timeout, rise: 2, fall: 3 }, is_up: true }
     }
 
-    fn local(listener: &TcpListener) -> SocketAddrV4 {
-        let std::net::SocketAddr::V4(address) = listener.local_addr().expect("bound") else { panic!("IPv4") };
-        address
+    fn local(listener: &TcpListener) -> SocketAddr {
+        listener.local_addr().expect("bound")
     }
 
     async fn next(reports: &mut mpsc::Receiver<Report>) -> (bool, Option<String>) {
@@ -182,7 +181,7 @@ mod tests {
     #[test]
     fn backends_have_their_turns_at_different_times() {
         let interval = Duration::from_secs(1);
-        let turns = (1..=200).map(|port| jitter(&key(SocketAddrV4::new([10, 0, 0, 1].into(), port)), interval));
+        let turns = (1..=200).map(|port| jitter(&key(SocketAddr::new([10, 0, 0, 1].into(), port)), interval));
         let mut turns: Vec<Duration> = turns.collect();
         assert!(turns.iter().all(|turn| *turn < interval));
         turns.sort();

@@ -7,6 +7,7 @@
 mod download;
 mod error;
 mod http;
+mod ipv6;
 mod lasting;
 mod namespace;
 mod pass;

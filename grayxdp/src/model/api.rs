@@ -5,7 +5,7 @@ mod history;
 mod rollout;
 mod trace;
 
-use std::{collections::BTreeMap, net::SocketAddrV4, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,9 +63,9 @@ pub enum Request {
     /// The way of one packet.
     Explain {
         /// The client.
-        source: SocketAddrV4,
+        source: SocketAddr,
         /// The virtual endpoint.
-        destination: SocketAddrV4,
+        destination: SocketAddr,
         /// TCP or UDP.
         protocol: Protocol,
         /// Differentiated services code point of the first packet, `0..=63`.
@@ -470,7 +470,7 @@ pub struct Explained {
     pub slot: Option<u16>,
     /// The backend.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<SocketAddrV4>,
+    pub backend: Option<SocketAddr>,
     /// Where it leaves: `eth1 via 02:00:00:00:00:01`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<String>,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use address::{BackendAddress, NotABackend};
 pub use guarding::{CheckType, DEFAULT_SEGMENT, Fuse, HealthCheck, Match, Segment};
-pub use prefix::{NotAPrefix, Prefix};
+pub use prefix::{NotAPrefix, Prefix, width};
 pub use service::{Affinity, Backend, Forwarding, OnDown, OnEmptyPool, Protocol, Service, Version};
 
 /// The whole file.

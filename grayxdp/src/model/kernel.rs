@@ -5,7 +5,7 @@ mod wanted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddrV4,
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -219,8 +219,8 @@ pub trait Kernel: Send {
     /// What could not be run.
     fn explain(
         &mut self,
-        source: SocketAddrV4,
-        destination: SocketAddrV4,
+        source: SocketAddr,
+        destination: SocketAddr,
         protocol: Protocol,
         question: Question,
     ) -> Result<Way, KernelError>;

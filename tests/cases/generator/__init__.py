@@ -1,6 +1,6 @@
 """All files of cases."""
 
-from . import addresses, answers, down, entries, errors, forward, full_table, malformed, not_ours, pieces, quic, reverse, segments, split
+from . import addresses, answers, down, entries, errors, forward, full_table, malformed, not_ours, pieces, quic, reverse, segments, six_answers, six_traffic, split
 
 BOOKS = [
     forward.tcp_book(), forward.udp_book(),
@@ -8,5 +8,8 @@ BOOKS = [
     addresses.echo_book(), addresses.arp_book(), addresses.service_book(),
     malformed.book(), not_ours.book(), split.book(),
     down.book(), entries.book(), segments.book(), quic.book(), full_table.book(),
+    six_traffic.forward_book(), six_traffic.reverse_book(), six_traffic.headers_book(), six_traffic.fragments_book(),
+    six_traffic.not_ours_book(), six_answers.answers_book(), six_answers.neighbours_book(), six_answers.icmp_book(),
+    six_answers.sizes_book(), six_answers.exceptions_book(),
     answers.ports_book(), answers.expired_book(), answers.sizes_book(), pieces.fragments_book(), errors.icmp_book(),
 ]

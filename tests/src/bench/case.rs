@@ -1,6 +1,6 @@
 //! A case of the benchmark: which program gets which packets, and what must come out or the figure counts for nothing.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddrV4, SocketAddrV6};
 
 use anyhow::{Result, ensure};
 use grayxdp::lab::Namespace;
@@ -27,6 +27,8 @@ pub enum Baseline {
     Tcp,
     /// The yardstick with UDP, one flow.
     Udp,
+    /// The IPv6 yardstick with TCP, one flow.
+    Ipv6,
 }
 
 /// What must have become of the last packet.
@@ -40,6 +42,8 @@ pub enum Expected {
     To(Vec<(SocketAddrV4, NextHop)>),
     /// It comes from a virtual endpoint and goes by a next hop.
     From(SocketAddrV4, NextHop),
+    /// It goes to one of some backends of IPv6 (`true`), or comes from a virtual endpoint of it, by a next hop.
+    Ipv6(bool, Vec<(SocketAddrV6, NextHop)>),
 }
 
 /// Reads how many packets took the intended path so far.
@@ -114,6 +118,12 @@ impl Expected {
                 rewrite(&mut wanted, backend, 30, 36, hop);
             }
             Self::From(endpoint, hop) => rewrite(&mut wanted, endpoint, 26, 34, hop),
+            Self::Ipv6(is_forward, ends) => {
+                let (address_at, port_at) = if *is_forward { (38, 56) } else { (22, 54) };
+                let met = ends.iter().find(|(end, _)| output[address_at..address_at + 16] == end.ip().octets());
+                let (end, hop) = met.unwrap_or(&ends[0]);
+                rewrite6(&mut wanted, end, address_at, port_at, hop);
+            }
         }
         wanted
     }
@@ -136,6 +146,20 @@ fn rewrite(packet: &mut [u8], end: &SocketAddrV4, address_at: usize, port_at: us
         let new = (old + 0xffff + before - after) % 0xffff;
         packet[at..at + 2].copy_from_slice(&(new as u16).to_be_bytes());
     }
+}
+
+/// The same of IPv6 with TCP, whose header has no checksum.
+fn rewrite6(packet: &mut [u8], end: &SocketAddrV6, address_at: usize, port_at: usize, hop: &NextHop) {
+    const CHECKSUM_AT: usize = 70;
+    let before = sum(&packet[22..]);
+    packet[..6].copy_from_slice(&hop.destination());
+    packet[6..12].copy_from_slice(&hop.source());
+    packet[21] -= 1;
+    packet[address_at..address_at + 16].copy_from_slice(&end.ip().octets());
+    packet[port_at..port_at + 2].copy_from_slice(&end.port().to_be_bytes());
+    let old = u64::from(u16::from_be_bytes([packet[CHECKSUM_AT], packet[CHECKSUM_AT + 1]]));
+    let new = (old + 0xffff + before - sum(&packet[22..])) % 0xffff;
+    packet[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&(new as u16).to_be_bytes());
 }
 
 /// Sum of big-endian 16-bit words modulo 0xffff.

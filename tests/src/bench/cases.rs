@@ -54,6 +54,7 @@ pub fn all(harness: &mut Harness) -> Result<Vec<Case>> {
     let kernel = World::routes_of_the_kernel(harness)?;
     cases.push(back(&kernel, "to the client, bpf_fib_lookup", Flows::THOUSAND, CLIENT, 4.5));
     cases.push(not_ours(&one));
+    cases.extend(super::ipv6::cases(harness)?);
     cases.extend(super::unsettled::cases(harness)?);
     Ok(cases)
 }

@@ -53,7 +53,7 @@ impl Flows {
     pub const HUNDRED_NETWORKS: Self = Self { count: 800, hold: 1, port_bits: 3, address_bits: 16 };
 
     /// A step that is coprime to the count and scatters successive flows.
-    fn stride(self) -> u64 {
+    pub(super) fn stride(self) -> u64 {
         let wanted = (self.count as f64 * 0.618_034) as u64;
         (wanted.max(1)..).find(|&stride| greatest_common_divisor(stride, self.count) == 1).unwrap_or(1)
     }
@@ -88,6 +88,7 @@ pub fn feed(packet: &Packet, client: Client, flows: Flows, others: &[SocketAddrV
     let setup = Setup {
         front: [word(0), word(8)],
         back: [word(18), 0, word(PORTS) & !0xffff_ffff, word(42), word(50)],
+        tail: [0; 2],
         total_length: u16::from_ne_bytes([frame[16], frame[17]]),
         port_bits: flows.port_bits,
         address_bits: flows.address_bits,
@@ -113,7 +114,9 @@ impl Feed {
     pub fn input_of(&self, flow: u64) -> Vec<u8> {
         let target = self.targets[(flow & self.setup.target_mask) as usize];
         let (address, port) = self.client_of(flow);
-        let addresses = target.addresses | u64::from(u32::from_ne_bytes(address.octets())) << self.setup.address_shift;
+        let addresses = self.setup.back[1]
+            | target.addresses
+            | u64::from(u32::from_ne_bytes(address.octets())) << self.setup.address_shift;
         let ports = self.setup.back[2] | target.ports | u64::from(port.to_be()) << self.setup.port_shift;
         let mut input = self.frame.clone();
         input[ADDRESSES..ADDRESSES + 8].copy_from_slice(&addresses.to_ne_bytes());

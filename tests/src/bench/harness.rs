@@ -21,7 +21,7 @@ use grayxdp::lab::Namespace;
 use crate::{
     bench::{
         case::verdict,
-        layout::{self, NatBackend, NatKey, Setup, Target},
+        layout::{self, NatBackend, NatBackend6, NatKey, NatKey6, Setup, Target},
     },
     host::{NEAR, own_mac},
 };
@@ -34,6 +34,10 @@ unsafe impl aya::Pod for Target {}
 unsafe impl aya::Pod for NatKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for NatBackend {}
+// SAFETY: as above.
+unsafe impl aya::Pod for NatKey6 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for NatBackend6 {}
 const _: () = assert!(mem::size_of::<Setup>() == 192 && mem::size_of::<Target>() == 16);
 const _: () = assert!(mem::size_of::<NatKey>() == 8 && mem::size_of::<NatBackend>() == 20);
 
@@ -54,6 +58,8 @@ impl Slot {
     pub const SWAP: Self = Self(1);
     /// One-lookup NAT.
     pub const YARDSTICK: Self = Self(2);
+    /// One-lookup NAT of IPv6.
+    pub const YARDSTICK6: Self = Self(3);
 }
 
 /// What the wrapper gives to a program.
@@ -102,7 +108,7 @@ impl Harness {
             <&mut Xdp>::try_from(program)?.load().context("a program of the benchmark was refused")?;
         }
         let mut harness = Self { ebpf, slots: 0 };
-        for name in ["pass", "swap", "yardstick"] {
+        for name in ["pass", "swap", "yardstick", "yardstick6"] {
             let program: &Xdp = harness.ebpf.program(name).context(name)?.try_into()?;
             let program = program.fd()?.try_clone()?;
             harness.add(&program)?;
@@ -113,6 +119,16 @@ impl Harness {
             map.insert(key, backend, 0)?;
         }
         Ok(harness)
+    }
+
+    /// Tells the IPv6 yardstick what it is to know.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn teach_ipv6(&mut self, key: NatKey6, backend: NatBackend6) -> Result<()> {
+        let mut map: HashMap<_, NatKey6, NatBackend6> =
+            self.ebpf.map_mut(layout::NAT6).context(layout::NAT6)?.try_into()?;
+        Ok(map.insert(key, backend, 0)?)
     }
 
     /// Puts a program behind a wrapper of its own.

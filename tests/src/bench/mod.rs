@@ -8,6 +8,7 @@ pub mod ends;
 pub mod figure;
 pub mod frames;
 pub mod harness;
+pub mod ipv6;
 pub mod latency;
 #[path = "../../../grayxdp-ebpf/src/bench/layout.rs"]
 pub mod layout;

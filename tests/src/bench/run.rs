@@ -32,10 +32,13 @@ pub fn measure(harness: &mut Harness, cases: &[Case], effort: Effort) -> Result<
         }
     }
     let (tcp_ns, udp_ns) = (median(&nets_ns[0]), median(&nets_ns[1]));
+    let ipv6 = cases.iter().position(|case| case.slot == Slot::YARDSTICK6);
+    let ipv6_ns = ipv6.map_or(f64::NAN, |index| median(&nets_ns[index]));
     let row = |(case, nets_ns): (&Case, &Vec<f64>)| {
         let baseline_ns = match case.baseline {
             Baseline::Tcp => tcp_ns,
             Baseline::Udp => udp_ns,
+            Baseline::Ipv6 => ipv6_ns,
         };
         Row::new(case.path, case.feed.setup.flows, nets_ns, baseline_ns, case.mark)
     };

@@ -205,7 +205,7 @@ fn attached(lab: &Lab) -> Result<Datapath> {
     };
     let service = WantedService {
         id: ServiceId(1),
-        vip: lab.vip(),
+        vip: lab.vip().into(),
         ports: vec![VIP_PORT],
         protocol: Protocol::Tcp,
         affinity: Affinity::Flow,

@@ -165,7 +165,7 @@ pub(super) fn segments(prefixes: u32, differ: bool) -> WantedService {
     let bucket = |owner| vec![Bucket::new(owner, owner, false, differ); usize::from(BUCKETS)];
     let length = if prefixes == 1 { 10 } else { 24 };
     let prefix = |n: u32| WantedPrefix {
-        address: (u32::from(*CLIENT.ip()) + n * 256).into(),
+        address: std::net::Ipv4Addr::from(u32::from(*CLIENT.ip()) + n * 256).into(),
         length,
         current: 1,
         home: 1,

@@ -141,6 +141,14 @@ impl World {
         self.subject.datapath.map_folder().to_owned()
     }
 
+    /// Services of IPv6 on a host with these lines of `ip`.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn of_lines(harness: &mut Harness, services: Vec<WantedService>, lines: &[String]) -> Result<Self> {
+        Self::made(harness, services, lines, host::GATEWAY, |capacity| capacity)
+    }
+
     fn sized(
         harness: &mut Harness,
         services: Vec<WantedService>,
@@ -152,7 +160,19 @@ impl World {
         let backends: Vec<u16> = versions.flat_map(|version| &version.backends).map(|backend| backend.id.0).collect();
         let neighbours = backends.iter().map(|&id| host::neighbour(host::NEAR, *backend(id).ip()));
         let lines: Vec<_> = neighbours.chain(more.iter().cloned()).collect();
-        let host = host::host(&lines)?;
+        Self::made(harness, services, &lines, gateway, resize)
+    }
+
+    fn made(
+        harness: &mut Harness,
+        services: Vec<WantedService>,
+        lines: &[String],
+        gateway: Ipv4Addr,
+        resize: impl Fn(Capacity) -> Capacity,
+    ) -> Result<Self> {
+        let versions = services.iter().flat_map(|service| &service.versions);
+        let backends: Vec<u16> = versions.flat_map(|version| &version.backends).map(|backend| backend.id.0).collect();
+        let host = host::host(lines)?;
         let wanted = Wanted { services, direct_access: Vec::new() };
         let capacity = resize(Capacity::of(&wanted).with_room());
         let (subject, program) = host.run(|| -> Result<_> {
@@ -226,7 +246,7 @@ pub(super) fn service_of(number: u16, address: u16, protocol: Protocol, backends
     let endpoint = virtual_endpoint(address);
     WantedService {
         id: ServiceId(number + 1),
-        vip: *endpoint.ip(),
+        vip: (*endpoint.ip()).into(),
         ports: vec![endpoint.port()],
         protocol,
         affinity: Affinity::Flow,

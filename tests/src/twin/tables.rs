@@ -26,7 +26,7 @@ use crate::rules::{Backend, Existing, Health, Place, World, cell::Cell};
 pub(super) fn wanted(world: &World, attempt: u64, epoch: u64) -> Wanted {
     let service = WantedService {
         id: SERVICE,
-        vip: frames::VIP,
+        vip: frames::VIP.into(),
         ports: frames::PORTS.to_vec(),
         protocol: if world.udp { Protocol::Udp } else { Protocol::Tcp },
         affinity: Affinity::Flow,
@@ -92,7 +92,7 @@ fn backend(world: &World, number: Backend, health: Health) -> WantedBackend {
         Health::Draining => BackendState::Draining,
         Health::Down { resets } => BackendState::Down { resets },
     };
-    WantedBackend { id: BackendId(number), address: frames::backend(number), port: 0, state }
+    WantedBackend { id: BackendId(number), address: frames::backend(number).into(), port: 0, state }
 }
 
 fn version(world: &World, place: Place) -> WantedVersion {
@@ -146,7 +146,7 @@ fn buckets(world: &World, segment: usize) -> Arc<[Bucket]> {
 
 fn segments(world: &World) -> WantedSegments {
     let prefixes = world.prefixes.iter().enumerate().map(|(number, cell)| WantedPrefix {
-        address: frames::prefix(number),
+        address: frames::prefix(number).into(),
         length: 16,
         current: cell.current as u16,
         home: cell.home as u16,

@@ -1,10 +1,6 @@
 //! From a file's configurations to what the kernel is to hold. Names become numbers, the same in all configurations of a file.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use grayxdp::model::{
     config::Forwarding,
@@ -85,7 +81,7 @@ fn service_of(service: &Service, names: &Names) -> WantedService {
     };
     WantedService {
         id: ServiceId(names.services[&service.name]),
-        vip: v4(service.vip),
+        vip: (service.vip),
         ports: service.ports.clone(),
         protocol: service.protocol,
         quic: service.quic,
@@ -119,7 +115,7 @@ fn version_of(
             State::DownReset => BackendState::Down { resets: true },
             State::DownKeep => BackendState::Down { resets: false },
         },
-        ..WantedBackend::up(names.backend(&backend.name), v4(backend.address), backend.port)
+        ..WantedBackend::up(names.backend(&backend.name), backend.address, backend.port)
     });
     WantedVersion {
         id: VersionId(names.versions[&(service.name.clone(), version.name.clone())]),
@@ -183,11 +179,4 @@ fn class_of(class: &Class, ports: &[u16]) -> Vec<u8> {
         }
     }
     segments
-}
-
-fn v4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(address) => panic!("{address}: the tables hold IPv4 only"),
-    }
 }

@@ -11,6 +11,7 @@ mod health;
 mod hosts;
 mod inputs;
 mod intruders;
+mod ipv6;
 mod metrics;
 mod neighbours;
 mod old_kernel;

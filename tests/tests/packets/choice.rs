@@ -58,7 +58,10 @@ fn wanted(random: &mut Random) -> Wanted {
 
 fn neighbours(wanted: &Wanted) -> Vec<String> {
     let versions = wanted.services.iter().flat_map(|service| &service.versions);
-    versions.flat_map(|version| &version.backends).map(|it| host::neighbour(host::NEAR, it.address)).collect()
+    versions
+        .flat_map(|version| &version.backends)
+        .map(|it| host::neighbour(host::NEAR, host::ipv4(it.address)))
+        .collect()
 }
 
 /// Version index, bucket, slot and backend of a flow by the pure functions.
@@ -70,7 +73,7 @@ fn reference(service: &WantedService, client: SocketAddrV4) -> (usize, u16, u16,
     };
     let flow = Flow {
         source: raw(client.ip()),
-        destination: raw(&service.vip),
+        destination: raw(&host::ipv4(service.vip)),
         source_port: ports.0,
         destination_port: ports.1,
         protocol: service.protocol.number(),
@@ -81,7 +84,7 @@ fn reference(service: &WantedService, client: SocketAddrV4) -> (usize, u16, u16,
 }
 
 fn packet(service: &WantedService, client: SocketAddrV4) -> Packet {
-    let to = SocketAddrV4::new(service.vip, service.ports[0]);
+    let to = SocketAddrV4::new(host::ipv4(service.vip), service.ports[0]);
     match service.protocol {
         Protocol::Tcp => Packet::tcp(client, to, Flags::ACK),
         Protocol::Udp => Packet::udp(client, to),
@@ -149,10 +152,10 @@ fn explain_says_the_whole_way_and_counts_nothing() {
             for service in &wanted.services {
                 let client = client(&mut random);
                 let (index, bucket, slot, id) = reference(service, client);
-                let to = SocketAddrV4::new(service.vip, service.ports[0]);
+                let to = SocketAddrV4::new(host::ipv4(service.vip), service.ports[0]);
                 let way = subject
                     .datapath
-                    .explain(client, to, service.protocol, Question::First { dscp: 0 })
+                    .explain(client.into(), to.into(), service.protocol, Question::First { dscp: 0 })
                     .expect("the program explains");
                 let told = way.explanation;
                 assert_eq!(way.reason, None, "{client}");
@@ -163,8 +166,12 @@ fn explain_says_the_whole_way_and_counts_nothing() {
             }
         }
         let elsewhere = SocketAddrV4::new(*vip(WEB).ip(), 81);
-        let refused =
-            subject.datapath.explain(client(&mut random), elsewhere, Protocol::Tcp, Question::First { dscp: 0 });
+        let refused = subject.datapath.explain(
+            client(&mut random).into(),
+            elsewhere.into(),
+            Protocol::Tcp,
+            Question::First { dscp: 0 },
+        );
         assert_eq!(refused.expect("the program explains").reason, Some(grayxdp::model::kernel::Reason::PortClosed));
         assert_eq!(subject.counters().expect("counters can be read"), before);
     });

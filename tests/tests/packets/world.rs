@@ -76,7 +76,7 @@ pub(crate) fn service(id: ServiceId, protocol: Protocol, has_backend: bool) -> W
     let backends = if has_backend { vec![backend] } else { Vec::new() };
     WantedService {
         id,
-        vip: *vip(id).ip(),
+        vip: (*vip(id).ip()).into(),
         ports: vec![vip(id).port()],
         protocol,
         affinity: Affinity::Flow,

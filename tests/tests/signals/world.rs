@@ -157,7 +157,7 @@ fn wanted(lab: &Lab, protocol: Protocol, buckets: u16, epoch: u64) -> Wanted {
     };
     let service = WantedService {
         id: ServiceId(1),
-        vip: lab.vip(),
+        vip: lab.vip().into(),
         protocol,
         versions: (1..=2).map(version).collect(),
         buckets: WantedBuckets::Split(Split { offset: 0, threshold: buckets }),

@@ -112,7 +112,7 @@ fn sweeping_rests_while_no_service_can_make_entries_and_there_are_none() {
 fn crowd(count: u16) -> Wanted {
     let mut wanted = only(moving(1, 0));
     for id in 2..=count {
-        let mut other = WantedService { id: ServiceId(id), vip: address(10_000 + id), ..moving(1, 0) };
+        let mut other = WantedService { id: ServiceId(id), vip: address(10_000 + id).into(), ..moving(1, 0) };
         other.versions = vec![version(0, &[id * 2]), version(1, &[id * 2 + 1])];
         (0..).zip(&mut other.versions).for_each(|(place, version)| version.id.0 = id * 2 + place);
         wanted.services.push(other);

@@ -19,7 +19,7 @@ use crate::world::{CLIENT, VIP, World, address, cells, moving, only, slots, stat
 
 fn explain(world: &mut World, port: u16, question: Question) -> Explanation {
     let vip = SocketAddrV4::new(VIP, port);
-    let way = world.kernel().explain(CLIENT, vip, Protocol::Tcp, question).expect("the program runs");
+    let way = world.kernel().explain(CLIENT.into(), vip.into(), Protocol::Tcp, question).expect("the program runs");
     way.explanation
 }
 
@@ -103,7 +103,12 @@ fn ports_are_told_apart_and_backends_that_keep_them_answer_from_all() {
     let mut world = World::new("ports", &wanted);
     for (port, backend) in [(80, 1), (443, 2)] {
         assert_eq!(explain(&mut world, port, FIRST).backend, backend);
-        let way = world.kernel().explain(SocketAddrV4::new(address(backend), port), CLIENT, Protocol::Tcp, FIRST);
+        let way = world.kernel().explain(
+            SocketAddrV4::new(address(backend), port).into(),
+            CLIENT.into(),
+            Protocol::Tcp,
+            FIRST,
+        );
         assert_eq!(way.expect("the program runs").explanation.backend, backend, "the reply from port {port}");
     }
 }
@@ -179,7 +184,7 @@ fn a_changed_set_of_prefixes_takes_effect_at_once_and_the_old_one_is_removed() {
 fn services_that_come_and_go_keep_their_numbers_and_their_tables() {
     let mut world = World::new("both", &only(moving(1, 0)));
     let mut wanted = only(moving(1, 0));
-    let mut other = WantedService { id: ServiceId(7), vip: address(99), ..moving(0, 0) };
+    let mut other = WantedService { id: ServiceId(7), vip: address(99).into(), ..moving(0, 0) };
     other.versions = vec![version(0, &[11]), version(1, &[12])];
     other.versions.iter_mut().for_each(|version| version.id.0 += 10);
     other.buckets = WantedBuckets::Split(Split { offset: 0, threshold: BUCKETS });
@@ -187,7 +192,7 @@ fn services_that_come_and_go_keep_their_numbers_and_their_tables() {
     world.publish(&wanted);
     assert_eq!(explain(&mut world, 80, FIRST).backend, 2);
     let vip = SocketAddrV4::new(address(99), 80);
-    let way = world.kernel().explain(CLIENT, vip, Protocol::Tcp, FIRST).expect("the program runs");
+    let way = world.kernel().explain(CLIENT.into(), vip.into(), Protocol::Tcp, FIRST).expect("the program runs");
     assert_eq!(way.explanation.backend, 12);
     wanted.services.remove(0);
     world.publish(&wanted);

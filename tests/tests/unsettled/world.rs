@@ -126,7 +126,7 @@ pub(crate) fn cells(bucket: Bucket) -> WantedBuckets {
 pub(crate) fn moving(current: u8, home: u8) -> WantedService {
     WantedService {
         id: ServiceId(1),
-        vip: VIP,
+        vip: VIP.into(),
         versions: vec![version(0, &[1]), version(1, &[2])],
         buckets: cells(Bucket::new(current, home, true, false)),
         ..WantedService::default()

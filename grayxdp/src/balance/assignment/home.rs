@@ -1,6 +1,6 @@
 //! Where flows without an entry go, in the form of the journal: what is not the same as where new flows go.
 
-use std::{collections::BTreeMap, net::SocketAddrV4, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use grayxdp_common::SLOTS;
 use serde::{Deserialize, Serialize};
@@ -43,11 +43,11 @@ pub struct Home {
 #[serde(rename_all = "camelCase")]
 pub struct HomePool {
     /// What the slots are built of: address and weight, by number.
-    pub backends: BTreeMap<u16, (SocketAddrV4, u16)>,
+    pub backends: BTreeMap<u16, (SocketAddr, u16)>,
     /// Slots that differ from that, as `slot:backend` joined by commas.
     pub differ: String,
     /// Backends on their way out that new flows do not get any more: address by number.
-    pub leaving: BTreeMap<u16, SocketAddrV4>,
+    pub leaving: BTreeMap<u16, SocketAddr>,
 }
 
 impl Home {
@@ -152,7 +152,7 @@ impl Pool {
         let slots = self.slots.current().iter().zip(self.slots.home().iter()).enumerate();
         let differ = slots.filter(|(_, (current, home))| current != home);
         let differ: Vec<String> = differ.map(|(slot, (_, home))| format!("{slot}:{}", home.0)).collect();
-        let entry = |backend: &SlotBackend| (backend.id.0, SocketAddrV4::new(backend.address, backend.port));
+        let entry = |backend: &SlotBackend| (backend.id.0, SocketAddr::new(backend.address, backend.port));
         let leaving = self.members.iter().filter(|member| member.left.is_some());
         Some(HomePool {
             backends: self.eligible.iter().map(|backend| (backend.id.0, (entry(backend).1, backend.weight))).collect(),
@@ -162,9 +162,9 @@ impl Pool {
     }
 
     fn restore(&mut self, target: &Target<'_>, home: &HomePool, now: Moment) {
-        let backend = |(id, (address, weight)): (&u16, &(SocketAddrV4, u16))| SlotBackend {
+        let backend = |(id, (address, weight)): (&u16, &(SocketAddr, u16))| SlotBackend {
             id: BackendId(*id),
-            address: *address.ip(),
+            address: address.ip(),
             port: address.port(),
             weight: *weight,
         };

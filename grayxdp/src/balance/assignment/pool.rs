@@ -154,5 +154,5 @@ impl Pool {
 /// A backend with its number; none where it has none.
 pub(super) fn slot_backend(target: &Target<'_>, key: &BackendKey, weight: u16) -> Option<SlotBackend> {
     let id = target.ids.backend(key)?;
-    Some(SlotBackend { id, address: *key.address.ip(), port: key.address.port(), weight })
+    Some(SlotBackend { id, address: key.address.ip(), port: key.address.port(), weight })
 }

@@ -48,7 +48,7 @@ impl Case {
     }
 
     fn with<T>(&self, run: impl FnOnce(&Target<'_>) -> T) -> T {
-        let state = |key: &BackendKey| match self.down.contains(&key.address.ip().octets()[3]) {
+        let state = |key: &BackendKey| match self.down.contains(&last_octet(key)) {
             true => BackendState::Down { resets: true },
             false => BackendState::Up,
         };
@@ -167,7 +167,7 @@ fn a_backend_that_is_down_loses_few_slots_of_others_and_gets_its_own_back() {
 #[test]
 fn an_empty_pool_fails_over_and_settles_on_nobody() {
     let mut case = Case::new(1, 5_000);
-    case.config.services[0].versions[1].backends[0].address = std::net::Ipv4Addr::new(10, 0, 2, 9);
+    case.config.services[0].versions[1].backends[0].address = std::net::Ipv4Addr::new(10, 0, 2, 9).into();
     case.ids.assign(&case.config).expect("room");
     let mut assignment = case.with(|target| Assignment::new(target, at(1_000)));
     case.down = vec![9];
@@ -344,5 +344,13 @@ proptest! {
             prop_assert!(again.0 == versions, "the kernel's slots are not taken over as they are");
             prop_assert!(versions.iter().all(|version| version.existing == ExistingFlows::Stay));
         }
+    }
+}
+
+/// The last octet of a backend's IPv4 address.
+fn last_octet(key: &BackendKey) -> u8 {
+    match key.address.ip() {
+        std::net::IpAddr::V4(address) => address.octets()[3],
+        std::net::IpAddr::V6(address) => panic!("{address} is not of IPv4"),
     }
 }

@@ -28,7 +28,8 @@ fn naive(matches: &[Match], source: Ipv4Addr, port: u16, dscp: u8) -> u8 {
     for (number, of) in (1..).zip(matches) {
         let inside = |prefix: &&Prefix| {
             let host = u64::from(source.to_bits()) >> (32 - u32::from(prefix.length));
-            host == u64::from(prefix.address.to_bits()) >> (32 - u32::from(prefix.length))
+            let std::net::IpAddr::V4(address) = prefix.address else { return false };
+            host == u64::from(address.to_bits()) >> (32 - u32::from(prefix.length))
         };
         let longest = of.sources.iter().filter(inside).map(|prefix| i32::from(prefix.length)).max();
         let matches = (of.sources.is_empty() || longest.is_some())
@@ -45,7 +46,7 @@ fn naive(matches: &[Match], source: Ipv4Addr, port: u16, dscp: u8) -> u8 {
 /// What the data path finds: the longest prefix, its class, the class's table. By `home` or by `current`.
 fn found(wanted: Option<&WantedSegments>, home: bool, source: Ipv4Addr, port: u16, dscp: u8) -> u8 {
     let Some(wanted) = wanted else { return 0 };
-    let one = Prefix { address: source, length: 32 };
+    let one = Prefix { address: source.into(), length: 32 };
     let covers = |prefix: &&crate::model::kernel::WantedPrefix| {
         contains(Prefix { address: prefix.address, length: prefix.length }, one)
     };
@@ -59,7 +60,7 @@ fn prefix() -> impl Strategy<Value = Prefix> {
     // Few bits that differ, so that prefixes contain one another.
     (0_u32..16, prop_oneof![Just(0_u8), 24_u8..=32]).prop_map(|(bits, length)| {
         let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-        Prefix { address: Ipv4Addr::from_bits((0xc633_6400 + bits * 17) & mask), length }
+        Prefix { address: Ipv4Addr::from_bits((0xc633_6400 + bits * 17) & mask).into(), length }
     })
 }
 

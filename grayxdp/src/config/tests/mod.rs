@@ -71,7 +71,7 @@ fn wrong_form_is_said_with_line_column_and_remedy() {
         ("  vip: 192.0.2.10\n", "", "g.yaml:3:3: missing field `vip` in a service; add it"),
         ("port: 80\n", "port: http\n", "g.yaml:5:9: `port`: "),
         ("port: 80\n", "port: 70000\n", "g.yaml:5:9: `port`: "),
-        ("192.0.2.10", "192.0.2", "g.yaml:4:8: `vip`: not an IPv4 address; write one such as 192.0.2.10"),
+        ("192.0.2.10", "192.0.2", "g.yaml:4:8: `vip`: not an IP address; write one such as 192.0.2.10 or 2001:db8::10"),
         (
             "port: 80\n",
             "port: 80\n  protocol: tpc\n",

@@ -80,7 +80,7 @@ fn contradictions_of_a_plan_are_said_with_line_column_and_remedy() {
         ("deadline: 10m", "deadline: 31d", "p.yaml:14:56: a deadline of 31days; use 1s to 30days"),
         ("{sources: [198.51.100.0/28]}", "{}", "the instance matches everything; say which clients"),
         ("analysis: []}", "analysis: [errors]}", "there is no metric `errors`; describe it under"),
-        ("\"10.0.2.1:8080\"", "first", "`first` is not a backend such as 10.0.2.1:8080 or 10.0.2.1"),
+        ("\"10.0.2.1:8080\"", "first", "`first` is not a backend such as 10.0.2.1:8080, 10.0.2.1 or"),
         ("{setWeight: 100}", "{setWeight: 100, segments: {asia: 90}}", "segment `asia` is not at 100 at the end"),
         (
             "Europe/Berlin",

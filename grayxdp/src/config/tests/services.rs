@@ -137,7 +137,7 @@ fn wrong_fields_of_a_service_are_said_with_line_column_and_remedy() {
         ("{ports: [443]}", "{ports: [8443]}", "service `recsys` has no port 8443; did you mean `443`?"),
         ("{ports: [443]}", "{dscp: [64]}", "segment `web` of service `recsys`: DSCP 64; use 0 to 63"),
         ("{ports: [443]}", "{dscp: [1, 1]}", "segment `web` of service `recsys`: DSCP 1 stands twice"),
-        ("203.0.113.0/24]", "203.0.113.1/24]", "`203.0.113.1/24` is not an IPv4 prefix"),
+        ("203.0.113.0/24]", "203.0.113.1/24]", "`203.0.113.1/24` is not a prefix such as 10.9.0.0/16"),
         (
             "{ports: [443]}",
             "{sources: [203.0.113.0/24], dscp: [46]}",
@@ -247,4 +247,44 @@ fn a_reload_tells_what_changes_in_a_service() {
             "service chat: fuse {limit:10, ratio:0.25, window:500ms} → {limit:11, ratio:0.25, window:500ms}",
         ]
     );
+}
+
+/// The same with addresses of IPv6.
+fn of_ipv6() -> String {
+    let addresses = [
+        ("192.0.2.10", "\"2001:db8:ff::10\""),
+        ("10.0.1.1", "\"fd00::1:1\""),
+        ("10.0.2.1", "\"fd00::2:1\""),
+        ("10.0.3.1", "\"fd00::3:1\""),
+        ("203.0.113.0/24", "\"2001:db8:7::/48\""),
+    ];
+    addresses.iter().fold(FULL.to_owned(), |text, (from, to)| text.replacen(from, to, 1))
+}
+
+#[test]
+fn addresses_may_be_of_ipv6() {
+    let service = load_config(&of_ipv6(), "g.yaml").expect("good").services.remove(0);
+    assert_eq!(service.endpoint(), "[2001:db8:ff::10]:80,443/udp");
+    assert_eq!(service.vip, "2001:db8:ff::10".parse::<std::net::IpAddr>().expect("an address"));
+    let source = service.segments[0].r#match.sources[0];
+    assert_eq!((String::from(source), source.length), ("2001:db8:7::/48".to_owned(), 48));
+}
+
+#[test]
+fn a_service_is_of_one_family_and_the_refusal_says_what_to_do() {
+    refused(&[
+        (
+            "10.0.2.1",
+            "\"fd00::2:1\"",
+            "backend fd00::2:1 is one of IPv6, and VIP 192.0.2.10 of service `recsys` one of IPv4",
+        ),
+        ("203.0.113.0/24", "\"2001:db8::/32\"", "source 2001:db8::/32, and VIP 192.0.2.10 is not of that family"),
+        ("10.0.2.1", "\"fe80::1\"", "is a link-local address"),
+        ("10.0.2.1", "\"::ffff:10.0.2.1\"", "is an IPv4 address in IPv6 form"),
+        ("203.0.113.0/24", "\"2001:db8::1/32\"", "host bits must be zero"),
+        ("203.0.113.0/24", "\"2001:db8::/129\"", "is not a prefix"),
+    ]);
+    let wrong = of_ipv6().replacen("\"fd00::3:1\"", "10.0.3.1", 1);
+    let lines = load_config(&wrong, "g.yaml").expect_err("two families").lines().to_vec();
+    assert!(lines[0].contains("give the backend's IPv6 address"), "{lines:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddrV4,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -101,13 +101,7 @@ impl Kernel for FakeKernel {
         Ok(counters)
     }
 
-    fn explain(
-        &mut self,
-        _: SocketAddrV4,
-        _: SocketAddrV4,
-        _: Protocol,
-        question: Question,
-    ) -> Result<Way, KernelError> {
+    fn explain(&mut self, _: SocketAddr, _: SocketAddr, _: Protocol, question: Question) -> Result<Way, KernelError> {
         let service = self.memory().wanted.services[0].clone();
         let backend = service.versions[1].backends[0].id;
         let (bucket, slot, step) = (77, 5, grayxdp_common::explanation::Step::Backend as u32);

@@ -1,13 +1,13 @@
 //! What was, from the journal.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::*;
 use crate::{model::api::Explained, model::api::RolloutRecord};
 
 fn explain_at(owner: &mut Owner, port: u16, at: jiff::Timestamp) -> Result<Explained, ApiError> {
     let request = Request::Explain {
-        source: SocketAddrV4::new([198, 51, 100, 7].into(), port),
+        source: SocketAddr::new([198, 51, 100, 7].into(), port),
         destination: "192.0.2.10:80".parse().expect("an address"),
         protocol: Protocol::Tcp,
         dscp: 0,

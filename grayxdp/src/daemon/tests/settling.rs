@@ -142,7 +142,7 @@ fn a_reboot_restores_homes_and_says_how_many_exceptions_it_lost() {
     host.reboot();
     let mut owner = host.start();
     assert!(owners(&host) == before);
-    assert!(versions(&host)[0].backends.iter().any(|backend| backend.address.octets() == [10, 0, 1, 2]));
+    assert!(versions(&host)[0].backends.iter().any(|backend| backend.address == std::net::IpAddr::from([10, 0, 1, 2])));
     let Ok(Response::Events(events)) = ask(&mut owner, Request::Events { after: 0, limit: 100 }) else {
         panic!("no events")
     };

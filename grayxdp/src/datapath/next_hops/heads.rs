@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
 use grayxdp_common::records::{BLOCKS, NextHop, Route, RouteHeads, RouteKind};
@@ -72,7 +72,10 @@ static NOWHERE: Route = Route { kind: RouteKind::Kernel as u32, reserved: 0, nex
 /// The route of each block that has one route for all its addresses.
 fn blocks(routes: &BTreeMap<Destination, Route>) -> Vec<Option<&Route>> {
     let mut blocks = vec![Some(&NOWHERE); BLOCKS];
-    let block = |address: Ipv4Addr| (address.to_bits() >> BLOCK_BITS) as usize;
+    let block = |address: IpAddr| match address {
+        IpAddr::V4(address) => (address.to_bits() >> BLOCK_BITS) as usize,
+        IpAddr::V6(_) => unreachable!("heads are of IPv4 alone"),
+    };
     let mut wide: Vec<_> = routes.iter().filter(|((_, length), _)| *length <= BLOCK_BITS).collect();
     wide.sort_by_key(|((_, length), _)| *length);
     for ((address, length), route) in wide {
@@ -87,6 +90,8 @@ fn blocks(routes: &BTreeMap<Destination, Route>) -> Vec<Option<&Route>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -94,11 +99,18 @@ mod tests {
         Route { kind: RouteKind::Gateway as u32, reserved: 0, next_hop: NextHop::new([1; 6], [2; 6], interface) }
     }
 
+    fn bits(address: IpAddr) -> u32 {
+        match address {
+            IpAddr::V4(address) => address.to_bits(),
+            IpAddr::V6(_) => unreachable!("these routes are of IPv4"),
+        }
+    }
+
     /// The longest prefix that holds an address, the plain way.
     fn longest(routes: &BTreeMap<Destination, Route>, address: u32) -> Option<&Route> {
         let holds = |(prefix, length): &Destination| {
             let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
-            address & mask == prefix.to_bits()
+            address & mask == bits(*prefix)
         };
         routes.iter().filter(|(prefix, _)| holds(prefix)).max_by_key(|((_, length), _)| *length).map(|(_, route)| route)
     }
@@ -110,12 +122,12 @@ mod tests {
         ) {
             let prefix = |(bits, length): (u32, u8)| {
                 let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-                (Ipv4Addr::from_bits(bits & mask), length)
+                (IpAddr::V4(Ipv4Addr::from_bits(bits & mask)), length)
             };
             let routes: BTreeMap<Destination, Route> =
                 prefixes.into_iter().map(prefix).zip(1..).map(|(place, interface)| (place, route(interface))).collect();
             let blocks = blocks(&routes);
-            let near = routes.keys().map(|(address, _)| address.to_bits());
+            let near = routes.keys().map(|(address, _)| bits(*address));
             for address in addresses.into_iter().chain(near) {
                 if let Some(said) = blocks[(address >> 16) as usize] {
                     prop_assert_eq!(said, longest(&routes, address).unwrap_or(&NOWHERE));
@@ -126,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_longer_prefix_within_a_block_leaves_it_to_the_routes() {
-        let place = |a, b, c, length| (Ipv4Addr::new(a, b, c, 0), length);
+        let place = |a, b, c, length| (IpAddr::V4(Ipv4Addr::new(a, b, c, 0)), length);
         let routes = [(place(0, 0, 0, 0), route(1)), (place(10, 0, 0, 8), route(2)), (place(10, 7, 3, 24), route(3))];
         let routes: BTreeMap<_, _> = routes.into();
         let blocks = blocks(&routes);

@@ -8,7 +8,7 @@ mod netlink;
 
 use std::{
     collections::BTreeSet,
-    net::Ipv4Addr,
+    net::IpAddr,
     path::Path,
     sync::{Arc, Mutex, mpsc},
     thread,
@@ -23,7 +23,10 @@ use rtnetlink::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use self::{maps::ReplyMaps, mirror::Mirror};
+use self::{
+    maps::ReplyMaps,
+    mirror::{Family, Mirror},
+};
 use super::{announce, tables::Tables};
 use crate::model::kernel::KernelError;
 
@@ -42,9 +45,9 @@ enum Order {
     /// Backends or prefixes with direct access changed: read everything, answer when the maps are written.
     Refresh(mpsc::Sender<()>),
     /// Prefixes with direct access.
-    DirectAccess(Vec<(Ipv4Addr, u8)>),
+    DirectAccess(Vec<(IpAddr, u8)>),
     /// Tell the link of an interface that these addresses are here.
-    Announce(u32, Vec<Ipv4Addr>),
+    Announce(u32, Vec<IpAddr>),
 }
 
 /// The thread that keeps next hops fresh; it ends with this value.
@@ -67,6 +70,9 @@ impl NextHops {
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv6Rule,
         ];
         let (connection, handle, changes) = rtnetlink::new_multicast_connection(&groups).map_err(|e| failed(&e))?;
         drop(guard);
@@ -82,12 +88,12 @@ impl NextHops {
     }
 
     /// Tells it which prefixes have direct access.
-    pub(super) fn set_direct_access(&self, prefixes: Vec<(Ipv4Addr, u8)>) {
+    pub(super) fn set_direct_access(&self, prefixes: Vec<(IpAddr, u8)>) {
         self.order(Order::DirectAccess(prefixes));
     }
 
     /// Has announced virtual addresses made known on an interface's link.
-    pub(super) fn announce(&self, interface: u32, addresses: Vec<Ipv4Addr>) {
+    pub(super) fn announce(&self, interface: u32, addresses: Vec<IpAddr>) {
         self.order(Order::Announce(interface, addresses));
     }
 
@@ -115,7 +121,7 @@ struct Watcher {
     maps: ReplyMaps,
     handle: Handle,
     mirror: Mirror,
-    direct: Vec<(Ipv4Addr, u8)>,
+    direct: Vec<(IpAddr, u8)>,
     round: u32,
 }
 
@@ -158,7 +164,7 @@ impl Watcher {
         }
     }
 
-    fn announce(&self, interface: u32, addresses: &[Ipv4Addr]) {
+    fn announce(&self, interface: u32, addresses: &[IpAddr]) {
         let Some(link) = self.mirror.links.get(&interface) else { return };
         for address in addresses {
             if let Err(error) = announce::announce(interface, link.ethernet, *address) {
@@ -195,7 +201,7 @@ impl Watcher {
         }
     }
 
-    fn backends(&self) -> BTreeSet<Ipv4Addr> {
+    fn backends(&self) -> BTreeSet<IpAddr> {
         self.tables.lock().expect("no holder panics").backend_addresses()
     }
 
@@ -203,11 +209,11 @@ impl Watcher {
     fn write(&mut self) {
         let backends = self.backends();
         let (hops, by_kernel) = (self.mirror.backend_hops(&backends), self.mirror.kernel_ways(&backends));
-        let plan = self.mirror.reply_plan(&self.direct);
+        let plans = [Family::Ipv4, Family::Ipv6].map(|family| self.mirror.reply_plan(family, &self.direct));
         let mut tables = self.tables.lock().expect("no holder panics");
         tables.set_next_hops(hops, by_kernel);
         tables.set_local_addresses(self.mirror.local.clone());
-        if let Err(error) = self.maps.write(&plan, &self.mirror, tables.control()) {
+        if let Err(error) = self.maps.write(&plans, &self.mirror, tables.control()) {
             tracing::error!(%error, "routes of replies could not be written; replies go by the kernel's own tables");
         }
     }

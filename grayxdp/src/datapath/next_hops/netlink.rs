@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -20,24 +20,32 @@ use super::{
     super::devices,
     mirror::{Destination, Link, Mirror, Via},
 };
+use crate::model::config::width;
 
 /// Routing tables that a host without policy routing has: local, main, default.
 const USUAL_TABLES: [u32; 3] = [255, 254, 253];
 
 /// Reads everything.
-pub(super) async fn read(handle: &Handle, backends: &BTreeSet<Ipv4Addr>) -> Result<Mirror, rtnetlink::Error> {
+pub(super) async fn read(handle: &Handle, backends: &BTreeSet<IpAddr>) -> Result<Mirror, rtnetlink::Error> {
     let addresses = local_addresses(handle).await?;
     let mut links = links(handle).await?;
     for (index, link) in &mut links {
-        let mut own = addresses.iter().filter(|(at, _, _)| at == index);
-        let shared = own.clone().find(|(_, length, _)| *length < 32);
-        link.address = shared.or_else(|| own.next()).map(|(_, _, address)| *address);
+        let own = || addresses.iter().filter(|(at, _, _)| at == index).map(|(_, length, address)| (*length, *address));
+        let shared = || own().filter(|(length, address)| *length < width(*address)).chain(own()).map(|(_, own)| own);
+        link.address = shared().find_map(|address| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        });
+        link.address6 = shared().find_map(|address| match address {
+            IpAddr::V6(address) if !address.is_unicast_link_local() => Some(address),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        });
     }
     let mut mirror = Mirror {
         links,
         local: addresses.into_iter().map(|(_, _, address)| address).collect(),
         routes: routes(handle).await?,
-        has_rules: has_rules(handle).await?,
+        has_rules: [has_rules(handle, IpVersion::V4).await?, has_rules(handle, IpVersion::V6).await?],
         ..Mirror::default()
     };
     read_neighbours(handle, &mut mirror).await?;
@@ -54,7 +62,7 @@ async fn links(handle: &Handle) -> Result<BTreeMap<u32, Link>, rtnetlink::Error>
     let up = messages.into_iter().filter(|link| link.header.flags.contains(LinkFlags::Up));
     let link = |attributes: &[LinkAttribute]| {
         let takes_packets = devices::takes_packets(attributes);
-        let mut found = Link { ethernet: [0; 6], mtu: 0, takes_packets, address: None };
+        let mut found = Link { ethernet: [0; 6], mtu: 0, takes_packets, address: None, address6: None };
         let mut has_ethernet = false;
         for attribute in attributes {
             match attribute {
@@ -72,22 +80,40 @@ async fn links(handle: &Handle) -> Result<BTreeMap<u32, Link>, rtnetlink::Error>
 }
 
 /// This host's addresses, with the index and the prefix length that each has.
-async fn local_addresses(handle: &Handle) -> Result<Vec<(u32, u8, Ipv4Addr)>, rtnetlink::Error> {
+async fn local_addresses(handle: &Handle) -> Result<Vec<(u32, u8, IpAddr)>, rtnetlink::Error> {
     let messages: Vec<_> = handle.address().get().execute().try_collect().await?;
+    let local = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    };
+    // IPv6 has no other end of a link to tell its own one from.
     let address = |attribute: &AddressAttribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(*address),
         _ => None,
     };
     let of = |message: &AddressMessage| {
-        let own = message.attributes.iter().find_map(address)?;
+        let own = message.attributes.iter().find_map(local).or_else(|| message.attributes.iter().find_map(address))?;
         Some((message.header.index, message.header.prefix_len, own))
     };
     Ok(messages.iter().filter_map(of).collect())
 }
 
+/// What was read, or nothing where the host has no such family: IPv6 may be turned off.
+fn or_none<T>(read: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec<T>, rtnetlink::Error> {
+    match read {
+        Err(rtnetlink::Error::NetlinkError(error))
+            if matches!(error.to_io().raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) =>
+        {
+            Ok(Vec::new())
+        }
+        read => read,
+    }
+}
+
 async fn routes(handle: &Handle) -> Result<BTreeMap<Destination, Via>, rtnetlink::Error> {
-    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    let messages: Vec<_> = handle.route().get(all).execute().try_collect().await?;
+    let (all, all6) = (RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build());
+    let mut messages: Vec<_> = handle.route().get(all).execute().try_collect().await?;
+    messages.extend(or_none(handle.route().get(all6).execute().try_collect::<Vec<_>>().await)?);
     let mut best: BTreeMap<Destination, (u32, Via)> = BTreeMap::new();
     for message in messages.iter().filter(|message| message.header.table == RouteHeader::RT_TABLE_MAIN) {
         let metric = message.attributes.iter().find_map(|attribute| match attribute {
@@ -105,10 +131,16 @@ async fn routes(handle: &Handle) -> Result<BTreeMap<Destination, Via>, rtnetlink
 
 fn destination_of(message: &RouteMessage) -> Destination {
     let address = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     });
-    (address.unwrap_or(Ipv4Addr::UNSPECIFIED), message.header.destination_prefix_length)
+    let everything = if message.header.address_family == AddressFamily::Inet6 {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    };
+    (address.unwrap_or(everything), message.header.destination_prefix_length)
 }
 
 fn via_of(message: &RouteMessage) -> Via {
@@ -116,7 +148,8 @@ fn via_of(message: &RouteMessage) -> Via {
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
             RouteAttribute::MultiPath(_)
             | RouteAttribute::Encap(_)
             | RouteAttribute::EncapType(_)
@@ -132,8 +165,8 @@ fn via_of(message: &RouteMessage) -> Via {
     }
 }
 
-async fn has_rules(handle: &Handle) -> Result<bool, rtnetlink::Error> {
-    let messages: Vec<_> = handle.rule().get(IpVersion::V4).execute().try_collect().await?;
+async fn has_rules(handle: &Handle, family: IpVersion) -> Result<bool, rtnetlink::Error> {
+    let messages: Vec<_> = or_none(handle.rule().get(family).execute().try_collect().await)?;
     let usual = messages.iter().all(|rule| {
         let table = rule.attributes.iter().find_map(|attribute| match attribute {
             RuleAttribute::Table(table) => Some(*table),
@@ -147,15 +180,18 @@ async fn has_rules(handle: &Handle) -> Result<bool, rtnetlink::Error> {
 
 /// Reads the neighbours anew.
 pub(super) async fn read_neighbours(handle: &Handle, mirror: &mut Mirror) -> Result<(), rtnetlink::Error> {
-    let dump = handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
-    let messages: Vec<_> = dump.try_collect().await?;
+    let mut messages = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let dump = handle.neighbours().get().set_address_family(family).execute();
+        messages.extend(or_none(dump.try_collect::<Vec<_>>().await)?);
+    }
     let permanent = messages.iter().filter(|message| message.header.state == NeighbourState::Permanent);
     mirror.permanent = permanent.filter_map(neighbour_of).map(|(place, _)| place).collect();
     mirror.neighbours = messages.iter().filter_map(neighbour_of).collect();
     Ok(())
 }
 
-fn neighbour_of(message: &NeighbourMessage) -> Option<((u32, Ipv4Addr), [u8; 6])> {
+fn neighbour_of(message: &NeighbourMessage) -> Option<((u32, IpAddr), [u8; 6])> {
     let usable = matches!(
         message.header.state,
         NeighbourState::Reachable
@@ -167,7 +203,8 @@ fn neighbour_of(message: &NeighbourMessage) -> Option<((u32, Ipv4Addr), [u8; 6])
     let (mut address, mut ethernet) = (None, None);
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => address = Some(*inet),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => address = Some(IpAddr::V4(*inet)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(inet)) => address = Some(IpAddr::V6(*inet)),
             NeighbourAttribute::LinkLayerAddress(bytes) => ethernet = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
             _ => {}
         }
@@ -176,23 +213,26 @@ fn neighbour_of(message: &NeighbourMessage) -> Option<((u32, Ipv4Addr), [u8; 6])
 }
 
 /// The kernel's own answer for a destination.
-async fn way_to(handle: &Handle, destination: Ipv4Addr) -> Option<Via> {
-    let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, 32).build();
+async fn way_to(handle: &Handle, destination: IpAddr) -> Option<Via> {
+    let question = match destination {
+        IpAddr::V4(address) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build(),
+        IpAddr::V6(address) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(address, 128).build(),
+    };
     let answer = handle.route().get(question).execute().next().await?.ok()?;
     Some(via_of(&answer))
 }
 
 /// Asks the kernel to resolve a neighbour that it does not know.
-pub(super) async fn resolve(handle: &Handle, interface: u32, neighbour: Ipv4Addr) {
-    let request = handle.neighbours().add(interface, IpAddr::V4(neighbour)).flags(NeighbourFlags::Use);
+pub(super) async fn resolve(handle: &Handle, interface: u32, neighbour: IpAddr) {
+    let request = handle.neighbours().add(interface, neighbour).flags(NeighbourFlags::Use);
     if let Err(error) = request.state(NeighbourState::None).replace().execute().await {
         tracing::debug!(%neighbour, interface, %error, "neighbour was not asked for");
     }
 }
 
 /// Asks the kernel to see now whether a known neighbour still answers; it stays in use until three probes are lost.
-pub(super) async fn probe(handle: &Handle, interface: u32, neighbour: Ipv4Addr) {
-    let request = handle.neighbours().add(interface, IpAddr::V4(neighbour)).state(NeighbourState::Probe);
+pub(super) async fn probe(handle: &Handle, interface: u32, neighbour: IpAddr) {
+    let request = handle.neighbours().add(interface, neighbour).state(NeighbourState::Probe);
     if let Err(error) = request.replace().execute().await {
         tracing::debug!(%neighbour, interface, %error, "neighbour was not asked for");
     }

@@ -4,12 +4,19 @@
 use std::{
     collections::{BTreeMap, HashMap},
     mem::offset_of,
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
-use grayxdp_common::records::{BackendRecord, NextHop};
+use grayxdp_common::{
+    ipv6::Ends6,
+    records::{BackendRecord, NextHop},
+};
 
-use super::{Memory, Tables, entries::raw, live::Live};
+use super::{
+    Memory, Tables,
+    entries::{raw, raw6},
+    live::Live,
+};
 use crate::model::{
     config::Affinity,
     kernel::{BackendId, BackendState, ExistingFlows, WantedBackend, WantedService, WantedVersion},
@@ -40,6 +47,25 @@ impl Manner {
 
     const fn without(self, flags: u16) -> Self {
         Self { flags: self.flags & !flags, ..self }
+    }
+}
+
+/// Who a backend is, and both its ends if they are of IPv6. Ends of two families are checked for: see [`super::check`].
+fn identity(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> (BackendRecord, Ends6) {
+    let (port, virtual_port) = (backend.port.to_be(), service.ports.first().copied().unwrap_or(0).to_be());
+    let place = version.place;
+    match (service.vip, backend.address) {
+        (IpAddr::V6(vip), IpAddr::V6(address)) => {
+            let ends = Ends6 { address: raw6(address), virtual_address: raw6(vip) };
+            (BackendRecord { place, ..BackendRecord::new6(service.id, version.id, &ends, virtual_port, port) }, ends)
+        }
+        (IpAddr::V4(vip), IpAddr::V4(address)) => {
+            let record = BackendRecord::new(service.id, version.id, (raw(vip), virtual_port), (raw(address), port));
+            (BackendRecord { place, ..record }, Ends6::default())
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+            unreachable!("`check` refuses backends of another family")
+        }
     }
 }
 
@@ -77,15 +103,15 @@ impl Tables {
             self.pools.grace().wait();
             self.leaving.clear();
         }
-        let virtual_end = (raw(service.vip), service.ports.first().copied().unwrap_or(0).to_be());
         let old = self.live.get(&service.id);
         for version in &service.versions {
             for backend in &version.backends {
-                let end = (raw(backend.address), backend.port.to_be());
-                let place = version.place;
-                let identity = BackendRecord { place, ..BackendRecord::new(service.id, version.id, virtual_end, end) };
+                let (identity, ends) = identity(service, version, backend);
                 let manner = manner(service, version, backend, live);
                 let index = u32::from(backend.id.0);
+                if self.memory.ends.read(index) != ends {
+                    self.memory.ends.write(index, &ends);
+                }
                 if !self.backends.contains_key(&backend.id) {
                     let next_hop = self.hops.get(&backend.address).copied().unwrap_or(NextHop::UNKNOWN);
                     let Manner { flags, sample_rate, guard } = manner;
@@ -133,8 +159,8 @@ impl Tables {
     /// Tells the tables where backends are reached now, and by which interfaces only the kernel reaches some.
     pub(in crate::datapath) fn set_next_hops(
         &mut self,
-        hops: HashMap<Ipv4Addr, NextHop>,
-        by_kernel: BTreeMap<Ipv4Addr, u32>,
+        hops: HashMap<IpAddr, NextHop>,
+        by_kernel: BTreeMap<IpAddr, u32>,
     ) {
         (self.hops, self.by_kernel) = (hops, by_kernel);
         for (id, address) in &self.backends {

@@ -15,8 +15,23 @@ use crate::{
 pub(in crate::datapath) fn check(wanted: &Wanted) -> Result<(), TablesError> {
     wanted.services.iter().try_for_each(|service| {
         let wrong = |what: &str| TablesError::Wrong(format!("service {}: {what}", service.id.0));
-        check_versions(service).and_then(|()| check_buckets(service)).map_err(wrong)
+        check_family(service)
+            .and_then(|()| check_versions(service))
+            .and_then(|()| check_buckets(service))
+            .map_err(wrong)
     })
+}
+
+fn check_family(service: &WantedService) -> Result<(), &'static str> {
+    let is_ipv4 = service.vip.is_ipv4();
+    let prefixes = service.segments.iter().flat_map(|segments| segments.prefixes.iter());
+    let mut others = prefixes.filter(|prefix| prefix.length > 0 && prefix.address.is_ipv4() != is_ipv4);
+    let mut backends = service.versions.iter().flat_map(|version| &version.backends);
+    if others.next().is_some() || backends.any(|backend| backend.address.is_ipv4() != is_ipv4) {
+        Err("its addresses are of two families")
+    } else {
+        Ok(())
+    }
 }
 
 fn check_versions(service: &WantedService) -> Result<(), &'static str> {
@@ -107,7 +122,7 @@ impl Tables {
         if let Some((_, what)) = full.into_iter().find(|(is_full, _)| *is_full) {
             return Err(TablesError::Full(what));
         }
-        let keys: Vec<_> = wanted_entries(wanted, &self.local, |_| 0).into_iter().collect();
+        let keys: Vec<_> = wanted_entries(wanted, &self.local, self.keys(), |_| 0).into_iter().collect();
         directory::build(&keys, 0, self.region_log2).map(drop).ok_or(TablesError::Full("so many endpoints"))
     }
 }

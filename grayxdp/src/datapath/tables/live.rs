@@ -11,7 +11,7 @@ use grayxdp_common::{
 
 use super::{
     Memory, TablesError,
-    entries::{Entries, is_backend, virtual_address},
+    entries::{Entries, is_address, is_backend},
     places::{Kind, Places, add_run},
 };
 use crate::model::kernel::{
@@ -116,7 +116,7 @@ pub(super) fn version_of(detail: &DetailRecord, version: VersionId) -> Option<(u
 
 /// What a directory leads to.
 pub(super) fn read_live(memory: &Memory, entries: &Entries) -> BTreeMap<ServiceId, Live> {
-    let of_services = entries.iter().filter(|(key, _)| !is_backend(**key) && virtual_address(**key).is_none());
+    let of_services = entries.iter().filter(|(key, _)| !is_backend(**key) && !is_address(**key));
     let indices = of_services.map(|(_, value)| Entry(*value).index()).filter(|index| *index < memory.services.len());
     let live = indices.map(|index| {
         let record = memory.services.read(index);

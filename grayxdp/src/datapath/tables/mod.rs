@@ -2,16 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
-use aya::maps::{Array, LpmTrie, MapData, MapError};
+use aya::maps::{Array, MapData, MapError};
 use grayxdp_common::{
-    cells::{BucketTable, DetailRecord, PrefixKey, PrefixValue, SegmentClass, SlotStates, Stamps},
+    cells::{BucketTable, DetailRecord, SegmentClass, SlotStates, Stamps},
     directory::{DirectorySet, Entry, Place},
     guard::Guard,
+    hash::HashKey,
+    ipv6::Ends6,
     records::{BackendRecord, Control, NextHop, ServiceRecord, SlotTable},
     signals::Signals,
 };
@@ -30,13 +32,19 @@ mod switch;
 
 use self::{
     backends::EpochChange,
-    entries::{Entries, read_backends, read_directory, virtual_address},
+    entries::{Entries, Virtual, read_backends, read_directory},
     live::read_live,
     places::{Kind, Places, Pools},
     segments::LeavingSet,
     staging::Stage,
 };
-pub(super) use self::{check::check, entries::raw, live::Live, measures::Measured};
+pub(super) use self::{
+    check::check,
+    entries::{address6, raw, raw6},
+    live::Live,
+    measures::Measured,
+    segments::PrefixMaps,
+};
 use super::mapped::{Mappable, Mapped};
 use crate::model::kernel::{BackendId, CellStamps, HeldSlots, Published, ServiceId, Wanted, WantedService};
 
@@ -51,7 +59,10 @@ pub(super) struct Memory {
     pub(super) buckets: Array<MapData, BucketTable>,
     pub(super) states: Array<MapData, SlotStates>,
     pub(super) classes: Array<MapData, SegmentClass>,
-    pub(super) prefixes: LpmTrie<MapData, PrefixKey, PrefixValue>,
+    pub(super) prefixes: PrefixMaps,
+    pub(super) ends: Mapped<Ends6>,
+    /// The key of flows and of IPv6 endpoints.
+    pub(super) hash_key: HashKey,
     pub(super) stamps: Mappable<Stamps>,
     pub(super) guards: Mappable<Guard>,
     pub(super) signals: Mappable<Signals>,
@@ -70,7 +81,7 @@ pub(super) struct Tables {
     /// still where it says.
     inherited: BTreeMap<ServiceId, Live>,
     /// Live backends.
-    backends: BTreeMap<BackendId, Ipv4Addr>,
+    backends: BTreeMap<BackendId, IpAddr>,
     /// Backends that went, and the grace period that lets their ids come again.
     leaving: BTreeMap<BackendId, u64>,
     /// What the live records were made of, as far as this process made them.
@@ -84,9 +95,9 @@ pub(super) struct Tables {
     pools: Pools,
     regions: super::grace::Pool,
     region: Option<u32>,
-    hops: HashMap<Ipv4Addr, NextHop>,
-    by_kernel: BTreeMap<Ipv4Addr, u32>,
-    local: BTreeSet<Ipv4Addr>,
+    hops: HashMap<IpAddr, NextHop>,
+    by_kernel: BTreeMap<IpAddr, u32>,
+    local: BTreeSet<IpAddr>,
 }
 
 /// What did not fit; nothing was changed by the attempt.
@@ -126,7 +137,7 @@ impl Tables {
         let place = memory.control.read(0).directory;
         let entries = read_directory(&memory.directory, place);
         let live = read_live(&memory, &entries);
-        let backends = read_backends(&memory.backends, &entries);
+        let backends = read_backends(&memory.backends, &memory.ends, &entries);
         let hop = |id: &BackendId| memory.backends.read(u32::from(id.0)).next_hop;
         let hops = backends.iter().map(|(id, address)| (*address, hop(id))).collect();
         let regions = memory.directory.len() >> region_log2;
@@ -263,7 +274,7 @@ impl Tables {
     }
 
     /// Addresses of the live backends.
-    pub(super) fn backend_addresses(&self) -> BTreeSet<Ipv4Addr> {
+    pub(super) fn backend_addresses(&self) -> BTreeSet<IpAddr> {
         self.backends.values().copied().collect()
     }
 
@@ -289,11 +300,12 @@ impl Tables {
     }
 
     /// Tells the tables which addresses this host has; virtual ones among them are left to it but for their services.
-    pub(super) fn set_local_addresses(&mut self, local: BTreeSet<Ipv4Addr>) {
+    pub(super) fn set_local_addresses(&mut self, local: BTreeSet<IpAddr>) {
         self.local = local;
         let mut entries = self.entries.clone();
+        let known = self.virtual_addresses();
         for (key, value) in &mut entries {
-            if let Some(address) = virtual_address(*key) {
+            if let Some(address) = known.address(*key) {
                 let is_local = self.local.contains(&address);
                 *value = (*value & !Entry::LOCAL_ADDRESS) | if is_local { Entry::LOCAL_ADDRESS } else { 0 };
             }
@@ -304,10 +316,15 @@ impl Tables {
         }
     }
 
-    /// Virtual addresses whose ARP requests are answered.
-    pub(super) fn announced(&self) -> Vec<Ipv4Addr> {
+    fn virtual_addresses(&self) -> Virtual {
+        Virtual::of(&self.entries, &self.live, &self.memory.hash_key)
+    }
+
+    /// Virtual addresses that are announced to the link.
+    pub(super) fn announced(&self) -> Vec<IpAddr> {
         let announced = self.entries.iter().filter(|(_, value)| Entry(**value).has(Entry::ANNOUNCE));
-        announced.filter_map(|(key, _)| virtual_address(*key)).collect()
+        let known = self.virtual_addresses();
+        announced.filter_map(|(key, _)| known.address(*key)).collect()
     }
 
     /// The control block, for those parts of it that have nothing to do with services.

@@ -5,19 +5,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
-use aya::maps::{MapError, lpm_trie::Key};
-use grayxdp_common::cells::{PORTS, PrefixKey, PrefixValue, SegmentClass, SlotState};
+use aya::maps::{LpmTrie, MapData, MapError, lpm_trie::Key};
+use grayxdp_common::{
+    cells::{PORTS, PrefixKey, PrefixValue, SegmentClass, SlotState},
+    ipv6::{Address6, PrefixKey6},
+};
 
 use super::{
     Memory, TablesError,
-    entries::raw,
+    entries::{address6, raw, raw6},
     places::{Kind, Places},
     staging::Stage,
 };
+use crate::model::config::Prefix;
 use crate::model::kernel::{CellStamps, ServiceId, WantedPrefix, WantedSegments, same};
 
 /// Errors of the kernel that mean that a trie is full.
@@ -38,16 +42,94 @@ pub(super) struct LeavingSet {
     pub(super) prefixes: Option<Arc<[WantedPrefix]>>,
 }
 
-/// Length and address of a prefix, without the bits behind its length.
-type Network = (u8, u32);
+/// Length and address of a prefix, without the bits behind its length; the one of all sources is of IPv4 here.
+type Network = (u8, IpAddr);
 
-fn key(set: u32, length: u8, address: Ipv4Addr) -> Key<PrefixKey> {
-    Key::new(SET_BITS + u32::from(length.min(32)), PrefixKey { set, address: raw(address) })
+/// Where a prefix lies: its set, and the very prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At {
+    set: u32,
+    length: u8,
+    address: IpAddr,
+}
+
+/// A prefix in a set of a family; the empty one, which is of all sources, has none of its own.
+fn at(set: u32, prefix: &WantedPrefix, is_ipv4: bool) -> At {
+    let address = match (prefix.length, is_ipv4) {
+        (0, true) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        (0, false) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => prefix.address,
+    };
+    At { set, length: prefix.length, address }
+}
+
+impl At {
+    fn network(self) -> Network {
+        if self.length == 0 { (0, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) } else { (self.length, self.address) }
+    }
 }
 
 fn network(prefix: &WantedPrefix) -> Network {
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix.length.min(32))).unwrap_or(0);
-    (prefix.length, prefix.address.to_bits() & mask)
+    if prefix.length == 0 {
+        return (0, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+    (prefix.length, Prefix { address: prefix.address, length: prefix.length }.network())
+}
+
+/// The tries of both families. A set lies in one of them.
+pub(in crate::datapath) struct PrefixMaps {
+    pub(in crate::datapath) ipv4: LpmTrie<MapData, PrefixKey, PrefixValue>,
+    pub(in crate::datapath) ipv6: LpmTrie<MapData, PrefixKey6, PrefixValue>,
+}
+
+fn key4(at: At, address: Ipv4Addr) -> Key<PrefixKey> {
+    Key::new(SET_BITS + u32::from(at.length.min(32)), PrefixKey { set: at.set, address: raw(address) })
+}
+
+fn key6(at: At, address: Ipv6Addr) -> Key<PrefixKey6> {
+    Key::new(SET_BITS + u32::from(at.length.min(128)), PrefixKey6::new(at.set, raw6(address)))
+}
+
+impl PrefixMaps {
+    fn get(&self, at: At) -> Result<PrefixValue, MapError> {
+        match at.address {
+            IpAddr::V4(address) => self.ipv4.get(&key4(at, address), 0),
+            IpAddr::V6(address) => self.ipv6.get(&key6(at, address), 0),
+        }
+    }
+
+    fn insert(&mut self, at: At, value: PrefixValue) -> Result<(), MapError> {
+        match at.address {
+            IpAddr::V4(address) => self.ipv4.insert(&key4(at, address), value, 0),
+            IpAddr::V6(address) => self.ipv6.insert(&key6(at, address), value, 0),
+        }
+    }
+
+    fn remove(&mut self, at: At) -> Result<(), MapError> {
+        match at.address {
+            IpAddr::V4(address) => self.ipv4.remove(&key4(at, address)),
+            IpAddr::V6(address) => self.ipv6.remove(&key6(at, address)),
+        }
+    }
+
+    /// Where everything lies.
+    fn all(&self) -> Result<Vec<At>, MapError> {
+        let of = |prefix_len: u32| (prefix_len - SET_BITS) as u8;
+        let of_ipv4 = self.ipv4.keys().map(|key| {
+            key.map(|key| {
+                let PrefixKey { set, address } = key.data();
+                At { set, length: of(key.prefix_len()), address: IpAddr::V4(address.to_ne_bytes().into()) }
+            })
+        });
+        let of_ipv6 = self.ipv6.keys().map(|key| {
+            key.map(|key| {
+                let PrefixKey6 { set, address: [a, b, c, d] } = key.data();
+                let halves = [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32];
+                At { set, length: of(key.prefix_len()), address: IpAddr::V6(address6(Address6(halves))) }
+            })
+        });
+        of_ipv4.chain(of_ipv6).collect()
+    }
 }
 
 impl Stage<'_> {
@@ -77,7 +159,7 @@ impl Stage<'_> {
     }
 
     /// The set of prefixes: the one that there is if it is the same, else a new one; 0 where there are none.
-    pub(super) fn prefixes(&mut self, segments: &WantedSegments) -> Result<u32, TablesError> {
+    pub(super) fn prefixes(&mut self, segments: &WantedSegments, is_ipv4: bool) -> Result<u32, TablesError> {
         if segments.prefixes.is_empty() {
             return Ok(0);
         }
@@ -97,7 +179,7 @@ impl Stage<'_> {
         for prefix in segments.prefixes.iter() {
             let value =
                 PrefixValue { current: prefix.current, home: prefix.home, state: prefix.state.0, ..Default::default() };
-            let inserted = self.memory.prefixes.insert(&key(set, prefix.length, prefix.address), value, 0);
+            let inserted = self.memory.prefixes.insert(at(set, prefix, is_ipv4), value);
             inserted.map_err(
                 |error| if is_full(&error) { TablesError::Full("more source prefixes") } else { error.into() },
             )?;
@@ -109,13 +191,9 @@ impl Stage<'_> {
 impl Memory {
     fn holds_set(&self, set: u32, wanted: &[WantedPrefix]) -> Result<bool, TablesError> {
         let mut held = BTreeMap::new();
-        for entry in self.prefixes.iter() {
-            let (key, value) = entry?;
-            if key.data().set == set {
-                let address = u32::from_be(key.data().address);
-                let length = (key.prefix_len() - SET_BITS) as u8;
-                held.insert((length, address), (value.current, value.home, value.state));
-            }
+        for at in self.prefixes.all()?.into_iter().filter(|at| at.set == set) {
+            let value = self.prefixes.get(at)?;
+            held.insert(at.network(), (value.current, value.home, value.state));
         }
         let wanted: BTreeMap<_, _> =
             wanted.iter().map(|prefix| (network(prefix), (prefix.current, prefix.home, prefix.state.0))).collect();
@@ -124,36 +202,38 @@ impl Memory {
 
     /// Removes all prefixes of sets that nothing names, as after a daemon that was killed in the middle of a change.
     pub(super) fn sweep_sets(&mut self, named: &Places) -> Result<(), TablesError> {
-        let keys: Vec<_> = self.prefixes.keys().collect::<Result<_, MapError>>()?;
-        for key in keys.iter().filter(|key| !named.contains(&(Kind::PrefixSets, key.data().set))) {
-            self.prefixes.remove(key)?;
+        for at in self.prefixes.all()?.into_iter().filter(|at| !named.contains(&(Kind::PrefixSets, at.set))) {
+            self.prefixes.remove(at)?;
         }
         Ok(())
     }
 
     /// Removes a set's prefixes and returns the stamps that were not taken yet, by prefix.
     pub(super) fn empty_set(&mut self, leaving: &LeavingSet) -> Result<Vec<(Network, PrefixValue)>, TablesError> {
-        let keys = match &leaving.prefixes {
+        let places = match &leaving.prefixes {
             Some(prefixes) => {
-                prefixes.iter().map(|prefix| key(leaving.set, prefix.length, prefix.address)).collect::<Vec<_>>()
+                let is_ipv4 = is_of_ipv4(prefixes);
+                let both = [is_ipv4.unwrap_or(true), is_ipv4.unwrap_or(false)];
+                let mut places: Vec<_> = both
+                    .into_iter()
+                    .flat_map(|family| prefixes.iter().map(move |prefix| at(leaving.set, prefix, family)))
+                    .collect();
+                places.dedup();
+                places
             }
-            None => {
-                let keys = self.prefixes.keys().collect::<Result<Vec<_>, MapError>>()?;
-                keys.into_iter().filter(|key| key.data().set == leaving.set).collect()
-            }
+            None => self.prefixes.all()?.into_iter().filter(|at| at.set == leaving.set).collect(),
         };
         let mut stamped = Vec::new();
-        for key in keys {
-            match self.prefixes.get(&key, 0) {
+        for key in places {
+            match self.prefixes.get(key) {
                 Ok(value) if SlotState(value.state).has(SlotState::UNSETTLED) && is_stamped(&value) => {
-                    let length = (key.prefix_len() - SET_BITS) as u8;
-                    stamped.push(((length, u32::from_be(key.data().address)), value));
+                    stamped.push((key.network(), value));
                 }
                 Ok(_) => {}
                 Err(MapError::KeyNotFound) => continue,
                 Err(error) => return Err(error.into()),
             }
-            self.prefixes.remove(&key)?;
+            self.prefixes.remove(key)?;
         }
         Ok(stamped)
     }
@@ -167,17 +247,35 @@ impl Memory {
     ) -> Result<(), TablesError> {
         let unsettled = (0..).zip(prefixes).filter(|(_, prefix)| prefix.state.has(SlotState::UNSETTLED));
         for (index, prefix) in unsettled {
-            let key = key(set, prefix.length, prefix.address);
-            let value = self.prefixes.get(&key, 0)?;
+            let (key, value) = self.held(set, prefix, is_of_ipv4(prefixes))?;
             if !is_stamped(&value) {
                 continue;
             }
             // A stamp set between the two calls is lost, so what was stamped in any way counts as seen.
-            self.prefixes.insert(&key, PrefixValue { seen: 0, deferred: 0, refused: 0, ..value }, 0)?;
+            self.prefixes.insert(key, PrefixValue { seen: 0, deferred: 0, refused: 0, ..value })?;
             note(stamps, index, &value);
         }
         Ok(())
     }
+}
+
+impl Memory {
+    /// A prefix of a set; which family it is of, a set that has but the empty one does not say.
+    fn held(&self, set: u32, prefix: &WantedPrefix, is_ipv4: Option<bool>) -> Result<(At, PrefixValue), MapError> {
+        let key = at(set, prefix, is_ipv4.unwrap_or(true));
+        match self.prefixes.get(key) {
+            Err(MapError::KeyNotFound) if is_ipv4.is_none() => {
+                let key = at(set, prefix, false);
+                Ok((key, self.prefixes.get(key)?))
+            }
+            found => Ok((key, found?)),
+        }
+    }
+}
+
+/// The family of some prefixes; none where there is but the empty one, which is of either.
+fn is_of_ipv4(prefixes: &[WantedPrefix]) -> Option<bool> {
+    prefixes.iter().find(|prefix| prefix.length > 0).map(|prefix| prefix.address.is_ipv4())
 }
 
 /// Enters the stamps of a prefix.

@@ -1,16 +1,18 @@
 //! Building a service's tables beside the live ones. What is the same as before stays where it is.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use grayxdp_common::{
     BUCKETS, SLOT_TABLE_LEN, SLOTS,
     cells::{BucketTable, DetailRecord, SlotStates, VersionDetail},
     exceptions::TICK_SHIFT,
+    ipv6::Address6,
     records::{ServiceRecord, SlotTable, TableRef},
 };
 
 use super::{
     Memory, TablesError,
+    entries::raw6,
     live::{self, Live, Placed, version_of},
     places::{Kind, Places, Pools},
 };
@@ -53,6 +55,10 @@ impl Stage<'_> {
             sample_rate: service.sample_rate,
             horizon_ticks: u32::try_from(service.flow_horizon.as_nanos() >> TICK_SHIFT).unwrap_or(u32::MAX),
             signals: self.signals(service)?,
+            address6: match service.vip {
+                IpAddr::V4(_) => Address6::default(),
+                IpAddr::V6(address) => raw6(address),
+            },
             ..ServiceRecord::EMPTY
         };
         let detail = match &service.buckets {
@@ -126,7 +132,7 @@ impl Stage<'_> {
         if let Some(segments) = &service.segments {
             detail.classes = self.classes(segments)?;
             detail.classes_len = segments.classes.len() as u32;
-            detail.prefixes = self.prefixes(segments)?;
+            detail.prefixes = self.prefixes(segments, service.vip.is_ipv4())?;
         }
         if let Some(guard) = &service.guard {
             detail.guard = self.guard(service.rollout, guard)?;

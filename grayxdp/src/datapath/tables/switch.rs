@@ -6,20 +6,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem::offset_of,
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
 use grayxdp_common::{
     directory::{DirectorySet, Place, WAYS},
-    records::{AddressFilter, Control},
+    ipv6::Control6,
+    records::Control,
 };
 
 use super::{
     Staged, Tables, TablesError,
     backends::EpochChange,
-    entries::{Entries, address_filter, wanted_entries},
+    entries::{Entries, Keys, Virtual, wanted_entries},
     live::Live,
     places::{Kind, Places},
     segments::LeavingSet,
@@ -43,7 +44,9 @@ impl Tables {
         live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
         let kept: Vec<_> = wanted.services.iter().filter(|service| live.contains_key(&service.id)).cloned().collect();
         let mut entries =
-            wanted_entries(&Wanted { services: kept, ..Wanted::default() }, &self.local, |id| live[&id].index);
+            wanted_entries(&Wanted { services: kept, ..Wanted::default() }, &self.local, self.keys(), |id| {
+                live[&id].index
+            });
         // Endpoints of services that are not staged yet stay as they were.
         for (key, value) in &self.entries {
             entries.entry(*key).or_insert(*value);
@@ -56,7 +59,7 @@ impl Tables {
     }
 
     pub(super) fn switch(&mut self, staged: Staged, wanted: &Wanted) -> Result<(), TablesError> {
-        let entries = wanted_entries(wanted, &self.local, |id| staged.live[&id].index);
+        let entries = wanted_entries(wanted, &self.local, self.keys(), |id| staged.live[&id].index);
         let services: Vec<_> = wanted.services.iter().collect();
         let backends = addresses(&services);
         self.exchange(entries, staged.live, backends, &services)?;
@@ -69,7 +72,7 @@ impl Tables {
         &mut self,
         entries: Entries,
         live: BTreeMap<ServiceId, Live>,
-        backends: BTreeMap<BackendId, Ipv4Addr>,
+        backends: BTreeMap<BackendId, IpAddr>,
         services: &[&WantedService],
     ) -> Result<(), TablesError> {
         let services: Vec<_> = services.iter().copied().filter(|service| !self.is_held(service)).collect();
@@ -81,7 +84,7 @@ impl Tables {
         let old_region = if entries == self.entries && self.region.is_some() || self.exchange_one(&entries) {
             None
         } else {
-            self.exchange_directory(&entries)
+            self.exchange_directory(&entries, &Virtual::of(&entries, &live, &self.memory.hash_key))
         };
         self.entries = entries;
         let old_backends = std::mem::replace(&mut self.backends, backends);
@@ -109,7 +112,7 @@ impl Tables {
     }
 
     /// Writes a new directory, makes it the live one, and says where the old one lies.
-    fn exchange_directory(&mut self, entries: &Entries) -> Option<u32> {
+    fn exchange_directory(&mut self, entries: &Entries, addresses: &Virtual) -> Option<u32> {
         let region = loop {
             match self.regions.take(self.pools.grace()) {
                 Some(region) => break region,
@@ -122,7 +125,7 @@ impl Tables {
         for (index, set) in sets.iter().enumerate() {
             self.memory.directory.write(place.base() + index as u32, set);
         }
-        self.go_live(place, address_filter(entries));
+        self.go_live(place, addresses);
         self.region.replace(region)
     }
 
@@ -141,12 +144,20 @@ impl Tables {
     }
 
     /// The one write that switches. The filter holds old and new addresses while packets may meet either directory.
-    fn go_live(&self, place: Place, addresses: AddressFilter) {
-        let filter = offset_of!(Control, addresses);
-        let both = self.memory.control.read(0).addresses.0 | addresses.0;
-        self.memory.control.store(0, filter, both);
+    fn go_live(&self, place: Place, addresses: &Virtual) {
+        let (filter, filter6) = addresses.filters();
+        let (at, at6) = (offset_of!(Control, addresses), offset_of!(Control, ipv6) + offset_of!(Control6, addresses));
+        let before = self.memory.control.read(0);
+        self.memory.control.store(0, at, before.addresses.0 | filter.0);
+        self.memory.control.store(0, at6, before.ipv6.addresses.0 | filter6.0);
         self.memory.control.store(0, offset_of!(Control, directory), place.0);
-        self.memory.control.store(0, filter, addresses.0);
+        self.memory.control.store(0, at, filter.0);
+        self.memory.control.store(0, at6, filter6.0);
+    }
+
+    /// Keys of endpoints.
+    pub(super) const fn keys(&self) -> Keys<'_> {
+        Keys(&self.memory.hash_key)
     }
 
     /// Retires what only the old records name.
@@ -197,7 +208,7 @@ impl Tables {
     }
 }
 
-fn addresses(services: &[&WantedService]) -> BTreeMap<BackendId, Ipv4Addr> {
+fn addresses(services: &[&WantedService]) -> BTreeMap<BackendId, IpAddr> {
     let versions = services.iter().flat_map(|service| &service.versions);
     versions.flat_map(|version| &version.backends).map(|backend| (backend.id, backend.address)).collect()
 }

@@ -1,6 +1,6 @@
 //! A virtual service: where clients meet it, its versions and their backends, and how its flows live.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct Service {
     /// Its name.
     pub name: Name,
     /// The virtual address.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// The virtual port. Either this or `ports`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
@@ -110,10 +110,10 @@ impl Service {
 
     /// A service of one port with nothing set that may be left out, and no version yet.
     #[must_use]
-    pub fn new(name: Name, vip: Ipv4Addr, port: u16) -> Self {
+    pub fn new(name: Name, vip: impl Into<IpAddr>, port: u16) -> Self {
         Self {
             name,
-            vip,
+            vip: vip.into(),
             port: Some(port),
             ports: Vec::new(),
             protocol: Protocol::default(),
@@ -171,11 +171,15 @@ impl Service {
         self.versions.iter().find(|version| version.name == *name)
     }
 
-    /// `192.0.2.10:80/tcp`, `192.0.2.10:80,443/tcp`.
+    /// `192.0.2.10:80/tcp`, `192.0.2.10:80,443/tcp`, `[2001:db8::10]:80/tcp`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         let ports: Vec<_> = self.virtual_ports().iter().map(u16::to_string).collect();
-        format!("{}:{}/{}", self.vip, ports.join(","), self.protocol.label())
+        let vip = match self.vip {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        format!("{vip}:{}/{}", ports.join(","), self.protocol.label())
     }
 }
 
@@ -267,7 +271,7 @@ pub struct Version {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backend {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port; the client's where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,

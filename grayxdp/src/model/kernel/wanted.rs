@@ -1,6 +1,6 @@
 //! What the kernel is to hold.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct WantedBackend {
     /// Its number, kept for as long as it is configured or something refers to it.
     pub id: BackendId,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port; 0 where the client's port is kept.
     pub port: u16,
     /// Whether it takes flows.
@@ -40,8 +40,8 @@ pub struct WantedBackend {
 impl WantedBackend {
     /// A backend that is up.
     #[must_use]
-    pub const fn up(id: BackendId, address: Ipv4Addr, port: u16) -> Self {
-        Self { id, address, port, state: BackendState::Up }
+    pub fn up(id: BackendId, address: impl Into<IpAddr>, port: u16) -> Self {
+        Self { id, address: address.into(), port, state: BackendState::Up }
     }
 }
 
@@ -126,7 +126,7 @@ pub struct WantedSegments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WantedPrefix {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its length, `0..=32`.
     pub length: u8,
     /// Class of new flows.
@@ -190,7 +190,7 @@ pub struct WantedService {
     /// Its number.
     pub id: ServiceId,
     /// The virtual address.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// The virtual ports; a port's class is its index. At most [`cells::PORTS`].
     pub ports: Vec<u16>,
     /// TCP or UDP.
@@ -242,7 +242,7 @@ impl Default for WantedService {
     fn default() -> Self {
         Self {
             id: ServiceId(1),
-            vip: Ipv4Addr::UNSPECIFIED,
+            vip: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
             ports: vec![80],
             protocol: Protocol::Tcp,
             quic: false,
@@ -270,7 +270,7 @@ pub struct Wanted {
     /// All services.
     pub services: Vec<WantedService>,
     /// Prefixes (address, length) to which backends may also talk past the VIP.
-    pub direct_access: Vec<(Ipv4Addr, u8)>,
+    pub direct_access: Vec<(IpAddr, u8)>,
 }
 
 /// Whether two tables hold the same; mostly they are the same one, which the library asks of single values only.

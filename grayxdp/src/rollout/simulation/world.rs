@@ -411,7 +411,7 @@ fn pools(state: &State, service: Option<&Service>) -> Pools {
             version.backends.iter().map(|backend| service.backend_address(backend)).collect::<Vec<_>>()
         }
         None => (1..=10)
-            .map(|host| BackendAddress { address: std::net::Ipv4Addr::new(10, 0, subnet, host), port: None })
+            .map(|host| BackendAddress { address: std::net::Ipv4Addr::new(10, 0, subnet, host).into(), port: None })
             .collect(),
     };
     Pools { stable: of(&state.stable, 1), candidate: of(state.candidate(), 2), ..Pools::default() }

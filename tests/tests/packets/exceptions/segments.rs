@@ -23,7 +23,7 @@ fn segmented(of_segments: [Bucket; 2], by_dscp: bool, prefix: Option<(u16, u16)>
         segments
     };
     let prefixes = prefix.map(|(current, home)| WantedPrefix {
-        address: Ipv4Addr::new(10, 64, 1, 0),
+        address: Ipv4Addr::new(10, 64, 1, 0).into(),
         length: 24,
         current,
         home,

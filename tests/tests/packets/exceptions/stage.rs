@@ -98,7 +98,7 @@ pub(super) fn buckets(of_segments: &[Bucket]) -> WantedBuckets {
 pub(super) fn service(bucket: Bucket) -> WantedService {
     WantedService {
         id: SERVICE,
-        vip: *vip().ip(),
+        vip: (*vip().ip()).into(),
         ports: vec![vip().port()],
         protocol: Protocol::Tcp,
         versions: vec![version(0, OLD, OLD, 0), version(1, NEW, NEW, 0)],
