@@ -112,7 +112,10 @@ impl Slot {
             states: after("total_states"),
             peak_states: after("peak_states"),
             verification: after("time").map(Duration::from_micros),
-            stack: words.windows(3).find(|words| words[..2] == ["stack", "depth"]).and_then(|words| calls.stack(words[2])),
+            stack: words
+                .windows(3)
+                .find(|words| words[..2] == ["stack", "depth"])
+                .and_then(|words| calls.stack(words[2])),
             loading: Duration::from_nanos(self.nanoseconds.load(Ordering::SeqCst)),
         }
     }
