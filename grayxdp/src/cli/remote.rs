@@ -15,7 +15,7 @@ use crate::{
     control::{Client, ClientError},
     model::{
         Name,
-        api::{ChangeOptions, Request, Response, RolloutAction, Status},
+        api::{ChangeOptions, Request, Response, RolloutAction},
         config::Protocol,
     },
 };
