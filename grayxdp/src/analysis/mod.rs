@@ -18,6 +18,7 @@ mod model_quality;
 pub mod outside;
 mod quotient;
 mod said;
+pub mod sampling;
 pub mod signal;
 mod sparse;
 pub mod statistics;

@@ -187,6 +187,18 @@ fn while_stable_itself_breaks_its_limit_nothing_passes() {
 }
 
 #[test]
+fn a_failure_of_stable_among_few_flows_is_no_broken_limit() {
+    let mut world = World::new(vec![metric(serde_json::json!({}))]);
+    // One failure of 40 flows, 2.5 %, is nothing unusual of a version that fails 1 %; ten of 40 are.
+    world.count(Happening { flows: (40, 40), failing: (0, 25) });
+    world.look();
+    assert_eq!(world.comparison.environment(), None);
+    world.count(Happening { flows: (40, 40), failing: (0, 250) });
+    world.look();
+    assert!(world.comparison.environment().is_some());
+}
+
+#[test]
 fn after_a_restart_what_came_in_may_fail_and_never_pass() {
     let fresh = || World::new(vec![metric(serde_json::json!({}))]);
     let restarted = |mut world: World| {
