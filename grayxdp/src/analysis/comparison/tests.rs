@@ -254,6 +254,22 @@ fn one_client_that_makes_most_failures_does_not_decide_alone() {
 }
 
 #[test]
+fn nor_does_a_client_that_stays_below_the_cap_look_by_look() {
+    let mut world = World::new(vec![metric(serde_json::json!({}))]);
+    for _ in 0..30 {
+        world.count(Happening { flows: (100, 100), failing: (0, 0) });
+        let measured = Arc::make_mut(world.strata.counts.get_mut(&(name("v2"), world.stratum)).expect("counted"));
+        (measured.attempts, measured.refused) = (measured.attempts + 3, measured.refused + 3);
+        (measured.cell_attempts[7], measured.cell_failures[7]) =
+            (measured.cell_attempts[7] + 3, measured.cell_failures[7] + 3);
+        let found = world.look().remove(&name("errors")).expect("a finding");
+        assert_ne!(found.verdict, Verdict::Fail, "{}", found.sentence);
+    }
+    // The same failures by clients of all cells are the candidate's.
+    world.until(Verdict::Fail, Happening { flows: (103, 100), failing: (29, 0) }, 60);
+}
+
+#[test]
 fn weights_that_change_with_the_failures_of_both_deceive_nobody() {
     // Both fail 1 of 1,000 at 5 %, and 8 of 1,000 at 50 %: summed over the steps the candidate would seem much worse.
     let mut world = World::new(vec![metric(serde_json::json!({"stableLimit": 0.5}))]);
