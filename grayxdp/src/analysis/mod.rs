@@ -16,6 +16,7 @@ pub mod history;
 pub mod measured;
 mod model_quality;
 pub mod outside;
+pub mod planning;
 mod quotient;
 mod said;
 pub mod sampling;
