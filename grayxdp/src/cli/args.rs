@@ -13,7 +13,7 @@ use self::past::past;
 pub(super) use self::{
     backend::{BackendArguments, BackendCommand},
     past::Past,
-    plan::{PlanCommand, Simulation},
+    plan::{Linting, PlanCommand, Simulation},
     rollout::RolloutCommand,
 };
 use crate::{

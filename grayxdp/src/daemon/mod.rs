@@ -22,6 +22,7 @@ mod past;
 mod reload;
 mod replacing;
 mod rollouts;
+mod sampling;
 mod settle;
 mod shares;
 mod signals;

@@ -37,6 +37,7 @@ mod looks;
 mod needs;
 mod operator;
 pub mod outline;
+pub mod prospects;
 mod restart;
 mod results;
 pub mod rolling;

@@ -8,19 +8,29 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
     /// Check a plan, also against the configuration where one is given
-    #[command(after_help = "Example:\n  grayxdp plan lint plan.yaml --config grayxdp.yaml")]
-    Lint {
-        /// The plan
-        file: PathBuf,
-        /// The configuration with the plan's service
-        #[arg(short, long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    #[command(after_help = "Example:\n  grayxdp plan lint plan.yaml --config grayxdp.yaml --rate 200")]
+    Lint(Linting),
     /// Run a plan under a virtual clock against simulated traffic
     #[command(
         after_help = "Example:\n  grayxdp plan simulate plan.yaml --config grayxdp.yaml --traffic traffic.yaml --svg weights.svg"
     )]
     Simulate(Simulation),
+}
+
+/// What is to be checked of a plan.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Linting {
+    /// The plan
+    pub file: PathBuf,
+    /// The configuration with the plan's service
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The traffic and stable's answers, as `plan simulate` takes them: to see what the steps can show, and how long a pass takes
+    #[arg(short, long, value_name = "FILE")]
+    pub traffic: Option<PathBuf>,
+    /// New flows a second, in place of the file's
+    #[arg(long, value_name = "N")]
+    pub rate: Option<f64>,
 }
 
 /// What is to be simulated.
