@@ -1,22 +1,20 @@
 //! The world around a simulated engine.
 
-mod measure;
-
 use std::{
     collections::{BTreeMap, VecDeque},
     f64::consts::TAU,
+    sync::Arc,
     time::Duration,
 };
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::{
-    analysis::{self, History, Measured},
+    analysis::{self, Answer, History, Measured, Measurement, Reading, Sample},
     model::{
         Name, Weight,
         api::RolloutAction,
         config::{BackendAddress, DEFAULT_SEGMENT, Fuse, Service, Version},
-        kernel::SAMPLE_RATE,
         plan::Plan,
         state::RolloutState,
         time::{Now, timestamp},
@@ -37,8 +35,9 @@ const LONG_TICK: Duration = Duration::from_secs(5);
 /// A rollout of days has longer pauses than this.
 const DAYS: Duration = Duration::from_secs(2 * 86_400);
 
-/// How long a flow is followed where no configuration says it.
-const FLOW_HORIZON: Duration = Duration::from_secs(60);
+/// Of the flows, those whose times are taken: 1 in 64, as in the data path, and at most so many a tick.
+const FOLLOWED: f64 = 64.0;
+const MOST_FOLLOWED: u64 = 64;
 
 /// Clients beside the weights (a canary instance, a preview) are this part of all flows.
 const ASIDE: f64 = 0.01;
@@ -57,17 +56,11 @@ const NIGHT: f64 = 2.0 * 3_600.0;
 pub(super) struct World<'a> {
     traffic: &'a Traffic,
     fuse: Option<Fuse>,
-    flow_horizon: Duration,
     pub(super) at: Duration,
     tick: Duration,
     state: Option<State>,
     exposure: Exposure,
     epoch: u64,
-    /// New flows a second, and those of them that are followed in this epoch, of [`SAMPLE_ALL`].
-    flows_per_second: f64,
-    sample_rate: u16,
-    /// What stable and the candidate had before this epoch.
-    before: [Measured; 2],
     history: History,
     random: fastrand::Rng,
     stable: Measured,
@@ -116,16 +109,12 @@ impl<'a> World<'a> {
         let mut world = Self {
             traffic,
             fuse: service.and_then(|service| service.fuse),
-            flow_horizon: service.map_or(FLOW_HORIZON, |service| service.flow_horizon),
             at: Duration::ZERO,
             tick: if pauses > DAYS { LONG_TICK } else { SHORT_TICK },
             history: History::new(analysis::window(plan.spec.analysis.interval)),
             state: Some(state),
             exposure: Exposure::default(),
             epoch: 0,
-            flows_per_second: traffic.flows_per_second,
-            sample_rate: SAMPLE_RATE,
-            before: Default::default(),
             random: fastrand::Rng::with_seed(traffic.seed),
             stable: Measured::default(),
             candidate: Measured::default(),
@@ -193,7 +182,6 @@ impl<'a> World<'a> {
                     self.epoch += 1;
                     let weight = exposure.weight;
                     self.exposure = *exposure;
-                    self.begin_epoch();
                     self.note_weights();
                     Some(Input::Published { weight, epoch: self.epoch })
                 }
@@ -235,7 +223,6 @@ impl<'a> World<'a> {
         let seconds = self.tick.as_secs_f64();
         let night = 0.5 + 0.5 * (TAU * (seconds_of_day(self.traffic, self.at) - NIGHT) / DAY).cos();
         let rate = self.traffic.flows_per_second * (1.0 - (1.0 - self.traffic.nightly) * night);
-        self.flows_per_second = rate;
         let flows = self.poisson(rate * seconds);
         let rest = (1.0 - self.traffic.segments.values().sum::<f64>()).max(0.0);
         let named = self.traffic.segments.iter();
@@ -278,6 +265,47 @@ impl<'a> World<'a> {
             }
         }
         both
+    }
+
+    /// A version answers its flows: how many it refused.
+    fn answer(&mut self, flows: u64, answers: Answers, is_candidate: bool) -> u64 {
+        let failures = self.binomial(flows, answers.failure_ratio.clamp(0.0, 1.0));
+        let followed = self.binomial(flows - failures, 1.0 / FOLLOWED).min(MOST_FOLLOWED);
+        let times = &mut self.times[usize::from(is_candidate)];
+        if times.0 != answers.first_byte {
+            *times = (answers.first_byte, times_of(answers.first_byte));
+        }
+        let measured = if is_candidate { &mut self.candidate } else { &mut self.stable };
+        measured.attempts += flows;
+        measured.opened += flows - failures;
+        measured.refused += failures;
+        measured.flows += followed;
+        measured.ended += followed;
+        for _ in 0..followed {
+            let nanoseconds = times.1[self.random.usize(..TIMES)];
+            measured.connect.record(nanoseconds / 10);
+            measured.first_byte.record(nanoseconds);
+        }
+        failures
+    }
+
+    /// What the data path would show.
+    fn measure(&mut self) {
+        let at = self.at + Duration::from_secs(1);
+        let names = [self.state().stable.clone(), self.state().candidate().clone()];
+        let [stable, candidate] = names;
+        let reading = |measured: &Measured| {
+            let (syns, syn_acks, refusals) = (measured.attempts, measured.opened, measured.refused);
+            Reading { syns, syn_acks, refusals }
+        };
+        let versions = [(stable.clone(), reading(&self.stable)), (candidate.clone(), reading(&self.candidate))].into();
+        self.history.push(Sample { at, versions });
+        let signals = [(stable, Arc::new(self.stable.clone())), (candidate, Arc::new(self.candidate.clone()))];
+        self.history.push_signals(at, signals.into());
+        for (metric, value) in &self.traffic.outside {
+            let answer = Answer::Values(vec![*value]);
+            self.history.note_outside(metric.clone(), Measurement { at, answer });
+        }
     }
 
     /// Whether the fuse's window shows more failures than it lets pass.
