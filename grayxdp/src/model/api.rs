@@ -21,7 +21,7 @@ use crate::model::{
 
 pub use backend::{Availability, BackendAction, BackendName, BackendStatus, ListedBackend, NotABackendName};
 pub use history::{AppliedWeights, RolloutRecord};
-pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, RolloutStatus};
+pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, Progress, ProgressPart, RolloutStatus, Standing};
 pub use trace::{Headers, MAX_TRACE_COUNT, MAX_TRACE_TIME, TraceBatch, TraceFilter, TracedPacket};
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.

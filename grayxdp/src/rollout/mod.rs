@@ -37,6 +37,7 @@ mod looks;
 mod needs;
 mod operator;
 pub mod outline;
+mod progress;
 mod restart;
 mod results;
 pub mod rolling;
