@@ -152,8 +152,11 @@ fn eight_versions_share_as_they_are_told_and_growth_takes_from_one_alone() {
         let count = before.values().filter(|who| who.ends_with(&address)).count() as u64;
         assert!(within_five_deviations(count, 1_000, weight / 100.0), "v{}: {count}", index + 1);
     }
-    let set: Vec<_> =
-        [6.25, 12.5, 12.5, 12.5, 12.5, 12.5, 6.25, 25.0].iter().enumerate().map(|(n, w)| format!("v{}={w}", n + 1)).collect();
+    let set: Vec<_> = [6.25, 12.5, 12.5, 12.5, 12.5, 12.5, 6.25, 25.0]
+        .iter()
+        .enumerate()
+        .map(|(n, w)| format!("v{}={w}", n + 1))
+        .collect();
     let words: Vec<_> = ["weights", "set", SERVICE].into_iter().chain(set.iter().map(String::as_str)).collect();
     let _ = stand.done(&words);
     let after = ask();
