@@ -12,6 +12,7 @@ mod hosts;
 mod inputs;
 mod intruders;
 mod ipv6;
+mod lifelines;
 mod metrics;
 mod neighbours;
 mod old_kernel;
