@@ -12,6 +12,7 @@ mod hosts;
 mod inputs;
 mod intruders;
 mod ipv6;
+mod judged;
 mod lifelines;
 mod metrics;
 mod neighbours;

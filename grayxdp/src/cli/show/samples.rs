@@ -100,6 +100,7 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         lease: None,
         hooks: Vec::new(),
         outlets: Vec::new(),
+        prospects: Vec::new(),
         message: "25 % for 30m".to_owned(),
         step: 1,
         steps: ["setWeight 5, pause 30m", "setWeight 25, pause 30m", "setWeight 100"].map(str::to_owned).to_vec(),
