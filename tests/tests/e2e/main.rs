@@ -13,6 +13,7 @@ mod inputs;
 mod intruders;
 mod ipv6;
 mod judged;
+mod lifelines;
 mod metrics;
 mod neighbours;
 mod old_kernel;

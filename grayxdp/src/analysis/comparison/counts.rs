@@ -199,7 +199,7 @@ impl Counts {
         let by_failures = needed.map(|needed| needed * left * all as f64 / failed as f64);
         let is_below = |times: &f64| {
             let grown = |count: u64| (count as f64 * times) as u64;
-            ratio_bound::upper(grown(self.bound.failed), grown(self.bound.flows), judge.alpha) < tolerated
+            ratio_bound::is_below(grown(self.bound.failed), grown(self.bound.flows), tolerated, judge.alpha)
         };
         let times = (0..24).map(|power| 1.5_f64.powi(power)).find(is_below).filter(|_| self.bound.flows > 0);
         let by_flows = times.map(|times| (times - 1.0) * self.bound.flows as f64 / share);
@@ -245,7 +245,7 @@ impl Counts {
             evidence: self.worse.log_e(),
             is_notable: !is_of_one_cell && (above(self.candidate) || (self.step.failed >= ENOUGH && above(self.step))),
             passes: is_below || is_refuted,
-            remaining: self.remaining(judge, tolerated, refuted),
+            remaining: if is_below || is_refuted { None } else { self.remaining(judge, tolerated, refuted) },
             samples: (self.candidate.flows, self.stable.flows),
             value: own,
             why,
