@@ -265,7 +265,10 @@ errors  pass        1200  pass 71, noData 1  v2 refuses 0.4 % of 1,200 connectio
         let sentence = "at 200 new flows a second 30m of this step show nothing".to_owned();
         rollout.prospects = vec![Prospect { metric, detectable: None, seconds_needed: None, sentence }];
         let text = tree(&rollout, Paint::Bare);
-        assert!(text.ends_with("limit 1 %\nerrors: at 200 new flows a second 30m of this step show nothing\n"), "{text}");
+        assert!(
+            text.ends_with("limit 1 %\nerrors: at 200 new flows a second 30m of this step show nothing\n"),
+            "{text}"
+        );
     }
 
     #[test]
