@@ -114,6 +114,7 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
     let version = |text: &str| text.parse().expect("a name");
     Ok(Response::Rollout(Box::new(RolloutStatus {
         prospects: Vec::new(),
+        progress: None,
         name: name.clone(),
         service: version("web"),
         stable: version("v1"),

@@ -134,6 +134,11 @@ impl History {
         self.strata = strata;
     }
 
+    /// Gives the reading of the strata away, for somebody who counts on in it.
+    pub fn take_strata(&mut self) -> Strata {
+        std::mem::take(&mut self.strata)
+    }
+
     /// The newest reading of the strata.
     #[must_use]
     pub const fn strata(&self) -> &Strata {

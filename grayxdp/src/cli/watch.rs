@@ -14,7 +14,7 @@ use crate::{
     },
     control::ClientError,
     model::{
-        Name,
+        Name, Weight,
         api::{Request, Response, RolloutStatus},
         event::Event,
         state::RolloutState,
@@ -167,7 +167,7 @@ async fn patient(remote: &Remote, request: &Request, patience: Duration) -> Resu
 struct View {
     output: Output,
     drawn_lines: usize,
-    last: Option<(RolloutState, usize, String)>,
+    last: Option<(RolloutState, usize, Weight, String)>,
 }
 
 impl View {
@@ -182,7 +182,7 @@ impl View {
             self.drawn_lines = text.lines().count();
             return write(&drawing);
         }
-        let now = (rollout.state, rollout.step, rollout.message.clone());
+        let now = (rollout.state, rollout.step, rollout.weight, rollout.message.clone());
         if self.last.as_ref() != Some(&now) {
             self.output.next_answer(rollout, |_| show::progress_line(rollout))?;
             self.last = Some(now);

@@ -76,10 +76,7 @@ impl Owner {
                 self.turn_backends(state, &version, &backends, drains);
                 None
             }
-            Command::Replace { backends } => {
-                self.replace(state, &backends);
-                None
-            }
+            Command::Replace { backends } => self.replace(state, &backends),
             Command::RenewLease { duration } => {
                 if let Some(id) = self.layout.ids.service(state.service()) {
                     self.kernel.renew_lease(id, self.clock.kernel() + duration);

@@ -55,9 +55,7 @@ fn posted_metric(state: &State, named: Option<&Name>) -> Result<Name, ApiError> 
             "rollout {rollout} has no metric whose values are posted; give one `provider: {{posted: {{}}}}` and `quality`"
         ))),
         (Some(named), _) if posted.contains(&named) => Ok(named.clone()),
-        (Some(named), _) => {
-            Err(not_found(&format!("metric of {rollout} whose values are posted"), named, posted.into_iter()))
-        }
+        (Some(named), _) => Err(not_found(&format!("metric of {rollout} whose values are posted"), named, posted)),
         (None, [only]) => Ok((*only).clone()),
         (None, [_, _, ..]) => {
             let names: Vec<_> = posted.iter().map(|name| name.as_str()).collect();
@@ -69,7 +67,7 @@ fn posted_metric(state: &State, named: Option<&Name>) -> Result<Name, ApiError> 
 fn check(state: &State, matrices: &BTreeMap<Name, Matrix>) -> Result<(), ApiError> {
     let (candidate, stable) = (state.candidate(), &state.stable);
     if let Some(other) = matrices.keys().find(|version| *version != candidate && *version != stable) {
-        return Err(not_found(&format!("version of rollout {}", state.name()), other, [candidate, stable].into_iter()));
+        return Err(not_found(&format!("version of rollout {}", state.name()), other, [candidate, stable]));
     }
     if !matrices.contains_key(candidate) {
         return Err(ApiError::input(format!("the counts of {candidate} are missing, which is judged")));

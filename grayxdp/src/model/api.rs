@@ -26,7 +26,7 @@ pub use error::{ApiError, ErrorClass};
 pub use explained::Explained;
 pub use history::{AppliedWeights, RolloutRecord};
 pub use quality::{Matrix, NamedMatrix, NotAMatrix, PostedQuality};
-pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, RolloutStatus};
+pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, Progress, ProgressPart, RolloutStatus, Standing};
 pub use status::{DETACHED, InterfaceStatus, ServiceStatus, Status, Totals, VersionStatus};
 pub use trace::{Headers, MAX_TRACE_COUNT, MAX_TRACE_TIME, TraceBatch, TraceFilter, TracedPacket};
 

@@ -37,6 +37,7 @@ mod looks;
 mod needs;
 mod operator;
 pub mod outline;
+mod progress;
 pub mod prospects;
 mod restart;
 mod results;

@@ -27,6 +27,7 @@ impl State {
             weight: self.weight,
             segments: self.exposure.segments.clone(),
             binding: self.binding.clone(),
+            progress: self.progress(),
             dwell_seconds: self.dwell.as_secs_f64(),
             pause_seconds: match self.required_dwell() {
                 Dwell::For(pause) => Some(pause.as_secs_f64()),

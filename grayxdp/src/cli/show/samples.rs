@@ -14,7 +14,7 @@ pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
-fn weight(percent: &str) -> Weight {
+pub(crate) fn weight(percent: &str) -> Weight {
     percent.parse().expect("a weight")
 }
 
@@ -107,6 +107,7 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         weight: weight("25"),
         segments: BTreeMap::new(),
         binding: Vec::new(),
+        progress: None,
         dwell_seconds: 720.4,
         pause_seconds: Some(1800.0),
         findings: vec![Finding {
