@@ -37,6 +37,7 @@ impl Service for Played {
             Request::Reload { .. }
             | Request::Detach { .. }
             | Request::BackendChange { .. }
+            | Request::QualityPost { .. }
             | Request::RolloutApply { .. }
             | Request::RolloutAbortAll { .. } => Ok(Response::Done(Done { changes: vec![actor], dry_run: false })),
             Request::Events { after, .. } => Ok(Response::Events(vec![event(after + 1), event(after + 2)])),

@@ -51,7 +51,9 @@ pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
     }
     let kernel = match &metric.provider {
         Provider::Kernel(kernel) => kernel,
-        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return outside::judge(metric, view),
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) | Provider::Posted(_) => {
+            return outside::judge(metric, view);
+        }
     };
     if metric.judge.is_some_and(|judge| judge.r#type == JudgeType::Ratio) {
         return quotient::judge(metric, kernel, view);

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 mod backend;
 mod past;
 mod plan;
+mod quality;
 mod rollout;
 
 use self::past::past;
@@ -14,6 +15,7 @@ pub(super) use self::{
     backend::{BackendArguments, BackendCommand},
     past::Past,
     plan::{Linting, PlanCommand, Simulation},
+    quality::QualityCommand,
     rollout::RolloutCommand,
 };
 use crate::{
@@ -134,6 +136,9 @@ pub enum Command {
         after_help = "Example:\n  grayxdp backend drain recsys v1/10.0.1.1:8080 --wait --timeout 30m"
     )]
     Backend(BackendCommand),
+    /// Tell how well a rollout's models do
+    #[command(subcommand, after_help = "Example:\n  grayxdp quality post recsys-v2 v1=80/15/20 v2=85/10/15")]
+    Quality(QualityCommand),
     /// Drive releases
     #[command(subcommand, after_help = "Example:\n  grayxdp rollout start plan.yaml --wait --timeout 2h")]
     Rollout(RolloutCommand),

@@ -93,6 +93,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         }
         Command::Trace(arguments) => block_on(trace::run(&remote, arguments))??,
         Command::Backend(command) => block_on(backend::run(&remote, command))??,
+        Command::Quality(command) => block_on(remote.quality(command))??,
         Command::Rollout(command) => block_on(remote.rollout(command))??,
         Command::Detach { config, change } => block_on(remote.detach(config.as_deref(), change.options()))??,
     };

@@ -1,10 +1,10 @@
 //! The commands that the daemon carries out: ask, show the answer.
 
-use std::{net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use crate::{
     cli::{
-        args::{ChangeArguments, RolloutCommand, WaitArguments, WeightsCommand},
+        args::{ChangeArguments, QualityCommand, RolloutCommand, WaitArguments, WeightsCommand},
         daemon,
         exit::{CliError, Exit},
         files,
@@ -15,7 +15,7 @@ use crate::{
     control::{Client, ClientError},
     model::{
         Name,
-        api::{ChangeOptions, Request, Response, RolloutAction},
+        api::{ChangeOptions, NamedMatrix, PostedQuality, Request, Response, RolloutAction},
         config::Protocol,
     },
 };
@@ -180,6 +180,19 @@ impl Remote {
     ) -> Result<Exit, CliError> {
         let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
         self.change(request, &name, wait, goal).await
+    }
+
+    /// `quality post`.
+    pub(super) async fn quality(&self, command: QualityCommand) -> Result<Exit, CliError> {
+        let QualityCommand::Post { rollout, matrices, metric, change } = command;
+        let mut by_version = BTreeMap::new();
+        for NamedMatrix { version, matrix } in matrices {
+            if by_version.insert(version.clone(), matrix).is_some() {
+                return Err(CliError::Input(format!("{version} is given twice")));
+            }
+        }
+        let quality = PostedQuality { metric, matrices: by_version, options: change.options() };
+        self.ask(Request::QualityPost { rollout, quality: Box::new(quality) }).await
     }
 
     /// A change of a rollout, waited for where that is asked.

@@ -18,6 +18,8 @@ fn parse(words: &str) -> Result<Arguments, clap::Error> {
 fn every_command_of_the_interface_is_taken() {
     for words in [
         "daemon --config /etc/grayxdp/grayxdp.yaml",
+        "quality post recsys-v2 v1=80/15/20 v2=85/10/15 --metric model --reason nightly",
+        "plan lint plan.yaml --rate 200 --traffic traffic.yaml",
         "check a.yaml b.yaml",
         "reload",
         "reload --diff --reset-weights recsys --reset-weights search",

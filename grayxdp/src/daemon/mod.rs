@@ -19,6 +19,7 @@ mod names;
 mod outside;
 mod owner;
 mod past;
+mod quality;
 mod reload;
 mod replacing;
 mod rollouts;

@@ -126,6 +126,9 @@ impl Owner {
             Request::RolloutChange { name, action, options } => {
                 self.change_rollout(&name, action, &options, actor).map(Response::Done)
             }
+            Request::QualityPost { rollout, quality } => {
+                self.post_quality(&rollout, &quality, actor).map(Response::Done)
+            }
             Request::Detach { options } => self.detach(&options, actor).map(Response::Done),
         }
     }

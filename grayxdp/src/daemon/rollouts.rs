@@ -248,12 +248,12 @@ impl Owner {
     }
 
     /// The engine of a name, the running one where there are several.
-    fn engine_named(&self, name: &Name) -> Option<&Engine> {
+    pub(super) fn engine_named(&self, name: &Name) -> Option<&Engine> {
         let named = || self.engines.values().filter(|engine| engine.state.name() == name);
         named().find(|engine| !engine.state.phase.is_final()).or_else(|| named().max_by_key(|e| e.state.number))
     }
 
-    fn no_rollout(&self, name: &Name) -> ApiError {
+    pub(super) fn no_rollout(&self, name: &Name) -> ApiError {
         let known = self.journal.rollouts().unwrap_or_default();
         not_found("rollout", name, known.iter().map(|rollout| &rollout.name))
     }
@@ -322,7 +322,7 @@ fn check_roles(plan: &Plan, service: &Service, record: &ServiceRecord) -> Result
 const fn is_measured(metric: &Metric, protocol: Protocol) -> bool {
     let kernel = match &metric.provider {
         Provider::Kernel(kernel) => kernel,
-        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return true,
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) | Provider::Posted(_) => return true,
     };
     analysis::signal::is_measured(kernel.signal, protocol)
 }

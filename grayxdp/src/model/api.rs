@@ -4,6 +4,7 @@ mod backend;
 mod error;
 mod explained;
 mod history;
+mod quality;
 mod rollout;
 mod status;
 mod trace;
@@ -24,6 +25,7 @@ pub use backend::{Availability, BackendAction, BackendName, BackendStatus, Liste
 pub use error::{ApiError, ErrorClass};
 pub use explained::Explained;
 pub use history::{AppliedWeights, RolloutRecord};
+pub use quality::{Matrix, NamedMatrix, NotAMatrix, PostedQuality};
 pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, Progress, ProgressPart, RolloutStatus, Standing};
 pub use status::{DETACHED, InterfaceStatus, ServiceStatus, Status, Totals, VersionStatus};
 pub use trace::{Headers, MAX_TRACE_COUNT, MAX_TRACE_TIME, TraceBatch, TraceFilter, TracedPacket};
@@ -169,6 +171,13 @@ pub enum Request {
         #[serde(default)]
         options: ChangeOptions,
     },
+    /// Tells how well a rollout's models do.
+    QualityPost {
+        /// The rollout's name.
+        rollout: Name,
+        /// The confusion matrices.
+        quality: Box<PostedQuality>,
+    },
     /// Takes the program off all interfaces, removes pins, ends the daemon.
     Detach {
         /// Reason, dry run.
@@ -188,6 +197,7 @@ impl Request {
             | Self::RolloutApply { .. }
             | Self::RolloutAbortAll { .. }
             | Self::RolloutChange { .. }
+            | Self::QualityPost { .. }
             | Self::BackendChange { .. }
             | Self::TraceStart { .. }
             | Self::TraceEnd { .. }

@@ -16,7 +16,7 @@ use grayxdp::model::{
 use grayxdp_tests::{
     faulty::{Body, Fault, FaultyServers, Manners, inflict},
     size::Size,
-    stand::{eventually, get},
+    stand::{assert_one_line, eventually, get, within},
 };
 
 use self::stage::{NOISY, Scene, Stage, V1, V2, looks, said};
@@ -135,7 +135,7 @@ fn what_is_not_the_candidates_fault_neither_rolls_it_back_nor_promotes_it() {
                 "none" => ["found no pass", "nothing was counted"],
                 _ => {
                     assert_eq!(rollout.state, RolloutState::Progressing, "{said}");
-                    ["clients of cell", "do not decide alone"]
+                    ["clients of cell", " of the failures"]
                 }
             };
             assert!(words.iter().all(|word| said.contains(word)), "{said}");
@@ -221,6 +221,23 @@ fn prometheus(stage: &Stage) -> grayxdp::lab::Process {
         |ready| *ready,
     );
     process
+}
+
+#[test]
+fn the_quality_of_a_model_is_posted_and_judged() {
+    let metric = "{name: model, provider: {posted: {}}, quality: {minF1: 0.85}}";
+    let stage = Stage::set(vec![Scene::new("model", 0, &[metric])], interval());
+    let rollout = || stage.rollouts().remove("model").unwrap();
+    let waits = |rollout: &RolloutStatus| said(rollout).contains("has no answer under the present weight yet");
+    within(patience(2), "a look without data", rollout, waits);
+    let posted = stage.stand.done(&["quality", "post", "model", "v1=80/15/20", "v2=85/10/15"]);
+    assert_eq!(posted.trim_end(), "model: v1 has F1 0.821 (80/15/20), v2 has F1 0.872 (85/10/15)");
+    within(patience(2), "a pass", rollout, |rollout| said(rollout).contains("v2 has F1 0.872 (at least 0.85)"));
+    assert_eq!(rollout().state, RolloutState::Progressing);
+    let _ = stage.stand.done(&["quality", "post", "model", "v2=80/15/20", "--reason", "nightly run"]);
+    let back = within(patience(2), "a fail", rollout, |rollout| rollout.state == RolloutState::RolledBack);
+    assert!(back.message.starts_with("model broke its limit: v2 has F1 0.821 (at least 0.85)"), "{}", back.message);
+    assert_one_line(&stage.stand.cli(&["quality", "post", "model", "v2=1/2"]), 2, &["v2=1/2", "VERSION=TP/FP/FN"]);
 }
 
 #[test]
