@@ -95,6 +95,8 @@ reasons! {
     TooBigPassed = 23, Passed, "too_big_passed";
     /// The program gave as many answers of the kind as it may.
     AnswerLimited = 24, Dropped, "answer_limited";
+    /// The backend's next hop is not known, and the packet keeps its virtual address (`dsr`): left to the kernel it would come back.
+    NoNextHop = 25, Dropped, "no_next_hop";
 }
 
 impl Reason {

@@ -3,6 +3,7 @@
 mod backend;
 mod routes;
 mod slots;
+mod target;
 
 use crate::{
     BUCKETS,
@@ -15,6 +16,7 @@ use crate::{
 pub use backend::BackendRecord;
 pub use routes::{BLOCKS, Route, RouteHeads, RouteKind};
 pub use slots::{NARROW_BACKENDS, SlotTable, TableRef};
+pub use target::{Target, TunnelKind};
 
 /// Where a packet leaves: Ethernet addresses and interface.
 ///

@@ -60,6 +60,7 @@ const fn answering(reason: Reason) -> Answering {
         | Reason::PortClosed
         | Reason::FragmentationNeeded
         | Reason::TooBigPassed
+        | Reason::NoNextHop
         | Reason::AnswerLimited => Answering::None,
     }
 }

@@ -181,6 +181,10 @@ fn to_backend<I: Family>(context: *mut xdp_md, id: u64) -> u64 {
     if quote.ip.ttl() <= 1 {
         return counted(Reason::TtlExpired);
     }
+    let is_one_way = backend.flags & BackendRecord::FLAG_ONE_WAY != 0;
+    if !backend.next_hop.is_known() && is_one_way {
+        return counted(Reason::NoNextHop);
+    }
     if !explains() {
         tables::count(id as u16, |counters| {
             counters.packets_forward += 1;

@@ -78,10 +78,14 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
     note(|explanation| {
         (explanation.backend, explanation.version) = (id, backend.version);
     });
-    if backend.flags & (BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS) != 0
-        && let Some(reason) = ended(arrival, packet, checksum, backend, kind)
-    {
-        return Outcome::counted(service.service, reason);
+    const RARE: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS | BackendRecord::FLAG_ONE_WAY;
+    if backend.flags & RARE != 0 {
+        if let Some(reason) = ended(arrival, packet, checksum, backend, kind) {
+            return Outcome::counted(service.service, reason);
+        }
+        if backend.flags & BackendRecord::FLAG_ONE_WAY != 0 && !backend.next_hop.is_known() {
+            return Outcome::counted(service.service, Reason::NoNextHop);
+        }
     }
     // What leaves by the link that it came by fits it.
     if backend.next_hop.interface != arrival.interface
@@ -99,6 +103,7 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
         is_syn: kind == Kind::First,
         measures: backend.flags & BackendRecord::FLAG_MEASURES != 0,
         deferred,
+        is_unseen: backend.flags & BackendRecord::FLAG_ONE_WAY != 0,
         backend: id,
     };
     let place = || service.signals + u16::from(backend.place) * segments_of(service) + segment;
@@ -123,6 +128,8 @@ fn too_long<I: Family>(
     match sizes::of(packet.ip, &backend.next_hop) {
         Size::Fits => None,
         Size::Refused => Some(Reason::TooBig),
+        // The kernel would not know where to.
+        Size::Fragmented if backend.flags & BackendRecord::FLAG_ONE_WAY != 0 => Some(Reason::TooBig),
         Size::Fragmented => {
             count(arrival, id, checksum);
             rewrite::destination(packet, checksum, end_of::<I>(backend, ends), TimeToLive::Keep);

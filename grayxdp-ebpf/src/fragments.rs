@@ -176,11 +176,17 @@ fn forward<I: Family>(arrival: Arrival, id: u64) -> u64 {
     if backend.flags & BackendRecord::FLAG_ENDS != 0 {
         return Outcome::counted(ServiceId(backend.service), Reason::FlowResetDropped).action();
     }
-    let way = Way { hop: backend.next_hop, unresolved: Reason::UnresolvedBackend };
+    let is_one_way = backend.flags & BackendRecord::FLAG_ONE_WAY != 0;
+    let unresolved = if is_one_way { Reason::NoNextHop } else { Reason::UnresolvedBackend };
+    let way = Way { hop: backend.next_hop, unresolved };
     let ttl = match fitting(arrival, ip, ServiceId(backend.service), &way) {
         Ok(ttl) => ttl,
         Err(word) => return word,
     };
+    if is_one_way && ttl == TimeToLive::Keep {
+        let reason = if way.hop.is_known() { Reason::TooBig } else { way.unresolved };
+        return Outcome::counted(ServiceId(backend.service), reason).action();
+    }
     count(id, |counters| {
         counters.packets_forward += 1;
         counters.bytes_forward += arrival.frame.len();

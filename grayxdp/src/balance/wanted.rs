@@ -72,6 +72,7 @@ impl Pools {
                 vip: service.vip,
                 ports: service.virtual_ports().to_vec(),
                 protocol: service.protocol,
+                forwarding: service.forwarding,
                 affinity: service.affinity,
                 announce: service.announce,
                 versions: (0..)
@@ -81,7 +82,7 @@ impl Pools {
                 buckets: WantedBuckets::Split(split),
                 epoch,
                 rollout,
-                sample_rate: SAMPLE_RATE,
+                sample_rate: if service.forwarding.sees_answers() { SAMPLE_RATE } else { 0 },
                 flow_horizon: service.flow_horizon,
                 ..WantedService::default()
             }

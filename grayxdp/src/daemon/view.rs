@@ -45,6 +45,7 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
         ports: service.virtual_ports().to_vec(),
         protocol: service.protocol,
         quic: service.quic,
+        forwarding: service.forwarding,
         affinity: service.affinity,
         announce: service.announce,
         versions,
@@ -55,7 +56,8 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
         epoch: record.epoch,
         rollout: record.rollout,
         measures: needs.measures,
-        sample_rate: SAMPLE_RATE,
+        // Of flows whose answers do not come by, a sample would count each as unanswered.
+        sample_rate: if service.forwarding.sees_answers() { SAMPLE_RATE } else { 0 },
         flow_horizon: service.flow_horizon,
         idle_timeout: service.idle_timeout,
         closing_timeout: service.closing_timeout,

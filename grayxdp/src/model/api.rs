@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Name, Weight,
-    config::{Protocol, duration},
+    config::{Forwarding, Protocol, duration},
     event::Event,
     plan::Plan,
     settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
@@ -373,6 +373,9 @@ pub struct ServiceStatus {
     pub name: Name,
     /// `192.0.2.10:80/tcp`.
     pub endpoint: String,
+    /// How packets reach its backends.
+    #[serde(default)]
+    pub forwarding: Forwarding,
     /// Rises with every applied change of weights.
     pub epoch: u64,
     /// The stable version.

@@ -2,14 +2,14 @@
 //! another, both written in place. Next hops belong to the thread that follows the neighbours.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem::offset_of,
     net::IpAddr,
 };
 
 use grayxdp_common::{
-    ipv6::Ends6,
-    records::{BackendRecord, NextHop},
+    ipv6::{Address6, Ends6},
+    records::{BackendRecord, NextHop, Target},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     live::Live,
 };
 use crate::model::{
-    config::Affinity,
+    config::{Affinity, Forwarding},
     kernel::{BackendId, BackendState, ExistingFlows, WantedBackend, WantedService, WantedVersion},
 };
 
@@ -50,8 +50,41 @@ impl Manner {
     }
 }
 
-/// Who a backend is, and both its ends if they are of IPv6. Ends of two families are checked for: see [`super::check`].
-fn identity(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> (BackendRecord, Ends6) {
+/// Who a backend is: its record, both its ends if they are of IPv6, and what else there is to a packet that keeps its virtual endpoint.
+type Identity = (BackendRecord, Ends6, Target);
+
+/// Who a backend is. Ends of two families are checked for: see [`super::check`].
+fn identity(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> Identity {
+    match service.forwarding {
+        Forwarding::Nat => {
+            let (record, ends) = rewritten(service, version, backend);
+            (record, ends, Target::default())
+        }
+        Forwarding::Dsr => kept(service, version, backend),
+    }
+}
+
+/// A backend whose packets keep the virtual endpoint.
+fn kept(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> Identity {
+    let target = Target { address: mapped(backend.address), ..Target::default() };
+    let (address, ends) = match service.vip {
+        IpAddr::V4(vip) => (raw(vip), Ends6::default()),
+        IpAddr::V6(vip) => (0, Ends6 { address: raw6(vip), virtual_address: raw6(vip) }),
+    };
+    let record = BackendRecord::one_way(service.id, version.id, address);
+    (BackendRecord { place: version.place, ..record }, ends, target)
+}
+
+/// An address of either family as one of IPv6.
+fn mapped(address: IpAddr) -> Address6 {
+    match address {
+        IpAddr::V4(address) => raw6(address.to_ipv6_mapped()),
+        IpAddr::V6(address) => raw6(address),
+    }
+}
+
+/// A backend whose packets are rewritten to it.
+fn rewritten(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> (BackendRecord, Ends6) {
     let (port, virtual_port) = (backend.port.to_be(), service.ports.first().copied().unwrap_or(0).to_be());
     let place = version.place;
     match (service.vip, backend.address) {
@@ -88,6 +121,7 @@ fn manner(service: &WantedService, version: &WantedVersion, backend: &WantedBack
         (version.existing == ExistingFlows::Reset, BackendRecord::FLAG_ENDS),
         (version.existing == ExistingFlows::Move, BackendRecord::FLAG_MOVES),
         (service.quic, BackendRecord::FLAG_QUIC),
+        (!service.forwarding.sees_answers(), BackendRecord::FLAG_ONE_WAY),
     ];
     let index = live.detail.map_or(0, |detail| detail.guard);
     Manner { flags: state, sample_rate: service.sample_rate, guard: guard.map_or(0, |_| index) }
@@ -106,14 +140,17 @@ impl Tables {
         let old = self.live.get(&service.id);
         for version in &service.versions {
             for backend in &version.backends {
-                let (identity, ends) = identity(service, version, backend);
+                let (identity, ends, target) = identity(service, version, backend);
                 let manner = manner(service, version, backend, live);
                 let index = u32::from(backend.id.0);
                 if self.memory.ends.read(index) != ends {
                     self.memory.ends.write(index, &ends);
                 }
+                if self.memory.targets.read(index) != target {
+                    self.memory.targets.write(index, &target);
+                }
                 if !self.backends.contains_key(&backend.id) {
-                    let next_hop = self.hops.get(&backend.address).copied().unwrap_or(NextHop::UNKNOWN);
+                    let next_hop = self.hop(backend.address, service.forwarding.sees_answers());
                     let Manner { flags, sample_rate, guard } = manner;
                     let epoch = service.epoch;
                     let record = BackendRecord { next_hop, flags, sample_rate, guard, epoch, ..identity };
@@ -161,12 +198,25 @@ impl Tables {
         &mut self,
         hops: HashMap<IpAddr, NextHop>,
         by_kernel: BTreeMap<IpAddr, u32>,
+        behind_routers: BTreeSet<IpAddr>,
     ) {
-        (self.hops, self.by_kernel) = (hops, by_kernel);
+        (self.hops, self.by_kernel, self.behind_routers) = (hops, by_kernel, behind_routers);
         for (id, address) in &self.backends {
-            let hop = self.hops.get(address).copied().unwrap_or(NextHop::UNKNOWN);
-            self.write_next_hop(*id, &hop);
+            self.write_next_hop(*id, &self.hop(*address, !self.is_one_way(*id)));
         }
+    }
+
+    /// Whether a backend's packets keep their virtual address.
+    pub(super) fn is_one_way(&self, id: BackendId) -> bool {
+        self.memory.backends.read(u32::from(id.0)).flags & BackendRecord::FLAG_ONE_WAY != 0
+    }
+
+    /// Where packets to a backend leave. One that keeps its virtual address cannot pass a router, which would send it back here.
+    pub(super) fn hop(&self, address: IpAddr, may_be_routed: bool) -> NextHop {
+        if !may_be_routed && self.behind_routers.contains(&address) {
+            return NextHop::UNKNOWN;
+        }
+        self.hops.get(&address).copied().unwrap_or(NextHop::UNKNOWN)
     }
 
     fn write_next_hop(&self, id: BackendId, hop: &NextHop) {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BackendId, Bucket, ServiceId, SlotState, Split, VersionId};
-use crate::model::config::{Affinity, Protocol};
+use crate::model::config::{Affinity, Forwarding, Protocol};
 
 /// Whether a backend takes flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
@@ -197,6 +197,8 @@ pub struct WantedService {
     pub protocol: Protocol,
     /// UDP: a long-header Initial counts as a SYN.
     pub quic: bool,
+    /// How packets reach a backend.
+    pub forwarding: Forwarding,
     /// What makes a flow.
     pub affinity: Affinity,
     /// Whether ARP requests for the VIP are answered.
@@ -246,6 +248,7 @@ impl Default for WantedService {
             ports: vec![80],
             protocol: Protocol::Tcp,
             quic: false,
+            forwarding: Forwarding::Nat,
             affinity: Affinity::Flow,
             announce: false,
             versions: Vec::new(),
