@@ -61,6 +61,8 @@ const fn answering(reason: Reason) -> Answering {
         | Reason::FragmentationNeeded
         | Reason::TooBigPassed
         | Reason::NoNextHop
+        | Reason::NoHeadroom
+        | Reason::TunnelError
         | Reason::AnswerLimited => Answering::None,
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     guard,
     measure::{self, Forward},
     sizes::{self, Size},
-    tables,
+    tables, tunnel,
     verifier::unknown,
 };
 
@@ -83,7 +83,11 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
         if let Some(reason) = ended(arrival, packet, checksum, backend, kind) {
             return Outcome::counted(service.service, reason);
         }
-        if backend.flags & BackendRecord::FLAG_ONE_WAY != 0 && !backend.next_hop.is_known() {
+        if backend.flags & BackendRecord::FLAG_TUNNEL != 0 {
+            if tunnel::is_beyond(packet.ip, id) {
+                return Outcome::counted(service.service, Reason::TooBig);
+            }
+        } else if backend.flags & BackendRecord::FLAG_ONE_WAY != 0 && !backend.next_hop.is_known() {
             return Outcome::counted(service.service, Reason::NoNextHop);
         }
     }
@@ -112,7 +116,7 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
     } else if kind == Kind::First {
         guard::attempt(backend);
     }
-    send(arrival, packet, checksum, service.service, (backend, ends))
+    send(arrival, packet, checksum, id, (backend, ends))
 }
 
 /// What becomes of a packet that is longer than the link to its backend takes; none where it fits. One that may be
@@ -366,13 +370,13 @@ pub(crate) fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Rea
     if id == 0 { Err(Reason::NoBackend) } else { Ok(id) }
 }
 
-/// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known.
+/// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known. That of a tunnel is not in the record.
 #[inline(always)]
 fn send<I: Family>(
     arrival: Arrival,
     packet: &Packet<I>,
     checksum: Checksum,
-    service: ServiceId,
+    id: u16,
     (backend, ends): (&BackendRecord, I::Ends),
 ) -> Outcome {
     let (hop, end) = (backend.next_hop, end_of::<I>(backend, ends));
@@ -381,8 +385,11 @@ fn send<I: Family>(
         explanation.next_hop = hop;
     });
     if !hop.is_known() {
+        if backend.flags & BackendRecord::FLAG_TUNNEL != 0 {
+            return Outcome::done(I::tunnel(arrival.context, id) as u32);
+        }
         rewrite::destination(packet, checksum, end, TimeToLive::Keep);
-        return Outcome::counted(service, Reason::UnresolvedBackend);
+        return Outcome::counted(ServiceId(backend.service), Reason::UnresolvedBackend);
     }
     rewrite::destination(packet, checksum, end, TimeToLive::Decrement);
     rewrite::ethernet(arrival.frame, &hop);

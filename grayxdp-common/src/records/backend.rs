@@ -82,6 +82,8 @@ impl BackendRecord {
     /// `dsr`, `ipip`: packets keep the virtual endpoint, so what cannot leave is never left to the kernel, and nothing of what
     /// the backend answers comes by.
     pub const FLAG_ONE_WAY: u16 = 1 << 12;
+    /// `ipip`: its packets leave inside another one, see [`super::Target`]; it has no next hop here.
+    pub const FLAG_TUNNEL: u16 = 1 << 13;
 
     /// The record of a backend; addresses and ports in network order, `port` 0 where the client's is kept.
     #[must_use]

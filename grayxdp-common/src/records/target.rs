@@ -29,8 +29,10 @@ pub struct Target {
     pub tunnel: u32,
     /// Bits of the last word of the outer source that each flow fills by its hash, as they lie in the packet.
     pub spread: u32,
-    /// Room for what comes later.
-    pub reserved: u64,
+    /// The longest packet that fits into the tunnel, in bytes; 0: not known.
+    pub mtu: u32,
+    /// The longest outer packet that the way there takes, as the configuration says, in bytes; 0: it does not.
+    pub way_mtu: u32,
 }
 
 map_value!(Target, size 64);

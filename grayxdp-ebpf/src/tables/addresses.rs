@@ -46,6 +46,12 @@ pub(crate) fn ends(id: u16) -> Option<&'static Ends6> {
     ENDS6.get(u32::from(id))
 }
 
+/// What there is to a backend whose packets keep their virtual endpoint.
+#[inline(always)]
+pub(crate) fn target(id: u16) -> Option<&'static Target> {
+    TARGETS.get(u32::from(id))
+}
+
 /// The route to a client.
 #[inline(always)]
 pub(crate) fn route(address: u32) -> Option<&'static Route> {

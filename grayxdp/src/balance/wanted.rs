@@ -73,6 +73,7 @@ impl Pools {
                 ports: service.virtual_ports().to_vec(),
                 protocol: service.protocol,
                 forwarding: service.forwarding,
+                tunnel: config.tunnel.clone(),
                 affinity: service.affinity,
                 announce: service.announce,
                 versions: (0..)
@@ -172,6 +173,7 @@ pub(super) mod tests {
             http: Http::default(),
             hash_key_file: None,
             direct_access: vec!["10.9.0.0/16".to_owned().try_into().expect("a prefix")],
+            tunnel: Default::default(),
             history_retention: std::time::Duration::from_secs(86_400),
             exceptions: 1_000_000,
             services: services.iter().enumerate().map(service).collect(),

@@ -51,7 +51,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
                 let key = |(address, port)| (address, port, service.protocol);
                 let known = match service.forwarding {
                     Forwarding::Nat => &mut backends,
-                    Forwarding::Dsr => direct.entry(index_of_service).or_default(),
+                    Forwarding::Dsr | Forwarding::Ipip => direct.entry(index_of_service).or_default(),
                 };
                 match ends(service, backend).find_map(|end| known.get(&key(end))) {
                     Some(first) => problems.push(shared(&owner(), first, &end)),
@@ -92,7 +92,7 @@ fn virtual_end<'a>(place: &Place, service: &'a Service, known: &mut VirtualEnds<
 fn own_port(service: &Service, backend: &Backend, place: &Place, problems: &mut Vec<Problem>) {
     let keeps_port = match service.forwarding {
         Forwarding::Nat => false,
-        Forwarding::Dsr => true,
+        Forwarding::Dsr | Forwarding::Ipip => true,
     };
     if keeps_port
         && let (Some(port), [virtual_port]) = (backend.port, service.virtual_ports())
@@ -117,9 +117,10 @@ fn own_port(service: &Service, backend: &Backend, place: &Place, problems: &mut 
     }
 }
 
-/// Addresses are rewritten, so both ends are of one family.
+/// Both ends are of one family, but for tunnels: those of IPv6 take packets of IPv4 too.
 fn own_family(service: &Service, backend: &Backend, place: &Place, problems: &mut Vec<Problem>) {
-    if backend.address.is_ipv4() == service.vip.is_ipv4() {
+    let is_in_tunnel = service.forwarding == Forwarding::Ipip && service.vip.is_ipv4();
+    if backend.address.is_ipv4() == service.vip.is_ipv4() || is_in_tunnel {
         return;
     }
     let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -129,9 +130,15 @@ fn own_family(service: &Service, backend: &Backend, place: &Place, problems: &mu
         "backend {} is one of {own}, and VIP {} of service `{}` one of {vip}",
         backend.address, service.vip, service.name
     );
-    let remedy = format!(
-        "`{mode}` does not translate between families: give the backend's {vip} address, or make a service with a VIP of {own}"
-    );
+    let remedy = match service.vip {
+        IpAddr::V4(_) => format!(
+            "`{mode}` does not translate between families: use `forwarding: ipip`, give the backend's {vip} address, or make a \
+             service with a VIP of {own}"
+        ),
+        IpAddr::V6(_) => format!(
+            "`{mode}` does not carry {vip} to a host of {own}: give the backend's {vip} address, or make a service with a VIP of {own}"
+        ),
+    };
     problems.push(Problem::new(place.field("address"), what, remedy));
 }
 
@@ -182,7 +189,7 @@ fn shared(second: &Owner<'_>, first: &Owner<'_>, end: &str) -> Problem {
         let what = format!("backend {end} of {ours} is also of {theirs}");
         let remedy = match second.service.forwarding {
             Forwarding::Nat => "their replies could not be told apart; give each its own address or port",
-            Forwarding::Dsr => "both would be one server at one port; give each its own address",
+            Forwarding::Dsr | Forwarding::Ipip => "both would be one server at one port; give each its own address",
         };
         Problem::new(second.place.clone(), what, remedy)
     };

@@ -91,7 +91,7 @@ impl Owner {
             let addresses: Vec<_> = unresolved.map(|backend| backend.address.to_string()).collect();
             if !addresses.is_empty() {
                 let why = match service.forwarding {
-                    Forwarding::Nat => "",
+                    Forwarding::Nat | Forwarding::Ipip => "",
                     Forwarding::Dsr => {
                         ": with dsr a backend has to be on a link of this host, behind no router or bridge"
                     }

@@ -46,6 +46,7 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
         protocol: service.protocol,
         quic: service.quic,
         forwarding: service.forwarding,
+        tunnel: layout.config.tunnel.clone(),
         affinity: service.affinity,
         announce: service.announce,
         versions,

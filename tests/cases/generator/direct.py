@@ -1,4 +1,6 @@
-"""`dsr`: the Ethernet addresses are rewritten and the time to live lowered; all else stays, and answers do not come by."""
+"""`dsr` and `ipip`: packets keep their virtual endpoint, and answers do not come by.
+
+`dsr`: the Ethernet addresses are rewritten and the time to live lowered; all else stays. `ipip`: so it goes inside another packet to the backend."""
 
 from dataclasses import dataclass, replace
 

@@ -142,6 +142,11 @@ impl Mirror {
         gateways.chain(backends).filter(asked).collect()
     }
 
+    /// What links take, by their index.
+    pub(super) fn mtus(&self) -> BTreeMap<u32, u32> {
+        self.links.iter().map(|(index, link)| (*index, link.mtu)).collect()
+    }
+
     /// What the narrowest link takes; 0 while none says so.
     pub(super) fn least_mtu(&self) -> u32 {
         self.links.values().map(|link| link.mtu).min().unwrap_or(0)

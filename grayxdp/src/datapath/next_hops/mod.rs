@@ -212,7 +212,7 @@ impl Watcher {
         let behind_routers = self.mirror.behind_routers(&backends);
         let plans = [Family::Ipv4, Family::Ipv6].map(|family| self.mirror.reply_plan(family, &self.direct));
         let mut tables = self.tables.lock().expect("no holder panics");
-        tables.set_next_hops(hops, by_kernel, behind_routers);
+        tables.set_next_hops(hops, by_kernel, behind_routers, self.mirror.mtus());
         tables.set_local_addresses(self.mirror.local.clone());
         if let Err(error) = self.maps.write(&plans, &self.mirror, tables.control()) {
             tracing::error!(%error, "routes of replies could not be written; replies go by the kernel's own tables");

@@ -100,6 +100,8 @@ pub(super) struct Tables {
     by_kernel: BTreeMap<IpAddr, u32>,
     /// Backends that are reached through a router.
     behind_routers: BTreeSet<IpAddr>,
+    /// What links take, by their index.
+    mtus: BTreeMap<u32, u32>,
     local: BTreeSet<IpAddr>,
 }
 
@@ -141,7 +143,11 @@ impl Tables {
         let entries = read_directory(&memory.directory, place);
         let live = read_live(&memory, &entries);
         let backends = read_backends(&memory, &entries);
-        let hop = |id: &BackendId| memory.backends.read(u32::from(id.0)).next_hop;
+        let hop = |id: &BackendId| {
+            let record = memory.backends.read(u32::from(id.0));
+            let is_tunnel = record.flags & BackendRecord::FLAG_TUNNEL != 0;
+            if is_tunnel { memory.targets.read(u32::from(id.0)).next_hop } else { record.next_hop }
+        };
         let hops = backends.iter().map(|(id, address)| (*address, hop(id))).collect();
         let regions = memory.directory.len() >> region_log2;
         let region = (place != Place::default()).then(|| place.base() >> region_log2);
@@ -166,6 +172,7 @@ impl Tables {
             hops,
             by_kernel: BTreeMap::new(),
             behind_routers: BTreeSet::new(),
+            mtus: BTreeMap::new(),
             local: BTreeSet::new(),
         })
     }
@@ -295,7 +302,8 @@ impl Tables {
     /// Whether a backend has a next hop.
     pub(super) fn is_resolved(&self, backend: BackendId) -> bool {
         let Some(address) = self.backends.get(&backend) else { return false };
-        let may_be_routed = !self.is_one_way(backend);
+        let is_tunnel = self.has(backend, BackendRecord::FLAG_TUNNEL);
+        let may_be_routed = is_tunnel || !self.has(backend, BackendRecord::FLAG_ONE_WAY);
         self.hop(*address, may_be_routed).is_known() || (may_be_routed && self.by_kernel.contains_key(address))
     }
 

@@ -224,6 +224,9 @@ pub enum Forwarding {
     /// Only the Ethernet addresses are rewritten: backends are on a link of this host, have the virtual address themselves (on their
     /// loopback), and answer clients directly.
     Dsr,
+    /// Packets go to the backend inside another one (4-in-4, 6-in-6, 4-in-6): backends take them out again, have the virtual address
+    /// themselves, and answer clients directly.
+    Ipip,
 }
 
 impl Forwarding {
@@ -233,6 +236,7 @@ impl Forwarding {
         match self {
             Self::Nat => "nat",
             Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
         }
     }
 
@@ -241,7 +245,7 @@ impl Forwarding {
     pub const fn sees_answers(self) -> bool {
         match self {
             Self::Nat => true,
-            Self::Dsr => false,
+            Self::Dsr | Self::Ipip => false,
         }
     }
 }
