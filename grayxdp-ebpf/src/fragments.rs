@@ -23,7 +23,7 @@ use crate::{
     resolve::{self, ASKS, ID, TO_BACKEND, TO_CLIENT, WHICH},
     sizes::{self, Size},
     tables,
-    tunnel::INTO_TUNNEL,
+    tunnel::{self, INTO_TUNNEL},
 };
 
 #[map(name = "FRAGMENTS")]
@@ -185,6 +185,9 @@ fn forward<I: Family>(arrival: Arrival, id: u64) -> u64 {
         Err(word) => return word,
     };
     let is_tunnel = backend.flags & BackendRecord::FLAG_TUNNEL != 0;
+    if is_tunnel && tunnel::is_beyond(ip, id as u16) {
+        return Outcome::counted(ServiceId(backend.service), Reason::TooBig).action();
+    }
     if is_one_way && !is_tunnel && ttl == TimeToLive::Keep {
         let reason = if way.hop.is_known() { Reason::TooBig } else { way.unresolved };
         return Outcome::counted(ServiceId(backend.service), reason).action();

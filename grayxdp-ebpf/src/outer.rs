@@ -1,10 +1,14 @@
 //! The header around a packet in a tunnel (RFC 2003, RFC 2473), and the Ethernet header before it.
 
+use core::mem::offset_of;
+
 use grayxdp_common::{checksum::fold, ipv6::Address6, records::NextHop};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     frame::Frame,
-    packet::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV6_HEADER_LEN},
+    packet::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV6_HEADER_LEN, Ip, Ip6, Network as _},
+    quote::Quotable as _,
 };
 
 /// Bytes of an outer header of IPv4.
@@ -91,6 +95,31 @@ pub fn ipv6(frame: Frame, inner: &Inner, ends: &Ends) -> bool {
         header.write(at, word);
     }
     true
+}
+
+/// Whether an ICMP error repeats a packet that this host put into a tunnel: it came from the address that the error is for, and there
+/// is another packet in it.
+#[inline(always)]
+#[must_use]
+pub fn is_repeated(frame: Frame, ip: Ip) -> bool {
+    let Some(at) = ip.behind().filter(|_| ip.protocol == Ip::ICMP) else { return false };
+    let (Some(icmp), Some(repeated)) = (frame.at::<[u8; 8]>(at), frame.at::<Ipv4Hdr>(at + 8)) else { return false };
+    let protocol: u8 = repeated.read(offset_of!(Ipv4Hdr, proto));
+    Ip::is_error(icmp.read(0))
+        && protocol == IPV4_INSIDE
+        && repeated.read::<u32>(offset_of!(Ipv4Hdr, src_addr)) == ip.destination
+}
+
+/// The same of IPv6.
+#[inline(always)]
+#[must_use]
+pub fn is_repeated6(frame: Frame, ip: Ip6) -> bool {
+    let Some(at) = ip.behind().filter(|_| ip.protocol() == Ip6::ICMP) else { return false };
+    let (Some(icmp), Some(repeated)) = (frame.at::<[u8; 8]>(at), frame.at::<Ipv6Hdr>(at + 8)) else { return false };
+    let protocol: u8 = repeated.read(offset_of!(Ipv6Hdr, next_hdr));
+    let source = Address6([repeated.read(8), repeated.read(16)]);
+    let is_ours = protocol == IPV4_INSIDE || protocol == IPV6_INSIDE;
+    Ip6::is_error(icmp.read(0)) && is_ours && source == ip.destination()
 }
 
 /// The Ethernet addresses of a packet, as two words.

@@ -9,11 +9,11 @@ use grayxdp_common::{
     ids::ServiceId,
     ipv6::Address6,
     reason::Reason,
-    records::{Target, TunnelKind},
+    records::{NextHop, Target, TunnelKind},
 };
 use grayxdp_ebpf::{
     outer::{self, Ends, Ethernet, IPV4_LEN, IPV6_LEN, Inner},
-    packet::{Ip, Ip6, Packet},
+    packet::{Ip, Ip6, Network as _, Packet},
     rewrite::TimeToLive,
 };
 
@@ -85,7 +85,9 @@ fn enter<I: Family>(context: *mut xdp_md, id: u16) -> u64 {
     let source = Address6([target.source.0[0], target.source.0[1] | u64::from(inner.hash & target.spread) << 32]);
     let ends = Ends { source, destination: target.address };
     ip.set_destination(ip.destination(), Delta::TTL_DECREMENT, TimeToLive::Decrement);
-    let Some(ethernet) = Ethernet::towards(&hop, arrival.frame) else { return counted(Reason::Malformed) };
+    // What is left to the kernel stays for this host.
+    let towards = if is_long { NextHop::UNKNOWN } else { hop };
+    let Some(ethernet) = Ethernet::towards(&towards, arrival.frame) else { return counted(Reason::Malformed) };
     let is_written = if target.tunnel == TunnelKind::Ipv6 as u32 {
         wrap::<IPV6_LEN>(context, &inner, &ends, ethernet)
     } else {
@@ -133,4 +135,25 @@ fn inner_of<I: Family>(arrival: Arrival, ip: I) -> Inner {
         identification: ip.outer_identification(),
         hash: (mixed >> 32) as u32,
     }
+}
+
+/// 1 if a packet is an ICMP error about one in a tunnel of this host's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn tunnel_error(context: *mut xdp_md) -> u64 {
+    let arrival = Arrival::of(context);
+    let (Some(ip), Some(control)) = (Ip::again(arrival), tables::control()) else { return 0 };
+    let tunnels = control.tunnels;
+    u64::from(tunnels.mask != 0 && tunnels.holds(ip.destination) && outer::is_repeated(arrival.frame, ip))
+}
+
+/// The same of IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn tunnel_error6(context: *mut xdp_md) -> u64 {
+    let arrival = Arrival::of(context);
+    let (Some(ip), Some(control)) = (Ip6::again(arrival), tables::control()) else { return 0 };
+    let tunnels = control.ipv6.tunnels;
+    let is_ours = tunnels.mask != Address6([0; 2]) && tunnels.holds(ip.destination());
+    u64::from(is_ours && outer::is_repeated6(arrival.frame, ip))
 }

@@ -74,6 +74,9 @@ fn without_ports<I: Family>(arrival: Arrival, control: &Control, ip: I) -> Outco
         if said != u64::from(UNDECIDED) {
             return tunnel::decided::<I>(arrival.context, said);
         }
+        if I::tunnel_error(arrival.context) != 0 {
+            return Outcome::counted(ServiceId::NONE, Reason::TunnelError);
+        }
     }
     if ip.is_later_fragment() {
         let said = I::piece(arrival.context);

@@ -161,6 +161,11 @@ impl Family for Ip {
     }
 
     #[inline(always)]
+    fn tunnel_error(context: *mut xdp_md) -> u64 {
+        tunnel::tunnel_error(context)
+    }
+
+    #[inline(always)]
     fn tunnel(context: *mut xdp_md, id: u16) -> u64 {
         tunnel::tunnel(context, u64::from(id))
     }

@@ -180,6 +180,11 @@ impl Family for Ip6 {
     }
 
     #[inline(always)]
+    fn tunnel_error(context: *mut xdp_md) -> u64 {
+        tunnel::tunnel_error6(context)
+    }
+
+    #[inline(always)]
     fn tunnel(context: *mut xdp_md, id: u16) -> u64 {
         tunnel::tunnel6(context, u64::from(id))
     }

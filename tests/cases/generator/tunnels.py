@@ -93,8 +93,7 @@ def into(packet, backend, came="near", exceptions=None, errors=0, reason=None, s
         counts["icmpErrorsForward"] = errors
     more = {"backends": {backend.name: counts}, "exceptions": exceptions, "came": came}
     if reason:
-        kept = Ether(src=backend.hop and own_mac(backend.hop.interface) or packet[Ether].src,
-                     dst=backend.hop and _mac_of(backend.hop.neighbour) or packet[Ether].dst)
+        kept = Ether(src=packet[Ether].src, dst=packet[Ether].dst)
         return step(packet, "PASS", kept / wrapped(packet, backend), reasons={service: {reason: 1}}, **more)
     head = Ether(src=own_mac(backend.hop.interface), dst=_mac_of(backend.hop.neighbour))
     return step(packet, verdict_of(backend.hop, came), head / wrapped(packet, backend), to=backend.hop.interface, **more)
@@ -143,10 +142,20 @@ SIX = Family(six, six.CLIENT, "2001:db8:ff::10", "fd00:9::1:", six.GATEWAY, "200
 FOUR_IN_SIX = Family(packets, packets.CLIENT, "192.0.2.10", "fd00:9::1:", six.GATEWAY, "2001:db8:dd::8")
 
 
+def _told_of(source, packet):
+    """An error about a packet in a tunnel: of no service, dropped."""
+    return step(source, "DROP", reasons={"": {"tunnel_error": 1}}) if packet else passed(source)
+
+
 def four_book():
     book = Book("ipip", "ipip: IPv4 inside IPv4", FOUR.configurations(), FOUR.host())
     _forward(book, FOUR)
     _of_four(book, FOUR)
+    inside = Ether() / wrapped(FOUR.tcp(FOUR.web), FOUR.web.backend)
+    for name, what in {"fragmentation needed": (3, 4), "time exceeded": (11, 0), "protocol unreachable": (3, 2)}.items():
+        book.case(f"an error about a packet in a tunnel: {name}", _told_of(error_about("10.9.0.1", inside, *what), True))
+    book.case("a source of tunnels about another protocol", _told_of(error_about("10.9.0.1", packets.tcp(("172.16.3.4", 1), FOUR.client), 11, 0), False))
+    book.case("about somebody else's tunnel", _told_of(error_about("10.9.0.1", Ether() / IP(src="172.17.0.1", dst="10.9.0.1", proto=4) / bytes(40), 11, 0), False))
     big = FOUR.udp(FOUR.names, bytes(1_460), flags=0)
     book.case("too long for the tunnel and may be cut: the kernel cuts the outer packet",
               into(big, FOUR.names.backend, reason="too_big_passed", service="names"))
@@ -168,6 +177,10 @@ def six_book():
     for length in (1_399, 1_400):
         book.case(f"{length + 60} bytes fit", into(SIX.tcp(SIX.web, payload=bytes(length)), SIX.web.backend))
     book.case("a byte more is too long", six.told(SIX.tcp(SIX.web, payload=bytes(1_401)), "web", "fragmentation_needed", ICMPv6PacketTooBig(mtu=1_460)))
+    inside = bytes(wrapped(SIX.tcp(SIX.web), SIX.web.backend))
+    source = IPv6(inside).src
+    for name, message in {"too big": ICMPv6PacketTooBig(mtu=1_400), "hop limit": ICMPv6TimeExceeded()}.items():
+        book.case(f"an error about a packet in a tunnel: {name}", _told_of(six.ip("2001:db8:dd::1", source) / message / inside, True))
     _pieces(book, SIX, list(six.pieces(SIX.udp(SIX.names, bytes(3_000)), 1_400)))
     return book
 
