@@ -5,6 +5,9 @@
 pub use crate::histogram::{HISTOGRAM_CELLS, Histogram};
 use crate::{exceptions::TICK_SHIFT, hash::FlowHash, map_value};
 
+/// Places for sampled flows, of 64 bytes each: 1 MiB.
+pub const FLOW_PLACES: u32 = 1 << 14;
+
 /// A mark without an answer lapses after this: a connect timeout.
 pub const CONNECT_TIMEOUT_NS: u64 = 3_000_000_000;
 

@@ -38,11 +38,10 @@ const PORT_AND_PROTOCOL: u64 = 0xff_ffff;
 /// The parts for a family: each an exported function.
 macro_rules! parts {
     ($family:ty: $error:ident, $question:ident, $beyond:ident, $to_backend:ident, $to_client:ident) => {
-        /// What becomes of an ICMP message that is an error about a packet of a service: the kernel's action,
-        /// [`crate::UNDECIDED`], or [`INTO_TUNNEL`] with the backend.
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        pub(crate) extern "C" fn $error(context: *mut xdp_md) -> u64 {
+        /// What becomes of an ICMP message that is an error about a packet of a service: the kernel's action, [`crate::UNDECIDED`], or
+        /// [`INTO_TUNNEL`] with the backend. In one piece with who asks: a frame of its own between the two would be one too many.
+        #[inline(always)]
+        pub(crate) fn $error(context: *mut xdp_md) -> u64 {
             let said = $question(context);
             match said & WHICH {
                 which @ (TO_BACKEND | ASKS) => {

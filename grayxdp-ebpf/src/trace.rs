@@ -32,26 +32,30 @@ pub(crate) fn explanation() -> Option<*mut Explanation> {
     TRACED.get_ptr_mut(0).map(|traced| unsafe { &raw mut (*traced).explanation })
 }
 
-/// Keeps the head of a packet that is to be told of; 0 where it is not.
+/// No interface: the packet in hand is not to be told of.
+const NONE: u32 = 0;
+
+/// Keeps the head of a packet that is to be told of.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn trace_begin(context: *mut xdp_md) -> u64 {
     let arrival = Arrival::of(context);
     let (Some(filter), Some(traced)) = (FILTER.get(0), TRACED.get_ptr_mut(0)) else { return 0 };
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    let traced = unsafe { &mut *traced };
+    traced.interface = NONE;
     if filter.remaining == 0 || !fits(arrival.frame, filter) {
         return 0;
     }
-    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
-    let traced = unsafe { &mut *traced };
     clear(&mut traced.explanation);
     traced.time_ns = tables::precise_ns();
     traced.length = arrival.frame.len() as u32;
     traced.interface = arrival.interface;
     keep(arrival.frame, &raw mut traced.head);
-    1
+    0
 }
 
-/// Tells of the packet that was begun.
+/// Tells of the packet that was begun, if it is to be told of.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn trace_end(context: *mut xdp_md, action: u64) -> u64 {
@@ -60,6 +64,9 @@ pub(crate) extern "C" fn trace_end(context: *mut xdp_md, action: u64) -> u64 {
     let (Some(filter), Some(traced)) = (FILTER.get_ptr_mut(0), TRACED.get_ptr_mut(0)) else { return 0 };
     // SAFETY: as in `trace_begin`; the filter is shared, but only its count is written.
     let (filter, traced) = unsafe { (&mut *filter, &mut *traced) };
+    if traced.interface == NONE {
+        return 0;
+    }
     traced.action = action as u32;
     let explanation = &traced.explanation;
     let is_others = explanation.step == Step::NotOurs as u32 && explanation.reason == 0;

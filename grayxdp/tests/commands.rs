@@ -112,6 +112,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         .ok_or_else(|| ApiError::not_found(format!("there is no rollout {name}")))?;
     let version = |text: &str| text.parse().expect("a name");
     Ok(Response::Rollout(Box::new(RolloutStatus {
+        prospects: Vec::new(),
+        progress: None,
         name: name.clone(),
         service: version("web"),
         stable: version("v1"),

@@ -2,8 +2,10 @@
 
 pub mod bench;
 pub mod decapsulator;
+pub mod faulty;
 pub mod flood;
 pub mod host;
+pub mod load;
 pub mod packet;
 pub mod random;
 pub mod rules;

@@ -76,7 +76,13 @@ pub(super) fn is_open(detail: &DetailRecord, backend: u64) -> bool {
         turn(Turn::Down);
         return false;
     }
-    record.flags & BackendRecord::FLAG_CANDIDATE == 0 || !guard::is_turned(detail, detail.candidate)
+    !is_off(detail, record)
+}
+
+/// Whether a guard turned a backend's version off.
+#[inline(always)]
+fn is_off(detail: &DetailRecord, backend: &BackendRecord) -> bool {
+    backend.flags & BackendRecord::FLAG_CANDIDATE != 0 && guard::is_turned(detail, detail.candidate)
 }
 
 /// Rule 2: what opens a flow.
@@ -235,10 +241,15 @@ pub(super) fn datagram(
         turn(Turn::Moved);
         exceptions::clear(found.established, found.established_head);
     }
-    if view.turned != 0 || view.default == 0 || !stays(view.default) {
-        return chosen(question, view);
-    }
-    OTHERWISE
+    if leaves_home(detail, view) { chosen(question, view) } else { OTHERWISE }
+}
+
+/// Whether a UDP flow without an entry is chosen for anew: a guard turned off the version that is its home, or the backend there
+/// takes it no more. A flow that is at home with another version stays there, whatever the guard does to who would get new ones.
+#[inline(always)]
+fn leaves_home(detail: &DetailRecord, view: &View) -> bool {
+    let is_off = |backend: u64| tables::backend(backend as u16).is_none_or(|record| is_off(detail, record));
+    view.default == 0 || !stays(view.default) || (view.turned != 0 && is_off(view.default))
 }
 
 /// Whether a UDP flow of a backend stays there.
@@ -319,7 +330,7 @@ pub(super) fn about(
     if found.established != NO_ENTRY && (!is_datagram || stays(established)) {
         return established;
     }
-    if is_datagram && (view.turned != 0 || view.default == 0 || !stays(view.default)) {
+    if is_datagram && leaves_home(detail, view) {
         return view.choice;
     }
     view.default

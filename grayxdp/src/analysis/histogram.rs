@@ -67,6 +67,14 @@ impl Distribution {
         self.0[Histogram::cell(value)] += 1;
     }
 
+    /// Counts values that are known to lie in a cell.
+    ///
+    /// # Panics
+    /// If there is no such cell.
+    pub fn add_at(&mut self, cell: usize, values: u64) {
+        self.0[cell] += values;
+    }
+
     /// The counts of all cells.
     #[must_use]
     pub fn cells(&self) -> &[u64] {

@@ -15,7 +15,7 @@ use crate::{
     control::{Client, ClientError},
     model::{
         Name,
-        api::{ChangeOptions, Request, Response, RolloutAction, Status},
+        api::{ChangeOptions, Request, Response, RolloutAction},
         config::Protocol,
     },
 };
@@ -95,17 +95,8 @@ impl Remote {
     }
 
     async fn weights_get(&self, service: Option<Name>) -> Result<Exit, CliError> {
-        let status: Status = match self.client.request(&Request::Status).await? {
-            Response::Status(status) => *status,
-            other @ (Response::Done(_)
-            | Response::Events(_)
-            | Response::Explained(_)
-            | Response::Trace(_)
-            | Response::Rollouts(_)
-            | Response::Rollout(_)
-            | Response::Record(_)
-            | Response::Backends(_)) => return Err(unexpected(&other)),
-        };
+        let response = self.client.request(&Request::Status).await?;
+        let Response::Status(status) = response else { return Err(unexpected(&response)) };
         let all: Vec<show::Shares> = status.services.iter().map(show::shares_of).collect();
         match service {
             None => self.output.answer(&all, |paint| show::weights(&all, paint))?,
@@ -166,17 +157,8 @@ impl Remote {
 
     /// The report of a rollout, into a file or to the output. `-o json` gives what it is made of.
     async fn report(&self, name: Name, number: Option<u64>, html: bool, file: Option<&Path>) -> Result<Exit, CliError> {
-        let record = match self.client.request(&Request::RolloutRecord { name, number }).await? {
-            Response::Record(record) => record,
-            other @ (Response::Status(_)
-            | Response::Done(_)
-            | Response::Events(_)
-            | Response::Explained(_)
-            | Response::Trace(_)
-            | Response::Rollouts(_)
-            | Response::Rollout(_)
-            | Response::Backends(_)) => return Err(unexpected(&other)),
-        };
+        let response = self.client.request(&Request::RolloutRecord { name, number }).await?;
+        let Response::Record(record) = response else { return Err(unexpected(&response)) };
         let text = if html { report::html(&record)? } else { report::markdown(&record) };
         match file {
             None => self.output.answer(&record, |_| text)?,

@@ -94,6 +94,9 @@ fn text(simulated: &Simulated, paint: Paint) -> String {
         format!("{candidate_failures} ({candidate:.3} %) by the candidate, {stable_failures} ({stable:.3} %) by stable")
     });
     line("clients exposed", format!("at most {:.2} % at one time", simulated.clients_exposed * 100.0));
+    if let Some(division) = &simulated.division {
+        line("division", division.sentence.clone());
+    }
     for detection in &simulated.detections {
         let said = match (&detection.seconds, &detection.by) {
             (Some(seconds), Some(by)) => format!("found after {}: {by}", span(*seconds)),

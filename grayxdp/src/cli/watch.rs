@@ -14,7 +14,7 @@ use crate::{
     },
     control::ClientError,
     model::{
-        Name,
+        Name, Weight,
         api::{Request, Response, RolloutStatus},
         event::Event,
         state::RolloutState,
@@ -113,17 +113,9 @@ pub(super) async fn until(
 }
 
 async fn look(remote: &Remote, name: &Name, patience: Duration) -> Result<RolloutStatus, CliError> {
-    match patient(remote, &Request::RolloutGet { name: name.clone() }, patience).await? {
-        Response::Rollout(rollout) => Ok(*rollout),
-        other @ (Response::Status(_)
-        | Response::Done(_)
-        | Response::Events(_)
-        | Response::Explained(_)
-        | Response::Trace(_)
-        | Response::Rollouts(_)
-        | Response::Record(_)
-        | Response::Backends(_)) => Err(unexpected(&other)),
-    }
+    let response = patient(remote, &Request::RolloutGet { name: name.clone() }, patience).await?;
+    let Response::Rollout(rollout) = response else { return Err(unexpected(&response)) };
+    Ok(*rollout)
 }
 
 /// `events`, with `-f` for ever.
@@ -146,17 +138,9 @@ pub(super) async fn events(remote: &Remote, after: u64, limit: usize, follow: bo
 }
 
 async fn some_events(remote: &Remote, after: u64, limit: usize, patience: Duration) -> Result<Vec<Event>, CliError> {
-    match patient(remote, &Request::Events { after, limit }, patience).await? {
-        Response::Events(events) => Ok(events),
-        other @ (Response::Status(_)
-        | Response::Done(_)
-        | Response::Explained(_)
-        | Response::Trace(_)
-        | Response::Rollouts(_)
-        | Response::Rollout(_)
-        | Response::Record(_)
-        | Response::Backends(_)) => Err(unexpected(&other)),
-    }
+    let response = patient(remote, &Request::Events { after, limit }, patience).await?;
+    let Response::Events(events) = response else { return Err(unexpected(&response)) };
+    Ok(events)
 }
 
 /// Asks, and asks again while the daemon is away for no longer than `patience`.
@@ -183,7 +167,7 @@ async fn patient(remote: &Remote, request: &Request, patience: Duration) -> Resu
 struct View {
     output: Output,
     drawn_lines: usize,
-    last: Option<(RolloutState, usize, String)>,
+    last: Option<(RolloutState, usize, Weight, String)>,
 }
 
 impl View {
@@ -198,7 +182,7 @@ impl View {
             self.drawn_lines = text.lines().count();
             return write(&drawing);
         }
-        let now = (rollout.state, rollout.step, rollout.message.clone());
+        let now = (rollout.state, rollout.step, rollout.weight, rollout.message.clone());
         if self.last.as_ref() != Some(&now) {
             self.output.next_answer(rollout, |_| show::progress_line(rollout))?;
             self.last = Some(now);

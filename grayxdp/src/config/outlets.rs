@@ -4,9 +4,9 @@ use crate::{
     config::{
         check::Seen,
         problem::{Place, Problem, suggestion},
-        providers::{headers, patience, web_address},
+        providers::{headers, patience, retries, web_address},
     },
-    model::plan::{HookError, Notification, Spec, Webhook},
+    model::plan::{HookError, Notification, ReplaceHook, Spec, Webhook},
 };
 
 /// Webhooks or notifications of one plan.
@@ -95,6 +95,14 @@ fn webhook(hook: &Webhook, place: &Place, problems: &mut Vec<Problem>) {
         let what = format!("`onError` of a webhook of type {}", r#type.label());
         problems.push(Problem::new(place.field("onError"), what, "leave it out: nothing waits for its answer"));
     }
+}
+
+/// What is wrong with a webhook that replaces backends.
+pub(super) fn replacement(hook: &ReplaceHook, place: &Place, problems: &mut Vec<Problem>) {
+    let ReplaceHook { url, url_from, headers: plain, headers_from, retries: again, metadata: _ } = hook;
+    web_address(("url", url.as_ref()), ("urlFrom", url_from.as_ref()), place, problems);
+    headers(plain, headers_from, place, problems);
+    retries(*again, place, problems);
 }
 
 fn notification(notification: &Notification, place: &Place, problems: &mut Vec<Problem>) {

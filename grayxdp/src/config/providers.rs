@@ -183,6 +183,11 @@ pub(super) fn patience(timeout: Duration, retries: u32, place: &Place, problems:
         let what = format!("a timeout of {}", said(timeout));
         problems.push(Problem::new(place.field("timeout"), what, "use 100ms to 5m"));
     }
+    self::retries(retries, place, problems);
+}
+
+/// How often something is tried again.
+pub(super) fn retries(retries: u32, place: &Place, problems: &mut Vec<Problem>) {
     if retries > MAX_RETRIES {
         let remedy = format!("use at most {MAX_RETRIES}");
         problems.push(Problem::new(place.field("retries"), format!("{retries} retries"), remedy));

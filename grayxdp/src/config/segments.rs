@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Segments that a file may give a service; the default one is there anyway.
-const MAX_SEGMENTS: usize = cells::SEGMENTS - 1;
+pub(super) const MAX_SEGMENTS: usize = cells::SEGMENTS - 1;
 /// Source prefixes of all services that one daemon takes.
 const MAX_PREFIXES: usize = 100_000;
 /// Greatest DSCP: six bits.

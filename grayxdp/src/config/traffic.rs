@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    config::problem::{Place, Problem},
+    config::{
+        problem::{Place, Problem},
+        segments::MAX_SEGMENTS,
+    },
     model::{
         config::duration::said,
         traffic::{Answers, Latency, Traffic},
@@ -24,6 +27,10 @@ pub(super) fn check(traffic: &Traffic) -> Vec<Problem> {
     ratio(traffic.nightly, &root.field("nightly"), &mut problems);
     for (name, share) in &traffic.segments {
         ratio(*share, &root.field("segments").field(name), &mut problems);
+    }
+    if traffic.segments.len() > MAX_SEGMENTS {
+        let what = format!("{} segments", traffic.segments.len());
+        problems.push(Problem::new(root.field("segments"), what, format!("use at most {MAX_SEGMENTS}")));
     }
     let shares: f64 = traffic.segments.values().sum();
     if shares > 1.0 + 1e-9 {

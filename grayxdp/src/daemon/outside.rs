@@ -1,19 +1,20 @@
 //! What the owner has to do with those outside: metrics that others measure, webhooks and notifications. The owner only
 //! hands on and takes in; who asks and waits runs elsewhere.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     analysis::Measurement,
     config::EVENT_KINDS,
-    daemon::owner::{Engine, Owner},
+    daemon::owner::Owner,
     model::{
         Name,
         api::OutletStatus,
+        config::BackendAddress,
         event::Event,
-        plan::{HookType, Notification, Provider, SecretSource, Webhook},
+        plan::{HookType, Notification, Provider, ReplaceHook, SecretSource, Webhook},
     },
     providers::{Errand, Failure, Key, Outcome, Outlet, Post, Report, Target, Targets, Told, Web, Whose},
     rollout::{HookAnswer, Input, State, hooks::documents},
@@ -91,6 +92,25 @@ impl Owner {
         }
     }
 
+    /// Asks the webhook of a rolling release to replace backends; what keeps it from being asked.
+    pub(super) fn ask_to_replace(
+        &mut self,
+        state: &State,
+        hook: &ReplaceHook,
+        timeout: Duration,
+        backends: &[BackendAddress],
+    ) -> Result<(), String> {
+        let ReplaceHook { url, url_from, headers, headers_from, retries, metadata } = hook;
+        let post = Post {
+            web: web(url.as_ref(), url_from.as_ref(), headers, headers_from),
+            body: documents::replacement(state, metadata, backends),
+            timeout,
+        };
+        let errand =
+            Errand::Call { whose: whose(state, Outlet::Replace), call: state.attempt, post, retries: *retries };
+        if self.send(errand) { Ok(()) } else { Err("nobody is there to call the webhook".to_owned()) }
+    }
+
     /// Tells webhooks and notifications of a rollout's event.
     pub(super) fn notify(&mut self, state: &State, event: &Event) {
         debug_assert!(EVENT_KINDS.contains(&event.kind.as_str()), "`{}` cannot be asked for", event.kind);
@@ -130,15 +150,23 @@ impl Owner {
         let Told { whose, outcome } = told;
         match outcome {
             Outcome::Answered { call, result } => {
-                let Outlet::Hook(hook) = whose.outlet else { return };
-                let answer = match result {
-                    Ok(()) => HookAnswer::Yes,
-                    Err(Failure::Refused { status: _, why }) => HookAnswer::No(why),
-                    Err(Failure::NoAnswer(why)) => HookAnswer::Failed(why),
-                };
-                let is_its = |engine: &Engine| engine.state.number == whose.rollout;
-                if self.engines.get(&whose.service).is_some_and(is_its) {
-                    self.drive(&whose.service, |_| Input::Answered { hook, call, answer });
+                let state = self.engines.get(&whose.service).map(|engine| &engine.state);
+                let Some(state) = state.filter(|state| state.number == whose.rollout) else { return };
+                match whose.outlet {
+                    Outlet::Hook(hook) => {
+                        let answer = match result {
+                            Ok(()) => HookAnswer::Yes,
+                            Err(Failure::Refused { status: _, why }) => HookAnswer::No(why),
+                            Err(Failure::NoAnswer(why)) => HookAnswer::Failed(why),
+                        };
+                        self.drive(&whose.service, |_| Input::Answered { hook, call, answer });
+                    }
+                    // The call is the attempt: an answer to an earlier one is not this one's.
+                    Outlet::Replace if state.attempt == call => {
+                        let outcome = result.map_err(|failure| format!("the webhook: {failure}"));
+                        self.drive(&whose.service, |_| Input::Replaced(outcome));
+                    }
+                    Outlet::Replace | Outlet::Notification(_) => {}
                 }
             }
             Outcome::Delivered => {
@@ -193,6 +221,7 @@ fn whose(state: &State, outlet: Outlet) -> Whose {
 fn said(outlet: &Outlet) -> String {
     match outlet {
         Outlet::Hook(name) => format!("webhook {name}"),
+        Outlet::Replace => "webhook of `rolling.replace`".to_owned(),
         Outlet::Notification(index) => format!("notification {}", index + 1),
     }
 }

@@ -222,6 +222,9 @@ impl Owner {
         }
         let readings = self.strata();
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
+            if let Some(record) = self.layout.services.get(name) {
+                engine.history.note_sample_rate(record.sample_rate);
+            }
             if let Some(strata) = readings.get(name) {
                 engine.history.push_strata(strata.clone());
             }

@@ -1,4 +1,4 @@
-//! Rolling releases: backends that are drained, replaced by the plan's command, and given new flows again.
+//! Rolling releases: backends that are drained, replaced by the plan's command or webhook, and given new flows again.
 
 use std::{
     os::unix::process::CommandExt,
@@ -50,10 +50,16 @@ impl Owner {
         }
     }
 
-    /// Runs the plan's command on a thread of its own.
-    pub(super) fn replace(&mut self, state: &State, backends: &[BackendAddress]) {
-        let Strategy::Rolling(rolling) = &state.plan.spec.strategy else { return };
-        let Some(replace) = rolling.replace.clone() else { return };
+    /// Runs the plan's command on a thread of its own, or asks its webhook. An answer follows, or is given where nobody is asked.
+    pub(super) fn replace(&mut self, state: &State, backends: &[BackendAddress]) -> Option<Input<'static>> {
+        let Strategy::Rolling(rolling) = &state.plan.spec.strategy else { return None };
+        let replace = rolling.replace.clone()?;
+        if let Some(hook) = &replace.webhook {
+            return self
+                .ask_to_replace(state, hook, replace.timeout, backends)
+                .err()
+                .map(|why| Input::Replaced(Err(why)));
+        }
         let (sender, outcome) = mpsc::channel();
         let names: Vec<String> = backends.iter().map(ToString::to_string).collect();
         let (rollout, version) = (state.name().to_string(), state.candidate().to_string());
@@ -63,6 +69,7 @@ impl Owner {
         });
         let of = (state.number, state.attempt);
         self.replacing.push(Running { service: state.service().clone(), of, outcome });
+        None
     }
 
     /// Tells the engine of a rolling release how its batch stands.
@@ -156,7 +163,7 @@ mod tests {
     use super::*;
 
     fn replace(command: &[&str], timeout: Duration) -> Replace {
-        Replace { command: command.iter().map(|word| (*word).to_owned()).collect(), timeout }
+        Replace { command: command.iter().map(|word| (*word).to_owned()).collect(), webhook: None, timeout }
     }
 
     #[test]

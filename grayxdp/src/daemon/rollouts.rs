@@ -267,7 +267,8 @@ impl Owner {
     pub(super) fn status_of(&self, state: &State) -> RolloutStatus {
         let epoch = self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch);
         let (fuse, lease) = self.guard_status(state);
-        RolloutStatus { fuse, lease, outlets: self.outlets(state), ..state.status(epoch) }
+        let prospects = self.prospects(state);
+        RolloutStatus { fuse, lease, prospects, outlets: self.outlets(state), ..state.status(epoch) }
     }
 }
 

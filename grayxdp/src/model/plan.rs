@@ -30,8 +30,8 @@ pub use provider::{CommandQuery, HttpQuery, PrometheusQuery, Provider, Range, Re
 pub use secret::SecretSource;
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 pub use strategy::{
-    AbTest, Adaptive, BlueGreen, Canary, Curve, Instance, OnWinner, Pause, Preview, Ramp, Replace, Rolling, Step,
-    Strategy, TestKind, TestUnit,
+    AbTest, Adaptive, BlueGreen, Canary, Curve, Instance, OnWinner, Pause, Preview, Ramp, Replace, ReplaceHook,
+    Rolling, Step, Strategy, TestKind, TestUnit,
 };
 pub use webhook::{HookError, HookType, Notification, NotificationType, Webhook};
 pub use windows::{ClockTime, Day, NotAClockTime, Window, Windows};

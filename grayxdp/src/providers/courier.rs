@@ -45,6 +45,8 @@ pub struct Whose {
 pub enum Outlet {
     /// A webhook of the plan.
     Hook(Name),
+    /// What replaces the backends of a rolling release.
+    Replace,
     /// A notification of the plan, by its index.
     Notification(usize),
 }

@@ -37,6 +37,8 @@ mod looks;
 mod needs;
 mod operator;
 pub mod outline;
+mod progress;
+pub mod prospects;
 mod restart;
 mod results;
 pub mod rolling;

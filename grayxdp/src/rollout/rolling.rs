@@ -183,7 +183,7 @@ impl Turn {
         match outcome {
             Ok(()) => {
                 self.state.pools.replacing = Replacing::Done;
-                self.event("replaced", "the command of this batch has succeeded");
+                self.event("replaced", "this batch is replaced");
                 self.save();
             }
             Err(why) => {

@@ -1,5 +1,7 @@
 //! `plan simulate`: the engine itself under a virtual clock, against simulated traffic, kernel and journal.
 
+mod dice;
+mod flows;
 mod world;
 
 #[cfg(test)]
@@ -14,7 +16,7 @@ use crate::{
         Name, Weight,
         config::Service,
         plan::Plan,
-        state::{RolloutState, Verdict},
+        state::{Finding, RolloutState, Verdict},
         traffic::Traffic,
     },
     rollout::simulation::world::World,
@@ -53,6 +55,9 @@ pub struct Simulated {
     pub seconds_to_full: Option<f64>,
     /// From each incident of the candidate until the rollout stopped, paused or went back, in seconds.
     pub detections: Vec<Detection>,
+    /// Whether new flows were divided as the buckets say; none where there were none to say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub division: Option<Finding>,
 }
 
 /// Something that happened.

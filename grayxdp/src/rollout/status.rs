@@ -27,6 +27,7 @@ impl State {
             weight: self.weight,
             segments: self.exposure.segments.clone(),
             binding: self.binding.clone(),
+            progress: self.progress(),
             dwell_seconds: self.dwell.as_secs_f64(),
             pause_seconds: match self.required_dwell() {
                 Dwell::For(pause) => Some(pause.as_secs_f64()),
@@ -36,6 +37,7 @@ impl State {
                 let own = self.metrics.values().filter_map(|record| record.finding.clone());
                 own.chain(self.comparison.division()).collect()
             },
+            prospects: Vec::new(),
             verdicts: looked.map(|(name, record)| (name.clone(), record.verdicts.clone())).collect(),
             started: time::timestamp(self.started),
             ended: self.ended.map(time::timestamp),

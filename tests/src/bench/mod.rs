@@ -1,5 +1,6 @@
 //! What grayxdp costs. Each path of the program in nanoseconds, as a ratio to the yardstick of the same run (`cases`,
-//! measured by `run`) and against sizes (`curves`); packets a second between namespaces (`throughput`); the daemon (`user_space`).
+//! measured by `run`) and against sizes (`curves`); packets a second between namespaces (`throughput`); the daemon
+//! (`user_space`); a simulated fortnight (`simulation`).
 
 pub mod case;
 pub mod cases;
@@ -15,6 +16,7 @@ pub mod layout;
 pub mod picture;
 pub mod report;
 pub mod run;
+pub mod simulation;
 pub mod throughput;
 pub mod unsettled;
 pub mod user_space;

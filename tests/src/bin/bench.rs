@@ -10,7 +10,7 @@ use grayxdp_tests::bench::{
     latency, picture,
     report::{self, Row},
     run::{self, Effort},
-    throughput, user_space,
+    simulation, throughput, user_space,
 };
 use serde_json::Value;
 
@@ -56,6 +56,8 @@ enum Section {
     Lab,
     /// The daemon: at rest, changes, reloads, memory.
     UserSpace,
+    /// A simulated fortnight; needs no root.
+    Simulation,
 }
 
 fn main() -> Result<()> {
@@ -94,6 +96,10 @@ fn measure(section: Section, options: &Options) -> Result<Vec<Value>> {
         }
         Section::UserSpace => {
             let figures = user_space::figures()?;
+            (figure::table(&figures), serde_json::to_value(&figures)?)
+        }
+        Section::Simulation => {
+            let figures = on_own_cpu(options.cpu, simulation::figures)?;
             (figure::table(&figures), serde_json::to_value(&figures)?)
         }
     };

@@ -13,6 +13,7 @@ mod hosts;
 mod inputs;
 mod intruders;
 mod ipv6;
+mod judged;
 mod metrics;
 mod neighbours;
 mod old_kernel;

@@ -8,7 +8,7 @@ use crate::{
         table::{Cell, Paint, Side, Table, Tone},
     },
     model::{
-        api::RolloutStatus,
+        api::{Progress, RolloutStatus, Standing},
         kernel::LeaseEnd,
         state::{RolloutState, Verdict},
     },
@@ -72,7 +72,9 @@ fn step_of(rollout: &RolloutStatus) -> String {
 /// One line for logs and pipes: what a person who waits wants to know.
 pub(crate) fn progress_line(rollout: &RolloutStatus) -> String {
     let RolloutStatus { name, state, weight, message, .. } = rollout;
-    format!("{name}: {}, step {}, weight {weight} %: {message}\n", state.label(), step_of(rollout))
+    let parts = rollout.progress.as_ref().filter(|progress| progress.count > 1 && !progress.parts.is_empty());
+    let part = parts.map_or_else(String::new, |of| format!(" ({} of {})", of.position, of.count));
+    format!("{name}: {}, step {}{part}, weight {weight} %: {message}\n", state.label(), step_of(rollout))
 }
 
 /// One rollout: its steps as a tree, below them what the metrics found.
@@ -89,16 +91,30 @@ pub(crate) fn tree(rollout: &RolloutStatus, paint: Paint) -> String {
         let _infallible = write!(text, ", attempt {}", rollout.attempt);
     }
     text.push_str(&guard(rollout, paint));
-    let _infallible = write!(text, "\n\n{} {weight} %\n", paint.text(tone, &format!("{mark} {candidate}")));
+    let _infallible = write!(text, "\n\n{} {weight} %", paint.text(tone, &format!("{mark} {candidate}")));
+    if let Some(left) = rollout.progress.as_ref().and_then(|progress| progress.seconds_left) {
+        let _infallible = write!(text, ", all steps over in {} at the earliest", whole(left));
+    }
+    text.push('\n');
     for (index, step) in rollout.steps.iter().enumerate() {
-        let branch = if index + 1 == rollout.steps.len() { "└─" } else { "├─" };
+        let is_last = index + 1 == rollout.steps.len();
+        let branch = if is_last { "└─" } else { "├─" };
         let (mark, tone) = step_sign(rollout, index);
-        let dwell = if index == rollout.step && !state.is_final() { dwell(rollout) } else { String::new() };
-        let _infallible = writeln!(text, "{branch} {}{dwell}", paint.text(tone, &format!("{mark} {step}")));
+        let progress = rollout.progress.as_ref().filter(|progress| !progress.parts.is_empty());
+        let (aside, below) = match progress {
+            _ if index != rollout.step || state.is_final() => (String::new(), String::new()),
+            Some(progress) => (way(progress), parts(rollout, progress, if is_last { "   " } else { "│  " }, paint)),
+            None => (dwell(rollout), String::new()),
+        };
+        let _infallible = writeln!(text, "{branch} {}{aside}", paint.text(tone, &format!("{mark} {step}")));
+        text.push_str(&below);
     }
     if !rollout.findings.is_empty() {
         text.push('\n');
         text.push_str(&findings(rollout).render(paint));
+    }
+    for prospect in &rollout.prospects {
+        let _infallible = writeln!(text, "{}: {}", prospect.metric, prospect.sentence);
     }
     text
 }
@@ -172,9 +188,50 @@ fn step_sign(rollout: &RolloutStatus, index: usize) -> (&'static str, Tone) {
     }
 }
 
+/// Whole seconds as `12m`.
+fn whole(seconds: f64) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64))
+}
+
+/// `  (3 of 24, 5.02 of 100 %, 13days 22h left)`.
+fn way(progress: &Progress) -> String {
+    let share = format!("{:.2}", progress.share * 100.0);
+    let share = share.trim_end_matches('0').trim_end_matches('.');
+    let target = progress.target.map_or_else(|| format!("{share} %"), |target| format!("{share} of {target} %"));
+    let position = (progress.count > 1).then(|| format!("{} of {}", progress.position, progress.count));
+    let left = progress.step_seconds_left.map(|left| format!("{} left", whole(left)));
+    let said: Vec<_> = [position, Some(target), left].into_iter().flatten().collect();
+    format!("  ({})", said.join(", "))
+}
+
+/// The parts of the current step, a line each.
+fn parts(rollout: &RolloutStatus, progress: &Progress, indent: &str, paint: Paint) -> String {
+    let mut text = String::new();
+    for (index, part) in progress.parts.iter().enumerate() {
+        let branch = if index + 1 == progress.parts.len() { "└─" } else { "├─" };
+        let ((mark, tone), aside) = match part.standing {
+            Standing::Done => (("✔", Tone::Good), String::new()),
+            Standing::Now => (sign(rollout.state), now(rollout)),
+            Standing::Ahead => {
+                (("·", Tone::Faint), part.due_seconds.map_or_else(String::new, |due| format!("  in {}", whole(due))))
+            }
+        };
+        let said = paint.text(tone, &format!("{mark} {}", part.what));
+        let _infallible = writeln!(text, "{indent}{branch} {said}{aside}");
+    }
+    text
+}
+
+/// What the present part waits for: caps that bind, or the end of its pause.
+fn now(rollout: &RolloutStatus) -> String {
+    match rollout.binding.as_slice() {
+        [] => dwell(rollout),
+        binding => format!("  ({})", binding.join(", ")),
+    }
+}
+
 /// `  (12m of 30m)`, or how long it has waited for an operator.
 fn dwell(rollout: &RolloutStatus) -> String {
-    let whole = |seconds: f64| humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64));
     let passed = whole(rollout.dwell_seconds);
     match rollout.pause_seconds {
         Some(pause) => format!("  ({passed} of {})", whole(pause)),
@@ -212,7 +269,10 @@ mod tests {
     use super::*;
     use crate::{
         cli::show::samples,
-        model::api::{FuseStatus, LeaseStatus},
+        model::{
+            api::{FuseStatus, LeaseStatus, ProgressPart},
+            state::Prospect,
+        },
     };
 
     #[test]
@@ -235,6 +295,39 @@ errors  pass        1200  pass 71, noData 1  v2 refuses 0.4 % of 1,200 connectio
     }
 
     #[test]
+    fn a_ramp_shows_its_points() {
+        let part = |what: &str, standing, due_seconds| ProgressPart { what: what.to_owned(), standing, due_seconds };
+        let mut rollout = samples::rollout(RolloutState::Progressing);
+        rollout.steps = ["setWeight 5, pause 30m", "ramp linear 25 to 75 in 1h"].map(str::to_owned).to_vec();
+        rollout.progress = Some(Progress {
+            share: 0.25,
+            target: Some(samples::weight("75")),
+            position: 1,
+            count: 3,
+            parts: vec![
+                part("25 %", Standing::Now, None),
+                part("50 %", Standing::Ahead, Some(1_080.0)),
+                part("75 %", Standing::Ahead, Some(2_880.0)),
+            ],
+            step_seconds_left: Some(2_880.0),
+            seconds_left: Some(2_880.0),
+        });
+        let expected = "\
+▶ v2 25 %, all steps over in 48m at the earliest
+├─ ✔ setWeight 5, pause 30m
+└─ ▶ ramp linear 25 to 75 in 1h  (1 of 3, 25 of 75 %, 48m left)
+   ├─ ▶ 25 %  (12m of 30m)
+   ├─ · 50 %  in 18m
+   └─ · 75 %  in 48m
+";
+        let text = tree(&rollout, Paint::Bare);
+        assert!(text.contains(expected), "{text}");
+        assert!(progress_line(&rollout).contains("step 2/2 (1 of 3), weight 25 %"));
+        rollout.binding = vec!["asia's cap of 25 points".to_owned()];
+        assert!(tree(&rollout, Paint::Bare).contains("├─ ▶ 25 %  (asia's cap of 25 points)\n"));
+    }
+
+    #[test]
     fn fuse_and_lease_are_shown_while_armed_and_when_they_acted() {
         let fuse = FuseStatus { limit: 20, ratio: 0.5, window_seconds: 1.0, failures: 3, tripped: None };
         let (duration_seconds, on_expiry) = (30.0, LeaseEnd::Stable);
@@ -250,6 +343,19 @@ errors  pass        1200  pass 71, noData 1  v2 refuses 0.4 % of 1,200 connectio
         let text = tree(&rollout, Paint::Bare);
         assert!(text.contains(", attempt 2\n  fuse tripped: 23 connections to v2 failed\n"), "{text}");
         assert!(text.contains("  lease expired: new flows go to stable\n"), "{text}");
+    }
+
+    #[test]
+    fn what_a_step_can_show_stands_below_what_was_found() {
+        let mut rollout = samples::rollout(RolloutState::Progressing);
+        let metric = "errors".parse().expect("a name");
+        let sentence = "at 200 new flows a second 30m of this step show nothing".to_owned();
+        rollout.prospects = vec![Prospect { metric, detectable: None, seconds_needed: None, sentence }];
+        let text = tree(&rollout, Paint::Bare);
+        assert!(
+            text.ends_with("limit 1 %\nerrors: at 200 new flows a second 30m of this step show nothing\n"),
+            "{text}"
+        );
     }
 
     #[test]

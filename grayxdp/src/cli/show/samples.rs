@@ -15,7 +15,7 @@ pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
-fn weight(percent: &str) -> Weight {
+pub(crate) fn weight(percent: &str) -> Weight {
     percent.parse().expect("a weight")
 }
 
@@ -102,12 +102,14 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         lease: None,
         hooks: Vec::new(),
         outlets: Vec::new(),
+        prospects: Vec::new(),
         message: "25 % for 30m".to_owned(),
         step: 1,
         steps: ["setWeight 5, pause 30m", "setWeight 25, pause 30m", "setWeight 100"].map(str::to_owned).to_vec(),
         weight: weight("25"),
         segments: BTreeMap::new(),
         binding: Vec::new(),
+        progress: None,
         dwell_seconds: 720.4,
         pause_seconds: Some(1800.0),
         findings: vec![Finding {

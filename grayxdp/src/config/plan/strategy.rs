@@ -6,7 +6,7 @@ use grayxdp_common::cells;
 
 use crate::{
     config::{
-        judging,
+        judging, outlets,
         plan::ab_test,
         problem::{Place, Problem, suggestion},
         segments::{in_order, unseen},
@@ -14,7 +14,10 @@ use crate::{
     model::{
         Name, Weight,
         config::{Match, Service, duration::said},
-        plan::{Adaptive, Analysis, BlueGreen, Canary, Curve, Instance, Plan, Ramp, RollbackMode, Rolling, Strategy},
+        plan::{
+            Adaptive, Analysis, BlueGreen, Canary, Curve, Instance, Plan, Ramp, Replace, RollbackMode, Rolling,
+            Strategy,
+        },
     },
 };
 
@@ -162,16 +165,29 @@ fn rolling(rolling: &Rolling, analysis: &Analysis, place: &Place, problems: &mut
     }
     if let Some(replace) = &rolling.replace {
         let place = place.field("replace");
-        if !replace.command.first().is_some_and(|program| program.starts_with('/')) {
-            let remedy = "write the program's full path first, as [/usr/local/bin/deploy, v2]";
-            problems.push(Problem::new(place.field("command"), "no full path of a program", remedy));
-        }
-        if !REPLACES.contains(&replace.timeout) {
-            let what = format!("a timeout of {}", said(replace.timeout));
-            problems.push(Problem::new(place.field("timeout"), what, "use 1s to 1day"));
-        }
+        self::replace(replace, &place, problems);
     }
     metrics(rolling.analysis.as_deref(), analysis, &place.field("analysis"), problems);
+}
+
+/// What replaces backends: one of the two, within its time.
+fn replace(replace: &Replace, place: &Place, problems: &mut Vec<Problem>) {
+    let Replace { command, webhook, timeout } = replace;
+    match webhook {
+        Some(_) if !command.is_empty() => {
+            problems.push(Problem::new(place.clone(), "both `command` and `webhook`", "keep one of the two"));
+        }
+        Some(hook) => outlets::replacement(hook, &place.field("webhook"), problems),
+        None if !command.first().is_some_and(|program| program.starts_with('/')) => {
+            let remedy = "write the program's full path first, as [/usr/local/bin/deploy, v2], or give a `webhook`";
+            problems.push(Problem::new(place.field("command"), "no full path of a program", remedy));
+        }
+        None => {}
+    }
+    if !REPLACES.contains(timeout) {
+        let what = format!("a timeout of {}", said(*timeout));
+        problems.push(Problem::new(place.field("timeout"), what, "use 1s to 1day"));
+    }
 }
 
 /// Pools of one size, of which some stay.

@@ -130,3 +130,29 @@ fn what_the_service_does_not_have_is_refused() {
     let error = check_plan(&plan("{sources: [198.51.100.0/28]}", "{dscp: [46]}"), &udp).expect_err("no opening");
     assert!(error.lines()[0].contains("instance.match.dscp: `dscp` counts on what opens a flow"), "{error}");
 }
+
+#[test]
+fn backends_are_replaced_by_a_command_or_by_a_webhook() {
+    let with = |replace: &str| {
+        let begin = FULL.find("    canary:").expect("a strategy");
+        let end = FULL.find("  existingFlows").expect("what follows");
+        let text = format!("{}    rolling: {{replace: {replace}}}\n{}", &FULL[..begin], &FULL[end..]);
+        load_plan(&text, "p.yaml")
+    };
+    assert!(with("{command: [/bin/true]}").is_ok());
+    assert!(with("{webhook: {urlFrom: {file: /etc/hook}}, timeout: 30m}").is_ok());
+    let cases = [
+        ("{command: [/bin/true], webhook: {url: \"http://a/\"}}", "both `command` and `webhook`; keep one of the two"),
+        (
+            "{}",
+            "no full path of a program; write the program's full path first, as [/usr/local/bin/deploy, v2], or give",
+        ),
+        ("{webhook: {}}", "no address; add `url`, or `urlFrom: {file: …}`"),
+        ("{webhook: {url: \"http://a/\", retries: 11}}", "11 retries; use at most 10"),
+        ("{webhook: {url: \"http://a/\"}, timeout: 2d}", "a timeout of 2days; use 1s to 1day"),
+    ];
+    for (replace, expected) in cases {
+        let error = with(replace).expect_err(replace);
+        assert!(error.lines()[0].contains(expected), "{error}\nnot: {expected}");
+    }
+}

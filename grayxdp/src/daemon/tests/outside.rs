@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     analysis::Answer,
     model::plan::Provider,
-    providers::{Errand, Failure, Outcome, Outlet, Report, Targets, Told},
+    providers::{Errand, Failure, Outcome, Outlet, Report, Targets, Told, Whose},
 };
 
 type Errands = mpsc::UnboundedReceiver<Errand>;
@@ -110,6 +110,7 @@ fn news_goes_out_once_an_event_and_what_becomes_of_it_is_shown() {
         match whose.outlet {
             Outlet::Notification(0) => slack.push((whose, post)),
             Outlet::Notification(_) => generic.push(post.body["kind"].as_str().expect("a kind").to_owned()),
+            Outlet::Replace => panic!("nothing is replaced"),
             Outlet::Hook(_) => log.push(post.body["metadata"]["eventKind"].as_str().expect("a kind").to_owned()),
         }
     }
@@ -138,4 +139,62 @@ fn a_rollout_whose_webhooks_nobody_can_call_says_so() {
     let shown = rollout(&mut owner, "recsys-v2");
     assert_eq!(shown.hooks[0].error.as_deref(), Some("nobody is there to call it"));
     assert_eq!((shown.state, host.candidate_buckets()), (RolloutState::Pending, 0));
+}
+
+/// A rolling release of two backends, each of which a webhook replaces.
+fn rolling() -> Plan {
+    let replace = json!({"webhook": {"url": "http://127.0.0.1:9/deploy", "retries": 2, "metadata": {"build": "7"}}});
+    let rolling = json!({"maxUnavailable": 1, "drainDeadline": "1s", "replace": replace});
+    canary_with(json!({"strategy": {"rolling": rolling}, "analysis": {"interval": "1s", "metrics": []}}))
+}
+
+/// The calls that ask for backends to be replaced: which attempt, and which backends.
+fn asked_to_replace(errands: &mut Errands) -> Vec<(Whose, u64, serde_json::Value)> {
+    let calls = all(errands).into_iter().filter_map(|errand| match errand {
+        Errand::Call { whose, call, post, retries: 2 } if whose.outlet == Outlet::Replace => {
+            assert_eq!((&post.body["metadata"]["build"], &post.body["type"]), (&json!("7"), &json!("replace")));
+            Some((whose, call, post.body["backends"].clone()))
+        }
+        Errand::Call { .. } | Errand::Note { .. } => None,
+    });
+    calls.collect()
+}
+
+#[test]
+fn a_webhook_replaces_the_backends_of_a_rolling_release_batch_by_batch() {
+    let host = Host::new();
+    host.configure(&CONFIG.replace("[{address: 10.0.2.1}]", "[{address: 10.0.2.1}, {address: 10.0.2.2}]"));
+    let mut owner = host.start();
+    let (_asked, mut errands) = listening(&mut owner);
+    start_rollout(&mut owner, rolling()).expect("started");
+    for backend in ["10.0.2.1:80", "10.0.2.2:80"] {
+        host.seconds(&mut owner, 6);
+        let calls = asked_to_replace(&mut errands);
+        let [(whose, call, backends)] = calls.as_slice() else { panic!("{calls:?}") };
+        assert_eq!(backends, &json!([backend]));
+        // An answer to another attempt changes nothing.
+        for call in [call + 1, *call] {
+            owner.note_told(Told { whose: whose.clone(), outcome: Outcome::Answered { call, result: Ok(()) } });
+            assert_eq!(events(&mut owner).last().is_some_and(|kind| kind == "replaced"), call == 1);
+        }
+    }
+    host.seconds(&mut owner, 6);
+    assert_eq!(state(&mut owner), RolloutState::Promoted);
+}
+
+#[test]
+fn a_webhook_that_cannot_replace_a_backend_ends_a_rolling_release() {
+    let host = Host::new();
+    host.configure(&CONFIG.replace("[{address: 10.0.2.1}]", "[{address: 10.0.2.1}, {address: 10.0.2.2}]"));
+    let mut owner = host.start();
+    let (_asked, mut errands) = listening(&mut owner);
+    start_rollout(&mut owner, rolling()).expect("started");
+    host.seconds(&mut owner, 6);
+    let (whose, call, _) = asked_to_replace(&mut errands).remove(0);
+    let result = Err(Failure::Refused { status: 500, why: "HTTP status 500: no image".to_owned() });
+    owner.note_told(Told { whose, outcome: Outcome::Answered { call, result } });
+    host.seconds(&mut owner, 3);
+    let shown = rollout(&mut owner, "recsys-v2");
+    assert_eq!(shown.state, RolloutState::RolledBack);
+    assert!(shown.message.contains("HTTP status 500: no image"), "{}", shown.message);
 }

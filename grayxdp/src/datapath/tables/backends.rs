@@ -45,6 +45,11 @@ impl Manner {
         Self { flags: self.flags | flags, ..self }
     }
 
+    /// With the greater sample rate of both: until the switch flows of either rate are answered.
+    fn with_rate_of(self, other: Self) -> Self {
+        Self { sample_rate: self.sample_rate.max(other.sample_rate), ..self }
+    }
+
     const fn without(self, flags: u16) -> Self {
         Self { flags: self.flags & !flags, ..self }
     }
@@ -188,7 +193,7 @@ impl Tables {
                 } else {
                     BackendRecord::FLAG_WATCHED
                 };
-                let manner = manner.with(now.flags & kept);
+                let manner = manner.with(now.flags & kept).with_rate_of(Manner::of(&now));
                 let BackendRecord { next_hop, flags, sample_rate, guard, epoch, .. } = now;
                 let record = BackendRecord { next_hop, flags, sample_rate, guard, epoch, ..identity };
                 self.memory.backends.write(index, &record);

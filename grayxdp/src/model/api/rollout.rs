@@ -9,7 +9,7 @@ use crate::model::{
     Name, Weight,
     kernel::LeaseEnd,
     plan::HookType,
-    state::{Finding, RolloutState, Verdict},
+    state::{Finding, Prospect, RolloutState, Verdict},
 };
 
 /// One rollout.
@@ -42,6 +42,9 @@ pub struct RolloutStatus {
     /// What keeps it from going to the step's target at once, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub binding: Vec<String>,
+    /// How far the current step is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// How much of the current pause has passed, in seconds.
     pub dwell_seconds: f64,
     /// How long the current pause is, in seconds; none until an operator resumes.
@@ -49,6 +52,9 @@ pub struct RolloutStatus {
     pub pause_seconds: Option<f64>,
     /// The newest finding of each metric.
     pub findings: Vec<Finding>,
+    /// What the step can show of metrics that have not passed yet, at the traffic of now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prospects: Vec<Prospect>,
     /// Looks so far, by metric and verdict.
     pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
     /// When it began.
@@ -70,6 +76,55 @@ pub struct RolloutStatus {
     /// Where news went, and whether it arrived.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outlets: Vec<OutletStatus>,
+}
+
+/// How far the current step is: through a ramp, through sub-steps under caps, through a batch. Times are the least: metrics that do
+/// not pass, pauses of operators and closed windows add to them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// The candidate's share of all new flows, `0.0..=1.0`, by the shares of the segments.
+    pub share: f64,
+    /// What the step leads to; none where it names segments only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Weight>,
+    /// Which point of the ramp, or part of the batch, it is at, from 1.
+    pub position: usize,
+    /// How many there are.
+    pub count: usize,
+    /// The last that is done, the present one and some ahead; empty for a step that is reached at once.
+    pub parts: Vec<ProgressPart>,
+    /// Until the step is over, in seconds; none where an operator, or a backend that drains, ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_seconds_left: Option<f64>,
+    /// Until all steps are over, in seconds: pauses only. None where not only time decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<f64>,
+}
+
+/// A part of the current step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressPart {
+    /// What it exposes, or does: `25 %, asia 10 %`, `drain`.
+    pub what: String,
+    /// Whether it is over, runs, or is ahead.
+    pub standing: Standing,
+    /// When it begins at the earliest, in seconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_seconds: Option<f64>,
+}
+
+/// Where a part of a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// Over.
+    Done,
+    /// It runs.
+    Now,
+    /// It comes.
+    Ahead,
 }
 
 /// A webhook of a rollout.

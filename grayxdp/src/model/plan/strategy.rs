@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     Name, Weight,
     config::{BackendAddress, Match, duration},
+    plan::SecretSource,
 };
 
 /// How the candidate gets its traffic.
@@ -103,13 +104,17 @@ const fn default_drain_deadline() -> Duration {
     Duration::from_secs(600)
 }
 
-/// What replaces backends.
+/// What replaces backends: a command or a webhook. After a restart of the daemon it is asked again: it has to bear that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Replace {
     /// A program, by its full path, and its arguments; the addresses of the candidate's backends of the batch follow them. It
-    /// runs as the daemon's user and is run again after a restart of the daemon: it has to bear that.
+    /// runs as the daemon's user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// Who is asked to do it; a status from 200 to 299 says that it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<ReplaceHook>,
     /// How long it may take, `1s..=1d`.
     #[serde(default = "default_replace_timeout", with = "duration")]
     #[schemars(with = "String")]
@@ -118,6 +123,30 @@ pub struct Replace {
 
 const fn default_replace_timeout() -> Duration {
     Duration::from_secs(600)
+}
+
+/// A webhook that replaces backends. What is posted has `backends`, the addresses of the candidate's backends of the batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReplaceHook {
+    /// Where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Where the address is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_from: Option<SecretSource>,
+    /// Headers that are no secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Headers whose values are read elsewhere, as `Authorization`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers_from: BTreeMap<String, SecretSource>,
+    /// How often it is called again at once where there was no answer, at most 10.
+    #[serde(default)]
+    pub retries: u32,
+    /// What is posted besides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Who meets the candidate before anybody else.

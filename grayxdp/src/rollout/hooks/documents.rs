@@ -1,9 +1,12 @@
 //! What webhooks and notifications are sent.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::{
     model::{
+        config::BackendAddress,
         event::Event,
         plan::{Notification, NotificationType, Webhook},
         state::RolloutState,
@@ -23,6 +26,22 @@ pub fn payload(state: &State, hook: &Webhook) -> Value {
         "phase": phase(state.phase),
         "type": hook.r#type.label(),
         "metadata": hook.metadata,
+    });
+    extend(&mut document, standing(state));
+    document
+}
+
+/// What is posted to the webhook that replaces backends of a rolling release.
+#[must_use]
+pub fn replacement(state: &State, metadata: &BTreeMap<String, String>, backends: &[BackendAddress]) -> Value {
+    let backends: Vec<_> = backends.iter().map(ToString::to_string).collect();
+    let mut document = json!({
+        "name": state.name(),
+        "namespace": "grayxdp",
+        "phase": phase(state.phase),
+        "type": "replace",
+        "backends": backends,
+        "metadata": metadata,
     });
     extend(&mut document, standing(state));
     document

@@ -2,12 +2,9 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    f64::consts::TAU,
     sync::Arc,
     time::Duration,
 };
-
-use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::{
     analysis::{self, Answer, History, Measured, Measurement, Reading, Sample},
@@ -18,12 +15,15 @@ use crate::{
         plan::Plan,
         state::RolloutState,
         time::{Now, timestamp},
-        traffic::{Answers, Latency, Struck, Traffic},
+        traffic::{Struck, Traffic},
     },
     rollout::{
         Cause, Command, Dwell, Exposure, HookAnswer, Input, State,
         rolling::Pools,
-        simulation::{Detection, Moment, Simulated, WeightsAt},
+        simulation::{
+            Detection, Moment, Simulated, WeightsAt,
+            flows::{Flows, Passed, Tick},
+        },
         step,
     },
 };
@@ -35,22 +35,8 @@ const LONG_TICK: Duration = Duration::from_secs(5);
 /// A rollout of days has longer pauses than this.
 const DAYS: Duration = Duration::from_secs(2 * 86_400);
 
-/// Of the flows, those whose times are taken: 1 in 64, as in the data path, and at most so many a tick.
-const FOLLOWED: f64 = 64.0;
-const MOST_FOLLOWED: u64 = 64;
-
-/// Clients beside the weights (a canary instance, a preview) are this part of all flows.
-const ASIDE: f64 = 0.01;
-
-/// The standard normal's 0.99 quantile.
-const Z99: f64 = 2.326_347_874;
-
-/// Equally likely times that stand for a distribution.
-const TIMES: usize = 4_096;
-
-/// Seconds of a day, and its second at which the least traffic is met.
-const DAY: f64 = 86_400.0;
-const NIGHT: f64 = 2.0 * 3_600.0;
+/// For how long stable has been at work when the rollout begins.
+const BEFORE: Duration = Duration::from_secs(600);
 
 /// The world around a simulated engine.
 pub(super) struct World<'a> {
@@ -62,11 +48,7 @@ pub(super) struct World<'a> {
     exposure: Exposure,
     epoch: u64,
     history: History,
-    random: fastrand::Rng,
-    stable: Measured,
-    candidate: Measured,
-    /// Times to the first byte of stable and of the candidate.
-    times: [(Latency, Vec<u64>); 2],
+    flows: Flows<'a>,
     /// Candidate's flows and failures since the fuse's window began, and when that was.
     window: (Duration, u64, u64),
     waiting_since: Option<Duration>,
@@ -90,6 +72,7 @@ impl<'a> World<'a> {
                 Dwell::UntilResumed => Some(traffic.resume_after),
             })
             .sum();
+        let flows = Flows::new(traffic, state.stable.clone(), state.candidate().clone());
         let told = Simulated {
             name: state.name().clone(),
             state: state.phase,
@@ -105,6 +88,7 @@ impl<'a> World<'a> {
             clients_exposed: 0.0,
             seconds_to_full: None,
             detections: Vec::new(),
+            division: None,
         };
         let mut world = Self {
             traffic,
@@ -115,17 +99,14 @@ impl<'a> World<'a> {
             state: Some(state),
             exposure: Exposure::default(),
             epoch: 0,
-            random: fastrand::Rng::with_seed(traffic.seed),
-            stable: Measured::default(),
-            candidate: Measured::default(),
-            times: [traffic.stable, traffic.candidate]
-                .map(|answers| (answers.first_byte, times_of(answers.first_byte))),
+            flows,
             window: (Duration::ZERO, 0, 0),
             waiting_since: None,
             told,
         };
         world.give(Input::Shares(traffic.segments.clone()));
         world.note_weights();
+        world.flow(BEFORE);
         world
     }
 
@@ -138,7 +119,8 @@ impl<'a> World<'a> {
         let state = self.state();
         let waits = match state.phase {
             RolloutState::Paused => state.cause != Some(Cause::Plan),
-            RolloutState::Frozen => state.frozen_in.is_none(),
+            // What stable itself does ends by itself, too.
+            RolloutState::Frozen => state.frozen_in.is_none() && state.cause != Some(Cause::Environment),
             RolloutState::Pending
             | RolloutState::Progressing
             | RolloutState::Promoting
@@ -153,7 +135,8 @@ impl<'a> World<'a> {
 
     pub(super) fn tick(&mut self) {
         self.at += self.tick;
-        self.flow();
+        let passed = self.flow(self.tick);
+        self.tell(passed);
         self.measure();
         if self.fuse_trips() {
             let (_, flows, failures) = self.window;
@@ -218,75 +201,25 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The flows of one tick.
-    fn flow(&mut self) {
-        let seconds = self.tick.as_secs_f64();
-        let night = 0.5 + 0.5 * (TAU * (seconds_of_day(self.traffic, self.at) - NIGHT) / DAY).cos();
-        let rate = self.traffic.flows_per_second * (1.0 - (1.0 - self.traffic.nightly) * night);
-        let flows = self.poisson(rate * seconds);
-        let rest = (1.0 - self.traffic.segments.values().sum::<f64>()).max(0.0);
-        let named = self.traffic.segments.iter();
-        let share: f64 = named
-            .map(|(name, share)| share * self.exposure.in_segment(Some(name)).ratio())
-            .chain([rest * self.exposure.weight.ratio()])
-            .sum();
-        let aside = if self.exposure.aside.is_some() { ASIDE } else { 0.0 };
-        self.told.clients_exposed = self.told.clients_exposed.max(share.max(aside));
-        let candidate = self.binomial(flows, share.max(aside).min(1.0));
-        let (of_stable, of_candidate) = self.answers();
-        let stable_failures = self.answer(flows - candidate, of_stable, false);
-        let candidate_failures = self.answer(candidate, of_candidate, true);
+    /// The flows of some time until now.
+    fn flow(&mut self, length: Duration) -> Passed {
+        let tick = Tick { at: self.at, length, exposure: &self.exposure, epoch: self.epoch };
+        let mut strata = self.history.take_strata();
+        let passed = self.flows.pass(tick, &mut strata);
+        self.history.push_strata(strata);
+        passed
+    }
+
+    /// Flows are told of, and counted for the fuse.
+    fn tell(&mut self, passed: Passed) {
         let told = &mut self.told;
-        (told.flows, told.candidate_flows) = (told.flows + flows, told.candidate_flows + candidate);
-        told.stable_failures += stable_failures;
-        told.candidate_failures += candidate_failures;
-        self.window.1 += candidate;
-        self.window.2 += candidate_failures;
-    }
-
-    /// How both versions answer now.
-    fn answers(&self) -> (Answers, Answers) {
-        let mut both = (self.traffic.stable, self.traffic.candidate);
-        let now = |incident: &&crate::model::traffic::Incident| {
-            incident.at <= self.at && incident.duration.is_none_or(|lasts| self.at < incident.at + lasts)
-        };
-        for incident in self.traffic.incidents.iter().filter(now) {
-            let strike = |answers: &mut Answers| {
-                answers.failure_ratio = incident.failure_ratio.unwrap_or(answers.failure_ratio);
-                answers.first_byte = incident.first_byte.unwrap_or(answers.first_byte);
-            };
-            match incident.to {
-                Struck::Stable => strike(&mut both.0),
-                Struck::Candidate => strike(&mut both.1),
-                Struck::Both => {
-                    strike(&mut both.0);
-                    strike(&mut both.1);
-                }
-            }
-        }
-        both
-    }
-
-    /// A version answers its flows: how many it refused.
-    fn answer(&mut self, flows: u64, answers: Answers, is_candidate: bool) -> u64 {
-        let failures = self.binomial(flows, answers.failure_ratio.clamp(0.0, 1.0));
-        let followed = self.binomial(flows - failures, 1.0 / FOLLOWED).min(MOST_FOLLOWED);
-        let times = &mut self.times[usize::from(is_candidate)];
-        if times.0 != answers.first_byte {
-            *times = (answers.first_byte, times_of(answers.first_byte));
-        }
-        let measured = if is_candidate { &mut self.candidate } else { &mut self.stable };
-        measured.attempts += flows;
-        measured.opened += flows - failures;
-        measured.refused += failures;
-        measured.flows += followed;
-        measured.ended += followed;
-        for _ in 0..followed {
-            let nanoseconds = times.1[self.random.usize(..TIMES)];
-            measured.connect.record(nanoseconds / 10);
-            measured.first_byte.record(nanoseconds);
-        }
-        failures
+        told.clients_exposed = told.clients_exposed.max(self.flows.exposed(&self.exposure));
+        told.flows += passed.flows;
+        told.candidate_flows += passed.candidate;
+        told.stable_failures += passed.stable_failures;
+        told.candidate_failures += passed.candidate_failures;
+        self.window.1 += passed.candidate;
+        self.window.2 += passed.candidate_failures;
     }
 
     /// What the data path would show.
@@ -298,9 +231,10 @@ impl<'a> World<'a> {
             let (syns, syn_acks, refusals) = (measured.attempts, measured.opened, measured.refused);
             Reading { syns, syn_acks, refusals }
         };
-        let versions = [(stable.clone(), reading(&self.stable)), (candidate.clone(), reading(&self.candidate))].into();
+        let (of_stable, of_candidate) = self.flows.wholes();
+        let versions = [(stable.clone(), reading(of_stable)), (candidate.clone(), reading(of_candidate))].into();
+        let signals = [(stable, Arc::new(of_stable.clone())), (candidate, Arc::new(of_candidate.clone()))];
         self.history.push(Sample { at, versions });
-        let signals = [(stable, Arc::new(self.stable.clone())), (candidate, Arc::new(self.candidate.clone()))];
         self.history.push_signals(at, signals.into());
         for (metric, value) in &self.traffic.outside {
             let answer = Answer::Values(vec![*value]);
@@ -366,41 +300,10 @@ impl<'a> World<'a> {
         let state = self.state.take().expect("it is taken only within `give`");
         let looks = state.metrics.iter().map(|(name, record)| (name.clone(), record.verdicts.clone()));
         self.told.verdicts = looks.collect();
+        self.told.division = state.comparison.division();
         (self.told.state, self.told.message) = (state.phase, state.message);
         self.told.seconds = self.at.as_secs_f64();
         self.told
-    }
-
-    /// Box and Muller (1958).
-    fn normal(&mut self) -> f64 {
-        let (radius, angle) = (self.random.f64().max(f64::MIN_POSITIVE), self.random.f64());
-        (-2.0 * radius.ln()).sqrt() * (TAU * angle).cos()
-    }
-
-    /// Exact below 30 (Knuth), a rounded normal above.
-    fn poisson(&mut self, mean: f64) -> u64 {
-        if mean >= 30.0 {
-            return (mean + mean.sqrt() * self.normal()).round().max(0.0) as u64;
-        }
-        let (limit, mut product, mut count) = ((-mean).exp(), self.random.f64(), 0);
-        while product > limit {
-            product *= self.random.f64();
-            count += 1;
-        }
-        count
-    }
-
-    /// A rounded normal where it is near enough, a Poisson number where one side is rare.
-    fn binomial(&mut self, of: u64, share: f64) -> u64 {
-        let (mean, rest) = (of as f64 * share, of as f64 * (1.0 - share));
-        if mean < 30.0 {
-            self.poisson(mean).min(of)
-        } else if rest < 30.0 {
-            of - self.poisson(rest).min(of)
-        } else {
-            let spread = (mean * (1.0 - share)).sqrt();
-            ((mean + spread * self.normal()).round().max(0.0) as u64).min(of)
-        }
     }
 }
 
@@ -417,20 +320,6 @@ fn pools(state: &State, service: Option<&Service>) -> Pools {
     Pools { stable: of(&state.stable, 1), candidate: of(state.candidate(), 2), ..Pools::default() }
 }
 
-/// Equally likely times of a log-normal distribution, in nanoseconds: its quantiles in the middle of each part.
-fn times_of(latency: Latency) -> Vec<u64> {
-    let (median, p99) = (latency.median.as_secs_f64(), latency.p99.max(latency.median).as_secs_f64());
-    let sigma = if median > 0.0 { (p99 / median).ln() / Z99 } else { 0.0 };
-    let normal = Normal::standard();
-    let quantile = |part: usize| normal.inverse_cdf((part as f64 + 0.5) / TIMES as f64);
-    // `as` saturates.
-    (0..TIMES).map(|part| (median * (sigma * quantile(part)).exp() * 1e9) as u64).collect()
-}
-
 fn wall(traffic: &Traffic, at: Duration) -> Duration {
     Duration::from_secs(u64::try_from(traffic.start.as_second()).unwrap_or_default()) + at
-}
-
-fn seconds_of_day(traffic: &Traffic, at: Duration) -> f64 {
-    wall(traffic, at).as_secs_f64() % DAY
 }
