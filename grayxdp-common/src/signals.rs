@@ -71,6 +71,8 @@ impl MarkHead {
     pub const TIMED_OUT: u64 = 4;
     /// The second word is being written: touch nothing.
     pub const CLAIMED: u64 = 5;
+    /// A SYN went out, and what comes back does not come by: only a repeat tells that nothing did.
+    pub const UNSEEN: u64 = 6;
 
     /// A mark.
     #[inline(always)]

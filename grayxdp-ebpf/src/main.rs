@@ -25,6 +25,7 @@ mod sizes;
 mod tables;
 #[cfg(feature = "trace")]
 mod trace;
+mod tunnel;
 mod verifier;
 mod way;
 

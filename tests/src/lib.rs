@@ -1,6 +1,7 @@
 //! Tests of grayxdp that need a real kernel, and the benchmark: what they share.
 
 pub mod bench;
+pub mod decapsulator;
 pub mod faulty;
 pub mod flood;
 pub mod host;

@@ -6,10 +6,7 @@ use grayxdp_common::records::SAMPLE_ALL;
 
 use crate::{
     analysis::{Measured, Quantile},
-    model::{
-        config::Protocol,
-        plan::{KernelSignal, Signal},
-    },
+    model::plan::{KernelSignal, Signal},
 };
 
 /// A signal's value.
@@ -56,26 +53,6 @@ pub fn read(of: &KernelSignal, measured: &Measured, length: Duration, sample_rat
             let value = (!length.is_zero()).then(|| Quantile::At(begun / length.as_secs_f64()));
             Reading { value, samples: begun as u64 }
         }
-    }
-}
-
-/// Whether the data path can see it of flows of a protocol.
-#[must_use]
-pub const fn is_measured(signal: Signal, protocol: Protocol) -> bool {
-    match (protocol, signal) {
-        (Protocol::Tcp, _) => true,
-        (
-            Protocol::Udp,
-            Signal::ConnectFailureRatio | Signal::FirstByte | Signal::BytesPerFlow | Signal::FlowsPerSecond,
-        ) => true,
-        (
-            Protocol::Udp,
-            Signal::Connect
-            | Signal::ResetRatio
-            | Signal::SynTimeoutRatio
-            | Signal::RetransmitRatio
-            | Signal::ZeroWindowRatio,
-        ) => false,
     }
 }
 

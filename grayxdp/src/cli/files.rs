@@ -18,8 +18,8 @@ use crate::{
     },
     config::{check_plan, load_config, load_plan, load_traffic},
     model::{
-        config::{Config, Protocol},
-        plan::{Canary, Plan, Strategy},
+        config::{Config, Protocol, Service},
+        plan::{Canary, Plan, Signal, Strategy},
         state::Prospect,
         traffic::Traffic,
     },
@@ -51,7 +51,8 @@ struct Checked {
     /// What it holds, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<String>,
-    /// The sub-steps to each step and how long they take at least, one line a step.
+    /// Of a plan the sub-steps to each step and how long they take at least, one line a step; of a configuration what the data path
+    /// cannot see, one line a service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ways: Vec<String>,
     /// What the steps can show, by step from 1.
@@ -153,9 +154,25 @@ fn checked(file: &Path, content: &Result<Content, Vec<String>>, config: Option<&
     Checked { file: file.to_owned(), sound: problems.is_empty(), summary, ways, prospects: Vec::new(), problems }
 }
 
+/// What the data path cannot see of a service.
+fn unseen(service: &Service) -> Option<String> {
+    if service.forwarding.sees_answers() {
+        return None;
+    }
+    let (name, mode) = (&service.name, service.forwarding.label());
+    let known = Signal::ALL.into_iter().filter(|signal| signal.is_measured(service.protocol, service.forwarding));
+    let known: Vec<_> = known.map(Signal::label).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let fuse = if service.fuse.is_some() { "; the fuse counts repeated SYNs only, no refused connections" } else { "" };
+    Some(format!("service {name}: with {mode} answers do not come by: signals for plans: {known}{fuse}"))
+}
+
 /// The sub-steps of a plan under caps, and what of it can never be reached.
 fn ways_of(content: &Content) -> (Vec<String>, Vec<String>) {
-    let Content::Plan(plan) = content else { return Default::default() };
+    let plan = match content {
+        Content::Plan(plan) => plan,
+        Content::Config(config) => return (config.services.iter().filter_map(unseen).collect(), Vec::new()),
+    };
     let name = &plan.metadata.name;
     if !outline::has_all_shares(plan) {
         let line = "sub-steps depend on shares that are measured; give each segment its `share` to see them";

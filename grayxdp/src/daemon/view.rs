@@ -21,7 +21,8 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
     let needs = layout.needs.get(name).cloned().unwrap_or_default();
     let guard = needs.guard.as_ref().and_then(|needs| guard(needs, record, cells));
     let instance = needs.aside.as_ref().and_then(|needs| instance(layout, service, needs, record.instance?));
-    let sample_rate = sampling::in_kernel(&needs, record);
+    // Of flows whose answers do not come by, a sample would count each as unanswered.
+    let sample_rate = if service.forwarding.sees_answers() { sampling::in_kernel(&needs, record) } else { 0 };
     let (existing, place) = (needs.existing, |version: &Name| record.places.get(version).copied());
     let existing = existing.and_then(|(version, end)| Some((place(&version)?, end)));
     let mut takers = takers(service, record);
@@ -41,6 +42,8 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
         ports: service.virtual_ports().to_vec(),
         protocol: service.protocol,
         quic: service.quic,
+        forwarding: service.forwarding,
+        tunnel: layout.config.tunnel.clone(),
         affinity: service.affinity,
         announce: service.announce,
         versions,

@@ -154,7 +154,7 @@ impl Capacity {
     }
 
     /// Entries of each map.
-    pub(super) fn entries(self) -> [(&'static str, u32); 32] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 33] {
         let spare_tables = (self.slot_tables / 5).max(8);
         [
             (maps::CONTROL, 1),
@@ -189,6 +189,7 @@ impl Capacity {
             (maps::NEIGHBOURS6, NEIGHBOURS),
             (maps::PREFIXES6, PREFIXES),
             (maps::PROGRAMS, 1),
+            (maps::TARGETS, self.backends + 1),
         ]
     }
 }

@@ -5,6 +5,7 @@
 mod changes;
 mod conflicts;
 mod consistency;
+mod direct;
 mod elsewhere;
 mod fuse;
 mod health;

@@ -209,9 +209,10 @@ impl Watcher {
     fn write(&mut self) {
         let backends = self.backends();
         let (hops, by_kernel) = (self.mirror.backend_hops(&backends), self.mirror.kernel_ways(&backends));
+        let behind_routers = self.mirror.behind_routers(&backends);
         let plans = [Family::Ipv4, Family::Ipv6].map(|family| self.mirror.reply_plan(family, &self.direct));
         let mut tables = self.tables.lock().expect("no holder panics");
-        tables.set_next_hops(hops, by_kernel);
+        tables.set_next_hops(hops, by_kernel, behind_routers, self.mirror.mtus());
         tables.set_local_addresses(self.mirror.local.clone());
         if let Err(error) = self.maps.write(&plans, &self.mirror, tables.control()) {
             tracing::error!(%error, "routes of replies could not be written; replies go by the kernel's own tables");

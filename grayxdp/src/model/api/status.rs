@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::BackendStatus;
 use crate::model::{
     Name, Weight,
+    config::Forwarding,
     settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
     signals::SignalsStatus,
 };
@@ -57,6 +58,9 @@ pub struct ServiceStatus {
     pub name: Name,
     /// `192.0.2.10:80/tcp`.
     pub endpoint: String,
+    /// How packets reach its backends.
+    #[serde(default)]
+    pub forwarding: Forwarding,
     /// Rises with every applied change of weights.
     pub epoch: u64,
     /// The stable version.
