@@ -6,9 +6,7 @@ use grayxdp_common::records::SAMPLE_ALL;
 
 use crate::{
     analysis::{Measured, Quantile},
-    model::{
-        plan::{KernelSignal, Signal},
-    },
+    model::plan::{KernelSignal, Signal},
 };
 
 /// A signal's value.
