@@ -328,7 +328,7 @@ fn what_a_mode_cannot_do_is_refused_with_place_and_remedy() {
         (
             "10.0.1.2, port: 80",
             "10.0.1.2, port: 8080",
-            "g.yaml:9:74: backend 10.0.1.2:8080 of service `near`, whose packets keep port 80 with `dsr`; leave its port out and let the \
+            "g.yaml:9:68: backend 10.0.1.2:8080 of service `near`, whose packets keep port 80 with `dsr`; leave its port out and let the \
              server listen on 80; or use `forwarding: nat`",
         ),
         (
@@ -347,7 +347,7 @@ fn what_a_mode_cannot_do_is_refused_with_place_and_remedy() {
             "backends: [{address: 10.0.9.1}]",
             "`ipip` does not carry IPv6 to a host of IPv4: give the backend's IPv6 address",
         ),
-        ("mtu: 1400", "mtu: 1200", "g.yaml:2:52: mtu 1200 of tunnels; use 1280 to 9000"),
+        ("mtu: 1400", "mtu: 1200", "g.yaml:2:47: mtu 1200 of tunnels; use 1280 to 9000"),
         (
             "10.7.0.0/16, ",
             "10.7.0.0/16, 10.8.0.0/16, ",
