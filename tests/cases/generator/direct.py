@@ -45,8 +45,10 @@ class Family:
         self.talk = DirectService("talk", vip, 91, "udp", replace(self.old, port=91))
 
     def services(self):
-        return [self.web.wanted(), self.names.wanted(), self.far.wanted(), {**self.ports.wanted(), "ports": [443, 8443]},
-                self.lost.wanted(), self.behind.wanted(), self.lost_names.wanted()]
+        return [self.web.wanted(), self.names.wanted(), self.far.wanted(), {**self.ports.wanted(), "ports": [443, 8443]}]
+
+    def unreachable(self):
+        return [self.lost.wanted(), self.behind.wanted(), self.lost_names.wanted()]
 
     def two(self, service, bucket):
         """A service of two versions."""
@@ -86,7 +88,7 @@ MOVING, PINNING, BACK = ({"current": "v2", "home": "v1"}, {"current": "v2", "hom
 
 
 def _configurations(family):
-    return {"usual": family.services(), "moving": family.two(family.moving, MOVING), "pinning": family.two(family.moving, PINNING),
+    return {"usual": family.services(), "unreachable": family.unreachable(), "moving": family.two(family.moving, MOVING), "pinning": family.two(family.moving, PINNING),
             "back": family.two(family.moving, BACK), "talk moving": family.two(family.talk, MOVING),
             "talk pinning": family.two(family.talk, PINNING)}
 
@@ -111,8 +113,6 @@ def four_book():
     whole[IP].flags = 0
     book.case("... and the kernel cannot fragment it for the backend: answered too", told(whole, "far", "fragmentation_needed", 3, 4, mtu=1_500))
     _pieces(book, FOUR, list(packets.pieces(FOUR.udp(FOUR.names, bytes(3_000), flags=0))))
-    lost = list(packets.pieces(packets.udp(FOUR.client, (FOUR.vip, 54), bytes(3_000), flags=0)))
-    book.case("pieces for a backend without a next hop", *[dropped(piece, "lost-names", "no_next_hop") for piece in lost])
     reply = packets.tcp((FOUR.vip, 80), FOUR.client, payload=bytes(40))
     for name, what, length, mtu in (("fragmentation needed", (3, 4), 28, 1_400), ("fragmentation needed, all repeated", (3, 4), 2_000, 1_400),
                                     ("time exceeded", (11, 0), 28, 0)):
@@ -120,11 +120,14 @@ def four_book():
                   _error(FOUR, FOUR.web, error_about("203.0.113.7", reply, *what, length=length, mtu=mtu)))
     answer = packets.udp((FOUR.vip, 53), FOUR.client)
     book.case("an error about a reply over UDP", _error(FOUR, FOUR.names, error_about("203.0.113.7", answer, 3, 3, length=2_000)))
-    book.case("an error about a reply of a backend without a next hop",
-              dropped(error_about("203.0.113.7", packets.tcp((FOUR.vip, 82), FOUR.client), 11, 0), "lost", "no_next_hop"))
     question = error_about("203.0.113.7", FOUR.tcp(FOUR.web), 3, 4, mtu=1_400)
     book.case("an error about a client's packet goes to the client as to any stranger", passed(question))
     _exceptions(book, FOUR)
+    _unreachable(book, FOUR)
+    lost = list(packets.pieces(packets.udp(FOUR.client, (FOUR.vip, 54), bytes(3_000), flags=0)))
+    book.case("pieces for a backend without a next hop", *[dropped(piece, "lost-names", "no_next_hop") for piece in lost], configuration="unreachable")
+    book.case("an error about a reply of a backend without a next hop",
+              dropped(error_about("203.0.113.7", packets.tcp((FOUR.vip, 82), FOUR.client), 11, 0), "lost", "no_next_hop"), configuration="unreachable")
     return book
 
 
@@ -136,6 +139,7 @@ def six_book():
     book.case("longer than the next link takes", six.told(big, "far", "fragmentation_needed", ICMPv6PacketTooBig(mtu=1_500)))
     _pieces(book, SIX, list(six.pieces(SIX.udp(SIX.names, bytes(3_000)))))
     _exceptions(book, SIX)
+    _unreachable(book, SIX)
     return book
 
 
@@ -160,16 +164,20 @@ def _forward(book, family):
     for port in (443, 8443):
         packet = family.make.tcp(family.client, (family.vip, port), flags="S")
         book.case(f"one of several ports: {port}", family.to(ports, packet))
-    for flags in ("S", "A"):
-        book.case(f"a backend without a next hop: the kernel would not know it, {flags}",
-                  dropped(family.tcp(family.lost, flags=flags), "lost", "no_next_hop"))
-        book.case(f"a backend behind a router, which would send the packet back: {flags}",
-                  dropped(family.tcp(family.behind, flags=flags), "behind", "no_next_hop"))
-    book.case("a datagram for a backend without a next hop", dropped(family.udp(family.lost_names), "lost-names", "no_next_hop"))
     answer = family.make.tcp((web.backend.address, 80), family.client, flags="SA")
     book.case("what a backend sends from its own address is not the service's", passed(answer))
     direct = family.make.tcp((family.vip, 80), family.client, flags="SA")
     book.case("an answer that comes by is a packet like any other", passed(direct))
+
+
+def _unreachable(book, family):
+    """At the end: who looks for neighbours that do not answer is busy for a while."""
+    for flags in ("S", "A"):
+        book.case(f"a backend without a next hop: the kernel would not know it, {flags}",
+                  dropped(family.tcp(family.lost, flags=flags), "lost", "no_next_hop"), configuration="unreachable")
+        book.case(f"a backend behind a router, which would send the packet back: {flags}",
+                  dropped(family.tcp(family.behind, flags=flags), "behind", "no_next_hop"), configuration="unreachable")
+    book.case("a datagram for a backend without a next hop", dropped(family.udp(family.lost_names), "lost-names", "no_next_hop"), configuration="unreachable")
 
 
 def _wrong(packet):

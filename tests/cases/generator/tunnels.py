@@ -120,8 +120,8 @@ class Family:
     def configurations(self):
         versions = [version(name, [backend.wanted()], [backend.name]) for name, backend in (("v1", self.old), ("v2", self.new))]
         usual = [self.web.wanted(), self.names.wanted(), self.far.wanted(), {**self.ports.wanted(), "ports": [443, 8443]},
-                 self.lost.wanted(), self.behind.wanted()]
-        return {"usual": usual, "moving": [self.moving.wanted(versions, buckets=[MOVING])]}
+                 self.behind.wanted()]
+        return {"usual": usual, "unreachable": [self.lost.wanted()], "moving": [self.moving.wanted(versions, buckets=[MOVING])]}
 
     def host(self):
         backends = [service.backend for service in (self.web, self.names, self.far, self.ports)] + [self.old, self.new]
@@ -165,6 +165,7 @@ def four_book():
     book.case("pieces that are too long for the tunnel have numbers of their own outside",
               *[into(piece, FOUR.names.backend, reason="too_big_passed", service="names") for piece in long[:2]],
               into(long[2], FOUR.names.backend))
+    _unreachable(book, FOUR)
     return book
 
 
@@ -182,6 +183,7 @@ def six_book():
     for name, message in {"too big": ICMPv6PacketTooBig(mtu=1_400), "hop limit": ICMPv6TimeExceeded()}.items():
         book.case(f"an error about a packet in a tunnel: {name}", _told_of(six.ip("2001:db8:dd::1", source) / message / inside, True))
     _pieces(book, SIX, list(six.pieces(SIX.udp(SIX.names, bytes(3_000)), 1_400)))
+    _unreachable(book, SIX)
     return book
 
 
@@ -195,6 +197,7 @@ def four_in_six_book():
     piece = list(packets.pieces(FOUR_IN_SIX.udp(FOUR_IN_SIX.names, bytes(4_000), flags=0)))
     book.case("pieces that are too long for the tunnel", told(piece[0], "names", "fragmentation_needed", 3, 4, mtu=1_460),
               dropped(piece[1], "names", "too_big"))
+    _unreachable(book, FOUR_IN_SIX)
     return book
 
 
@@ -217,8 +220,6 @@ def _forward(book, family):
         book.case(f"one of several ports: {port}", into(packet, ports.backend))
     for flags in ("S", "A"):
         book.case(f"a backend behind a router: {flags}", into(family.tcp(family.behind, flags=flags), family.behind.backend))
-        book.case(f"a backend without a next hop goes by the kernel: {flags}",
-                  into(family.tcp(family.lost, flags=flags), family.lost.backend, reason="unresolved_backend", service="lost"))
     direct = family.make.tcp((family.vip, 80), family.client, flags="SA")
     book.case("an answer that comes by is a packet like any other", passed(direct))
     name, old, new = family.moving.name, family.old, family.new
@@ -232,6 +233,14 @@ def _forward(book, family):
     book.case("the client's number alone completes, and the flow stays", syn, completing, send(new, {"byEntry": 1}, seq=ISN + 1, payload=b"more"),
               configuration="moving")
     book.case("131,073 bytes behind the SYN complete nothing", syn, send(old, seq=ISN + 131_073), configuration="moving")
+
+
+def _unreachable(book, family):
+    """At the end: who looks for neighbours that do not answer is busy for a while."""
+    for flags in ("S", "A"):
+        book.case(f"a backend without a next hop goes by the kernel: {flags}",
+                  into(family.tcp(family.lost, flags=flags), family.lost.backend, reason="unresolved_backend", service="lost"),
+                  configuration="unreachable")
 
 
 def _of_four(book, family):

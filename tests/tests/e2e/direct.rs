@@ -60,8 +60,8 @@ impl Direct {
         for index in 0..2 {
             let old = lab.backend_address(index).to_string();
             text = text.replace(&format!("{old},"), &format!("\"{}\",", direct.backend(index)));
-            let width = if way.vip == Ipv4 { 32 } else { 128 };
-            lab.backend(index).ip(&[format!("address add {vip}/{width} dev lo")]).unwrap();
+            let (width, options) = if way.vip == Ipv4 { (32, "") } else { (128, " nodad") };
+            lab.backend(index).ip(&[format!("address add {vip}/{width} dev lo{options}")]).unwrap();
             if way.mode == "ipip" {
                 direct.ends.push(
                     Decapsulator::start(lab.backend(index), lab.far_interface(), direct.backend(index), vip).unwrap(),
@@ -101,8 +101,11 @@ impl Direct {
     fn nginx(&self, index: usize, answer: &str) -> Process {
         let folder = self.stand.file(answer);
         fs::create_dir(&folder).unwrap();
-        let bytes: Vec<u8> = (0..LONG).map(|n| ((n * 31) >> 3) as u8).collect();
-        fs::write(folder.join("big"), bytes).unwrap();
+        let (big, shared) = (folder.join("big"), self.stand.file("big"));
+        if !shared.exists() {
+            fs::write(&shared, (0..LONG).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<_>>()).unwrap();
+        }
+        fs::hard_link(&shared, big).unwrap();
         let configuration = format!(
             "daemon off; master_process off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n\
              events {{}}\n\

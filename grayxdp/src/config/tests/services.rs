@@ -328,13 +328,13 @@ fn what_a_mode_cannot_do_is_refused_with_place_and_remedy() {
         (
             "10.0.1.2, port: 80",
             "10.0.1.2, port: 8080",
-            "g.yaml:9:69: backend 10.0.1.2:8080 of service `near`, whose packets keep port 80 with `dsr`; leave its port out and let the \
+            "g.yaml:9:68: backend 10.0.1.2:8080 of service `near`, whose packets keep port 80 with `dsr`; leave its port out and let the \
              server listen on 80; or use `forwarding: nat`",
         ),
         (
             "[{address: 10.0.2.1}]",
             "[{address: 10.0.1.1}]",
-            "backend 10.0.1.1:80 of version `v2` of service `near` is also of version `v1` of service `near`; both would be one server at \
+            "backend 10.0.1.1:80 of version `v2` of service `near` is also of version `v1` of service `near` (g.yaml:9:27); both would be one server at \
              one port; give each its own address",
         ),
         (
@@ -347,12 +347,8 @@ fn what_a_mode_cannot_do_is_refused_with_place_and_remedy() {
             "backends: [{address: 10.0.9.1}]",
             "`ipip` does not carry IPv6 to a host of IPv4: give the backend's IPv6 address",
         ),
-        ("mtu: 1400", "mtu: 1200", "g.yaml:2:56: mtu 1200 of tunnels; use 1280 to 9000"),
-        (
-            "10.7.0.0/16, ",
-            "10.7.0.0/16, 10.8.0.0/16, ",
-            "outer sources 10.8.0.0/16 beside 10.7.0.0/16; keep one prefix of each family",
-        ),
+        ("mtu: 1400", "mtu: 1200", "g.yaml:2:47: mtu 1200 of tunnels; use 1280 to 9000"),
+        ("10.7.0.0/16, ", "10.7.0.0/16, 10.8.0.0/16, ", "outer sources 10.8.0.0/16 beside 10.7.0.0/16 (g.yaml:2:"),
         ("10.7.0.0/16", "10.0.0.0/7", "outer sources 10.0.0.0/7; use a prefix of 8 bits or more"),
     ];
     for (from, to, expected) in cases {

@@ -37,8 +37,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Rounds of asking for missing neighbours between two of probing known ones.
 const ROUNDS_PER_REFRESH: u32 = 10;
 
-/// How many times [`BURST`] a new neighbour has for its first answer; those that are down take longer.
-const ANSWER_ROUNDS: u32 = 25;
+/// How long a new neighbour has for its first answer; those that are down take longer, and others wait behind them.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// What the thread is told.
 enum Order {
@@ -192,10 +192,12 @@ impl Watcher {
     async fn refresh(&mut self) {
         self.read(Scope::Everything).await;
         self.ask().await;
-        for _ in 0..ANSWER_ROUNDS {
-            if self.mirror.needed_neighbours().iter().all(|needed| self.mirror.neighbours.contains_key(needed)) {
-                return;
-            }
+        // What the limit cuts short is read again at the next change.
+        let _ = tokio::time::timeout(ANSWER_LIMIT, self.await_answers()).await;
+    }
+
+    async fn await_answers(&mut self) {
+        while !self.mirror.needed_neighbours().iter().all(|needed| self.mirror.neighbours.contains_key(needed)) {
             tokio::time::sleep(BURST).await;
             self.read(Scope::Neighbours).await;
         }
