@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddrV4, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,7 +28,8 @@ impl UdpEcho {
     ///
     /// # Errors
     /// The address is not the namespace's, or its port is taken.
-    pub fn start(namespace: &Namespace, version: &str, address: SocketAddrV4) -> Result<Self, LabError> {
+    pub fn start(namespace: &Namespace, version: &str, address: impl Into<SocketAddr>) -> Result<Self, LabError> {
+        let address = address.into();
         let socket = namespace
             .run(|| UdpSocket::bind(address).and_then(|socket| socket.set_read_timeout(Some(NOTICE)).map(|()| socket)))
             .map_err(|error| LabError::system(format!("serve on {address}"), error))?;

@@ -7,6 +7,7 @@ mod ask;
 mod capture;
 mod install;
 mod metrics;
+mod nginx;
 mod setup;
 mod snapshot;
 
@@ -32,6 +33,7 @@ pub use self::{
     ask::{ask_flows, ask_udp, get, send_raw, try_flow},
     capture::{Capture, Seen},
     metrics::Metrics,
+    nginx::long_text,
     setup::{HTTP, PIN_DIR, SERVER_PORT, SERVICE, Setup, VIP_PORT, plan},
     snapshot::Snapshot,
 };

@@ -1,14 +1,13 @@
 //! Backends that answer clients directly: `dsr` and `ipip`, with the virtual address on each backend's loopback.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::Duration,
 };
 
-use grayxdp::lab::{Namespace, Process};
+use grayxdp::lab::{Namespace, Process, UdpEcho};
 use grayxdp_tests::{
     decapsulator::Decapsulator,
     stand::{Setup, Stand, VIP_PORT, eventually, plan, within_five_deviations},
@@ -109,54 +108,12 @@ impl Direct {
 
     /// nginx on a backend, at the virtual endpoint; it answers with these words, and `/big` with [`LONG`] bytes.
     fn nginx(&self, index: usize, answer: &str) -> Process {
-        let folder = self.stand.file(answer);
-        fs::create_dir(&folder).unwrap();
-        let (big, shared) = (folder.join("big"), self.stand.file("big"));
-        if !shared.exists() {
-            fs::write(&shared, (0..LONG).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<_>>()).unwrap();
-        }
-        fs::hard_link(&shared, big).unwrap();
-        let configuration = format!(
-            "daemon off; master_process off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n\
-             events {{}}\n\
-             http {{ access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
-             fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-             server {{ listen {1}; root {0}; location = / {{ return 200 '{answer}'; }} }} }}\n",
-            folder.display(),
-            self.target(),
-        );
-        let file = folder.join("nginx.conf");
-        fs::write(&file, configuration).unwrap();
-        let namespace = self.stand.lab().backend(index);
-        let mut command = namespace.command("nginx");
-        command.arg("-c").arg(&file).arg("-p").arg(&folder);
-        let process = namespace.start(&mut command).unwrap();
-        let is_ready = || namespace.run(|| TcpStream::connect(self.target()).is_ok());
-        eventually("nginx", is_ready, |ready| *ready);
-        process
+        self.stand.nginx(index, self.target(), answer, answer, LONG)
     }
 
-    /// Answers each datagram to the virtual endpoint with its name and the datagram.
-    fn echo(&self, index: usize, name: &'static str) {
-        let socket = self.stand.lab().backend(index).run(|| UdpSocket::bind(self.target())).unwrap();
-        thread::spawn(move || {
-            let mut buffer = vec![0; 1 << 16];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                if &buffer[..length] == b"end" {
-                    return;
-                }
-                socket.send_to(&[name.as_bytes(), &buffer[..length]].concat(), from).unwrap();
-            }
-        });
-    }
-
-    /// Ends what [`Self::echo`] began.
-    fn end_echo(&self, index: usize) {
-        let any = match self.way.vip {
-            Ipv4 => "0.0.0.0:0",
-            Ipv6 => "[::]:0",
-        };
-        self.stand.lab().backend(index).run(|| UdpSocket::bind(any).unwrap().send_to(b"end", self.target())).unwrap();
+    /// Echoes datagrams at the virtual endpoint of a backend.
+    fn echo(&self, index: usize, version: &str) -> UdpEcho {
+        UdpEcho::start(self.stand.lab().backend(index), version, self.target()).unwrap()
     }
 
     /// Asks by a datagram; again where nothing comes back, for what is too long for a tunnel is lost once before its sender knows.
@@ -246,23 +203,18 @@ fn ipip_serves_http_over_ipv4_by_backends_of_ipv6() {
 /// Datagrams, whole and in pieces, come back from the version that the weights say.
 fn echoes_datagrams(way: Way) {
     let mut direct = Direct::new(way, Setup { protocol: "udp", v2_weight: 50, ..Setup::default() });
-    direct.echo(0, "v1/");
-    direct.echo(1, "v2/");
+    let _servers = [(0, "v1"), (1, "v2")].map(|(index, version)| direct.echo(index, version));
     direct.start();
     let mut of_first = 0;
     for flow in 1..=100_u16 {
         let length = if flow % 20 == 0 { 9_000 } else { usize::from(flow) };
         let question: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
         let answer = direct.ask(direct.source(flow), &question);
-        assert!(
-            answer.ends_with(&question) && answer.len() == question.len() + 3,
-            "{} bytes of {length}",
-            answer.len()
-        );
-        of_first += u64::from(answer.starts_with(b"v1/"));
+        let who = answer.strip_suffix(&question[..]).unwrap_or_else(|| panic!("{} bytes of {length}", answer.len()));
+        assert!(who.starts_with(b"v") && who.ends_with(b" ") && who.len() < 60, "{} bytes of {length}", answer.len());
+        of_first += u64::from(who.starts_with(b"v1/"));
     }
     assert!(within_five_deviations(of_first, 100, 0.5), "{of_first} of 100 by v1");
-    (0..2).for_each(|index| direct.end_echo(index));
 }
 
 #[test]

@@ -2,15 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::{Read as _, Write as _},
-    net::{Ipv6Addr, Shutdown, SocketAddrV6, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket},
     process::Stdio,
     thread,
     time::Duration,
 };
 
-use grayxdp::lab::{Namespace, Process};
+use grayxdp::lab::{Namespace, Process, UdpEcho};
 use grayxdp_tests::stand::{SERVER_PORT, Setup, Stand, VIP_PORT, eventually, within_five_deviations};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,28 +34,12 @@ fn stand(setup: Setup) -> Stand {
 
 /// nginx on a backend; it answers with these words, and `/big` with [`LONG`] bytes.
 fn nginx(stand: &Stand, backend: usize, answer: &str) -> Process {
-    let folder = stand.file(answer);
-    fs::create_dir(&folder).unwrap();
-    let bytes: Vec<u8> = (0..LONG).map(|n| ((n * 31) >> 3) as u8).collect();
-    fs::write(folder.join("big"), bytes).unwrap();
-    let configuration = format!(
-        "daemon off; master_process off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n\
-         events {{}}\n\
-         http {{ access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
-         fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-         server {{ listen [{1}]:{SERVER_PORT}; root {0}; location = / {{ return 200 '{answer}'; }} }} }}\n",
-        folder.display(),
-        stand.lab().backend_address6(backend),
-    );
-    let file = folder.join("nginx.conf");
-    fs::write(&file, configuration).unwrap();
-    let namespace = stand.lab().backend(backend);
-    let mut command = namespace.command("nginx");
-    command.arg("-c").arg(&file).arg("-p").arg(&folder);
-    let process = namespace.start(&mut command).unwrap();
-    let end = SocketAddrV6::new(stand.lab().backend_address6(backend), SERVER_PORT, 0, 0);
-    eventually("nginx", || namespace.run(|| TcpStream::connect(end).is_ok()), |ready| *ready);
-    process
+    stand.nginx(backend, end(stand, backend), answer, answer, LONG)
+}
+
+/// Where servers of a backend listen.
+fn end(stand: &Stand, backend: usize) -> SocketAddr {
+    (stand.lab().backend_address6(backend), SERVER_PORT).into()
 }
 
 fn target(stand: &Stand) -> SocketAddrV6 {
@@ -99,19 +82,10 @@ fn nginx_answers_curl_over_ipv6_and_a_long_download_is_whole() {
     );
 }
 
-/// Answers each datagram with its name and the datagram.
-fn echo(stand: &Stand, backend: usize, name: &'static str) {
-    let end = SocketAddrV6::new(stand.lab().backend_address6(backend), SERVER_PORT, 0, 0);
-    let socket = stand.lab().backend(backend).run(|| UdpSocket::bind(end)).unwrap();
-    thread::spawn(move || {
-        let mut buffer = vec![0; 1 << 16];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            if &buffer[..length] == b"end" {
-                return;
-            }
-            socket.send_to(&[name.as_bytes(), &buffer[..length]].concat(), from).unwrap();
-        }
-    });
+/// Echoes datagrams on both backends.
+fn echo(stand: &Stand) -> [UdpEcho; 2] {
+    let of = |(backend, version)| UdpEcho::start(stand.lab().backend(backend), version, end(stand, backend)).unwrap();
+    [(0, "v1"), (1, "v2")].map(of)
 }
 
 /// Whether a datagram of a flow comes back; one that is lost is sent again.
@@ -129,8 +103,7 @@ fn is_answered(stand: &Stand, flow: u16) -> bool {
 #[test]
 fn a_daemon_that_dies_while_somebody_traces_leaves_ipv6_as_it_was() {
     let mut stand = stand(Setup { protocol: "udp", v2_weight: 50, ..Setup::default() });
-    echo(&stand, 0, "v1/");
-    echo(&stand, 1, "v2/");
+    let _servers = echo(&stand);
     stand.start();
     assert!(is_answered(&stand, 1), "before");
     let before = stand.snapshot();
@@ -150,8 +123,7 @@ fn a_daemon_that_dies_while_somebody_traces_leaves_ipv6_as_it_was() {
 #[test]
 fn datagrams_over_ipv6_come_back_whole_and_in_pieces() {
     let mut stand = stand(Setup { protocol: "udp", v2_weight: 50, ..Setup::default() });
-    echo(&stand, 0, "v1/");
-    echo(&stand, 1, "v2/");
+    let _servers = echo(&stand);
     stand.start();
     let mut of_first = 0;
     for flow in 1..=200_u16 {
@@ -166,19 +138,12 @@ fn datagrams_over_ipv6_come_back_whole_and_in_pieces() {
             answer.truncate(length);
             answer
         });
-        assert!(
-            answer.ends_with(&question) && answer.len() == question.len() + 3,
-            "{} bytes of {length}",
-            answer.len()
-        );
-        of_first += u64::from(answer.starts_with(b"v1/"));
+        let who = answer.strip_suffix(&question[..]).unwrap_or_else(|| panic!("{} bytes of {length}", answer.len()));
+        assert!(who.starts_with(b"v") && who.ends_with(b" ") && who.len() < 60, "{} bytes of {length}", answer.len());
+        of_first += u64::from(who.starts_with(b"v1/"));
     }
     assert!(within_five_deviations(of_first, 200, 0.5), "{of_first} of 200 by v1");
     assert_eq!(stand.service().reasons.get("fragment"), None);
-    for index in 0..2 {
-        let end = SocketAddrV6::new(stand.lab().backend_address6(index), SERVER_PORT, 0, 0);
-        stand.lab().backend(index).run(|| UdpSocket::bind("[::]:0").unwrap().send_to(b"end", end)).unwrap();
-    }
 }
 
 /// Uploads to a server at an address behind the service, over a path that the client must find to be narrow.

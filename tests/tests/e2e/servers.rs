@@ -1,36 +1,17 @@
 //! Programs that nobody here wrote, both topologies, UDP, generic mode.
 
-use std::{collections::BTreeMap, fs, net::SocketAddrV4};
+use std::{collections::BTreeMap, net::SocketAddrV4};
 
 use grayxdp::lab::{Arms, Lab, Process, download};
-use grayxdp_tests::stand::{PATIENCE, SERVER_PORT, Setup, Stand, ask_udp, eventually, get, within_five_deviations};
+use grayxdp_tests::stand::{PATIENCE, SERVER_PORT, Setup, Stand, ask_udp, long_text, within_five_deviations};
 
-/// Starts nginx on a backend; it answers with these words, `/big` with ten million bytes, and `/healthz` with 200 while the
-/// file `well` is in the folder of that name, else with 503.
+/// Bytes of a download.
+const BIG: usize = 10_000_000;
+
+/// nginx on a backend, at its own address.
 pub(crate) fn nginx(stand: &Stand, backend: usize, name: &str, answer: &str) -> Process {
-    let folder = stand.file(name);
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("well"), "well").unwrap();
-    fs::write(folder.join("big"), vec![b'x'; 10_000_000]).unwrap();
-    let configuration = format!(
-        "daemon off; master_process off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n\
-         events {{}}\n\
-         http {{ access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
-         fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-         server {{ listen {1}:{SERVER_PORT}; root {0}; location = / {{ return 200 '{answer}'; }}\n\
-         location = /healthz {{ try_files /well =503; }} }} }}\n",
-        folder.display(),
-        stand.lab().backend_address(backend),
-    );
-    let file = folder.join("nginx.conf");
-    fs::write(&file, configuration).unwrap();
-    let namespace = stand.lab().backend(backend);
-    let mut command = namespace.command("nginx");
-    command.arg("-c").arg(&file).arg("-p").arg(&folder);
-    let process = namespace.start(&mut command).unwrap();
-    let address = SocketAddrV4::new(stand.lab().backend_address(backend), SERVER_PORT);
-    eventually("nginx", || get(namespace, address, "/").is_ok(), |ready| *ready);
-    process
+    let end = SocketAddrV4::new(stand.lab().backend_address(backend), SERVER_PORT);
+    stand.nginx(backend, end.into(), name, answer, BIG)
 }
 
 fn curl(lab: &Lab, source: u64, url: &str) -> String {
@@ -51,7 +32,7 @@ fn nginx_answers_curl(arms: Arms) {
     assert_eq!(answers.keys().collect::<Vec<_>>(), ["first", "second"]);
     assert!(within_five_deviations(answers["first"], 60, 0.5), "{answers:?}");
     let big = curl(stand.lab(), 7, &format!("{url}/big"));
-    assert!(big.len() == 10_000_000 && big.bytes().all(|byte| byte == b'x'), "{} bytes", big.len());
+    assert!(big.as_bytes() == long_text(BIG), "{} bytes", big.len());
 }
 
 #[test]
