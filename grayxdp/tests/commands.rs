@@ -449,4 +449,9 @@ fn a_simulation_tells_its_story_and_draws_it() {
         (status, stderr.as_str()),
         (Some(2), "grayxdp: wrong.yaml:1:1: a ratio of 2; use 0 to 1, as 0.01 for 1 %\n")
     );
+    for (word, value) in [("--rate", "-3"), ("--rate", "nan"), ("--failures", "1.5")] {
+        let (status, stdout, stderr) = run(&[&format!("{word}={value}")]);
+        assert_eq!((status, stdout.as_str()), (Some(2), ""), "{word} {value}: {stderr}");
+        assert!(stderr.starts_with(&format!("grayxdp: {word} ")) && stderr.lines().count() == 1, "{stderr}");
+    }
 }

@@ -14,7 +14,7 @@ use self::past::past;
 pub(super) use self::{
     backend::{BackendArguments, BackendCommand},
     past::Past,
-    plan::{Linting, PlanCommand, Simulation},
+    plan::{PlanCommand, Premises, Simulation},
     quality::QualityCommand,
     rollout::RolloutCommand,
 };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{
-        args::{Format, Linting},
+        args::{Format, Premises},
         exit::{CliError, Exit},
         output::{Output, complain},
         table::{Paint, Tone},
@@ -81,8 +81,19 @@ pub(super) fn read_plan(file: &Path) -> Result<Plan, CliError> {
     load_plan(&read(file)?, &file.to_string_lossy()).map_err(|error| CliError::Input(error.to_string()))
 }
 
-/// Reads what `plan simulate` meets.
-pub(super) fn read_traffic(file: &Path) -> Result<Traffic, CliError> {
+/// The traffic that a plan is to meet, where any was named.
+pub(super) fn traffic(asked: &Premises) -> Result<Option<Traffic>, CliError> {
+    let given = asked.traffic.as_deref().map(read_traffic).transpose()?;
+    if let Some(rate) = asked.rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
+        return Err(CliError::Input(format!("--rate {rate}: not a number of flows a second; give one above 0")));
+    }
+    Ok(given.or_else(|| asked.rate.map(|_| Traffic::default())).map(|mut traffic| {
+        traffic.flows_per_second = asked.rate.unwrap_or(traffic.flows_per_second);
+        traffic
+    }))
+}
+
+fn read_traffic(file: &Path) -> Result<Traffic, CliError> {
     load_traffic(&read(file)?, &file.to_string_lossy()).map_err(|error| CliError::Input(error.to_string()))
 }
 
@@ -105,20 +116,13 @@ pub(super) fn check(files: &[PathBuf], output: Output) -> Result<Exit, CliError>
 }
 
 /// Checks one plan, and against a configuration where one is given.
-pub(super) fn lint(asked: &Linting, output: Output) -> Result<Exit, CliError> {
+pub(super) fn lint(asked: &Premises, output: Output) -> Result<Exit, CliError> {
     let file = &asked.file;
     let config = asked.config.as_deref().map(read_config).transpose()?;
     let content = read(file).map_err(|error| vec![error.to_string()]).and_then(|text| plan(&text, file));
     let mut checked = checked(file, &content, config.as_ref());
-    let given = asked.traffic.as_deref().map(read_traffic).transpose()?;
-    if let Some(rate) = asked.rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
-        return Err(CliError::Input(format!("--rate {rate}: not a number of flows a second; give one above 0")));
-    }
-    if let Some(mut traffic) = given.or_else(|| asked.rate.map(|_| Traffic::default())) {
-        traffic.flows_per_second = asked.rate.unwrap_or(traffic.flows_per_second);
-        if let (true, Ok(Content::Plan(plan))) = (checked.sound, &content) {
-            checked.prospects = prospects(plan, config.as_ref(), &traffic);
-        }
+    if let (Some(traffic), true, Ok(Content::Plan(plan))) = (traffic(asked)?, checked.sound, &content) {
+        checked.prospects = prospects(plan, config.as_ref(), &traffic);
     }
     report(vec![checked], output)
 }

@@ -6,13 +6,13 @@ use crate::{
     cli::{
         args::Simulation,
         exit::{CliError, Exit},
-        files::{read_config, read_plan, read_traffic, write},
+        files::{read_config, read_plan, traffic, write},
         output::Output,
         picture::{self, Line},
         table::{Cell, Paint, Side, Table, Tone},
     },
     config::check_plan,
-    model::{config::duration::said, state::RolloutState, traffic::Traffic},
+    model::{config::duration::said, state::RolloutState},
     rollout::simulation::{Simulated, simulate},
 };
 
@@ -21,14 +21,17 @@ const QUIET: [&str; 1] = ["verdict"];
 
 /// Simulates a plan and shows what became of it.
 pub(super) fn run(asked: &Simulation, output: Output) -> Result<Exit, CliError> {
-    let plan = read_plan(&asked.file)?;
-    let config = asked.config.as_deref().map(read_config).transpose()?;
+    let premises = &asked.premises;
+    let plan = read_plan(&premises.file)?;
+    let config = premises.config.as_deref().map(read_config).transpose()?;
     if let Some(config) = &config {
         check_plan(&plan, config).map_err(|error| CliError::Input(error.to_string()))?;
     }
-    let mut traffic = asked.traffic.as_deref().map_or_else(|| Ok(Traffic::default()), read_traffic)?;
-    traffic.flows_per_second = asked.rate.unwrap_or(traffic.flows_per_second);
+    let mut traffic = traffic(premises)?.unwrap_or_default();
     traffic.seed = asked.seed.unwrap_or(traffic.seed);
+    if let Some(failures) = asked.failures.filter(|ratio| !(0.0..=1.0).contains(ratio)) {
+        return Err(CliError::Input(format!("--failures {failures}: not a part of all; give one from 0 to 1")));
+    }
     traffic.candidate.failure_ratio = asked.failures.unwrap_or(traffic.candidate.failure_ratio);
     let service = config.as_ref().and_then(|config| config.services.iter().find(|of| of.name == plan.spec.service));
     let simulated = simulate(&plan, service, &traffic);

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{CommandFactory, Parser};
 
 use super::{
-    args::{Arguments, Command, Format, Linting, PlanCommand, RolloutCommand, WeightsCommand},
+    args::{Arguments, Command, Format, PlanCommand, Premises, RolloutCommand, WeightsCommand},
     exit::usage_line,
 };
 use crate::model::{api::ChangeOptions, config::Protocol};
@@ -80,7 +80,7 @@ fn options_reach_their_fields() {
     let arguments = parse("explain --src 10.0.0.1:1 --dst 10.0.0.2:2").expect("sound");
     assert!(matches!(arguments.command, Command::Explain { protocol: Protocol::Tcp, .. }));
     let arguments = parse("plan lint p.yaml").expect("sound");
-    assert!(matches!(arguments.command, Command::Plan(PlanCommand::Lint(Linting { config: None, .. }))));
+    assert!(matches!(arguments.command, Command::Plan(PlanCommand::Lint(Premises { config: None, .. }))));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 pub enum PlanCommand {
     /// Check a plan, also against the configuration where one is given
     #[command(after_help = "Example:\n  grayxdp plan lint plan.yaml --config grayxdp.yaml --rate 200")]
-    Lint(Linting),
+    Lint(Premises),
     /// Run a plan under a virtual clock against simulated traffic
     #[command(
         after_help = "Example:\n  grayxdp plan simulate plan.yaml --config grayxdp.yaml --traffic traffic.yaml --svg weights.svg"
@@ -17,15 +17,15 @@ pub enum PlanCommand {
     Simulate(Simulation),
 }
 
-/// What is to be checked of a plan.
+/// A plan and what is known of its service.
 #[derive(Clone, Debug, PartialEq, Args)]
-pub struct Linting {
+pub struct Premises {
     /// The plan
     pub file: PathBuf,
     /// The configuration with the plan's service
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The traffic and stable's answers, as `plan simulate` takes them: to see what the steps can show, and how long a pass takes
+    /// The traffic: its rate, the answers, the incidents
     #[arg(short, long, value_name = "FILE")]
     pub traffic: Option<PathBuf>,
     /// New flows a second, in place of the file's
@@ -36,17 +36,9 @@ pub struct Linting {
 /// What is to be simulated.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Simulation {
-    /// The plan
-    pub file: PathBuf,
-    /// The configuration with the plan's service
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The traffic, the answers and the incidents
-    #[arg(short, long, value_name = "FILE")]
-    pub traffic: Option<PathBuf>,
-    /// New flows a second, in place of the file's
-    #[arg(long, value_name = "N")]
-    pub rate: Option<f64>,
+    /// What it starts from.
+    #[command(flatten)]
+    pub premises: Premises,
     /// The part of its connections that the candidate refuses, 0 to 1, in place of the file's
     #[arg(long, value_name = "RATIO")]
     pub failures: Option<f64>,
