@@ -9,7 +9,7 @@ use std::{
 };
 
 use grayxdp::{
-    control::{Listeners, Service, serve},
+    control::{Listeners, Service, Tokens, serve},
     model::{
         Name,
         api::{
@@ -158,7 +158,7 @@ impl Daemon {
             runtime.block_on(async {
                 let listeners = Listeners::bind(&socket, ([127, 0, 0, 1], 0).into()).await.expect("both are free");
                 bound.send(()).expect("the test waits");
-                serve(listeners, Played, until).await;
+                serve(listeners, Played, Tokens::default(), until).await;
             });
         });
         wait.recv().expect("it binds");

@@ -45,7 +45,7 @@ const LAYERS: [Layer; 15] = [
             "telemetry",
         ],
     },
-    Layer { name: "control", uses: &["model", "telemetry", "daemon"] },
+    Layer { name: "control", uses: &["model", "providers", "telemetry", "daemon"] },
     Layer { name: "dashboard", uses: &["model", "telemetry", "daemon"] },
     Layer { name: "lab", uses: &["model"] },
     Layer { name: "cli", uses: &["model", "config", "control", "lab"] },

@@ -32,7 +32,7 @@ pub use comparison::{Comparison, Look};
 pub use histogram::{Distribution, Quantile};
 pub use history::{ANSWER_TIME, History, Reading, Sample};
 pub use measured::Measured;
-pub use outside::{Answer, Measurement};
+pub use outside::{Answer, Measurement, PostedAnswer};
 pub use strata::{Strata, Stratum};
 pub use threshold::{View, judge, unmeasured, window};
 pub use totals::Totals;

@@ -48,7 +48,7 @@ pub(super) fn judge(metric: &Metric, limits: &QualityLimits, view: &View<'_>) ->
         }
     };
     let read = |version: &Name| document.get(version.as_str()).map(matrix);
-    let own = read(view.candidate).unwrap_or_else(|| matrix(document));
+    let own = read(view.candidate).unwrap_or_else(|| matrix(&document));
     let both =
         own.and_then(|own| Ok((own, limits.margin.map(|_| needed(read(view.stable), view.stable)).transpose()?)));
     match both {
@@ -133,7 +133,7 @@ fn matrix(document: &Value) -> Result<Confusion, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     use serde_json::json;
 
@@ -148,7 +148,8 @@ mod tests {
         history.note_outside(metric.name.clone(), Measurement { at, answer: Answer::Document(document) });
         let (candidate, stable) = ("v2".parse().expect("a name"), "v1".parse().expect("a name"));
         let (since, now, window) = (Duration::ZERO, Duration::from_secs(6), Duration::from_secs(10));
-        let view = View { history: &history, candidate: &candidate, stable: &stable, since, now, window };
+        let (posted, history) = (&BTreeMap::new(), &history);
+        let view = View { history, posted, candidate: &candidate, stable: &stable, since, now, window };
         let found = crate::analysis::judge(&metric, &view);
         (found.verdict, found.sentence)
     }

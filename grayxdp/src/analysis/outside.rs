@@ -43,11 +43,20 @@ pub struct Measurement {
     pub answer: Answer,
 }
 
+/// What somebody posted under the present weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostedAnswer {
+    /// How long ago.
+    pub age: Duration,
+    /// What it says.
+    pub document: Value,
+}
+
 /// The answer that counts now, or the verdict that there is none.
 ///
 /// # Errors
 /// No data before the first answer under the present weight; an error where the newest is overdue.
-pub fn answer<'a>(metric: &Metric, view: &View<'a>) -> Result<&'a Answer, Finding> {
+pub fn answer(metric: &Metric, view: &View<'_>) -> Result<Answer, Finding> {
     let finding = |verdict, sentence: String| Finding {
         metric: metric.name.clone(),
         verdict,
@@ -56,23 +65,22 @@ pub fn answer<'a>(metric: &Metric, view: &View<'a>) -> Result<&'a Answer, Findin
         sentence,
         numbers: Default::default(),
     };
-    let found = view.history.outside(&metric.name).filter(|found| found.at >= view.since);
-    let Some(found) = found else {
-        return Err(finding(Verdict::NoData, format!("{} has no answer under the present weight yet", metric.name)));
-    };
-    let age = view.now.saturating_sub(found.at);
-    if let Provider::Posted(posted) = &metric.provider {
-        if age > posted.max_age {
+    let none_yet = || finding(Verdict::NoData, format!("{} has no answer under the present weight yet", metric.name));
+    if let Provider::Posted(limit) = &metric.provider {
+        let PostedAnswer { age, document } = view.posted.get(&metric.name).ok_or_else(none_yet)?;
+        if *age > limit.max_age {
             let sentence = format!("what was posted about {} is {} s old", metric.name, age.as_secs());
             return Err(finding(Verdict::NoData, sentence));
         }
-        return Ok(&found.answer);
+        return Ok(Answer::Document(document.clone()));
     }
+    let found = view.history.outside(&metric.name).filter(|found| found.at >= view.since).ok_or_else(none_yet)?;
+    let age = view.now.saturating_sub(found.at);
     if age > view.window * LOOKS + PATIENCE {
         let sentence = format!("the newest answer about {} is {} s old", metric.name, age.as_secs());
         return Err(finding(Verdict::Error, sentence));
     }
-    Ok(&found.answer)
+    Ok(found.answer.clone())
 }
 
 /// Looks at a metric from outside once.
@@ -85,7 +93,7 @@ pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
         Ok(answer) => answer,
         Err(finding) => return finding,
     };
-    let (verdict, value, samples, sentence) = match answer {
+    let (verdict, value, samples, sentence) = match &answer {
         Answer::Values(values) => {
             let (verdict, sentence) = judge_values(metric, values);
             (verdict, values.first().copied().filter(|value| value.is_finite()), values.len() as u64, sentence)
@@ -152,6 +160,8 @@ fn limits(range: ThresholdRange) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
@@ -173,7 +183,8 @@ mod tests {
         let candidate: Name = "v2".parse().expect("a name");
         let (since, now, window) = (Duration::from_secs(3), Duration::from_secs(now), Duration::from_secs(10));
         let stable = candidate.clone();
-        let view = View { history: &history, candidate: &candidate, stable: &stable, since, now, window };
+        let (posted, history) = (&BTreeMap::new(), &history);
+        let view = View { history, posted, candidate: &candidate, stable: &stable, since, now, window };
         let found = judge(&metric, &view);
         (found.verdict, found.sentence)
     }

@@ -6,7 +6,8 @@ use crate::{
     analysis::{
         Quantile,
         history::{ANSWER_TIME, Counted, History},
-        outside, quotient,
+        outside::{self, PostedAnswer},
+        quotient,
         said::{grouped, percent, said},
         signal::{self, Reading},
     },
@@ -25,6 +26,8 @@ const LEAST_WINDOW: Duration = Duration::from_secs(10);
 pub struct View<'a> {
     /// What was observed.
     pub history: &'a History,
+    /// What was posted under the present weight, by metric.
+    pub posted: &'a BTreeMap<Name, PostedAnswer>,
     /// The version that is judged.
     pub candidate: &'a Name,
     /// The version that it may be compared with.
@@ -223,7 +226,15 @@ mod tests {
         let (candidate, since) = (name("v2"), Duration::from_secs(since));
         judge(
             metric,
-            &View { history: &history, candidate: &candidate, stable: &name("v1"), since, now, window: LEAST_WINDOW },
+            &View {
+                history: &history,
+                posted: &BTreeMap::new(),
+                candidate: &candidate,
+                stable: &name("v1"),
+                since,
+                now,
+                window: LEAST_WINDOW,
+            },
         )
     }
 
@@ -246,6 +257,7 @@ mod tests {
             &metric,
             &View {
                 history: &history,
+                posted: &BTreeMap::new(),
                 candidate: &candidate,
                 stable: &name("v1"),
                 since: Duration::ZERO,
@@ -276,6 +288,7 @@ mod tests {
             &metric(0.1),
             &View {
                 history: &History::new(LEAST_WINDOW),
+                posted: &BTreeMap::new(),
                 candidate: &name("v2"),
                 stable: &name("v1"),
                 since: Duration::ZERO,

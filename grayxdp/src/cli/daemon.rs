@@ -10,7 +10,7 @@ use crate::{
         exit::{CliError, Exit},
         files,
     },
-    control::{Listeners, serve},
+    control::{Listeners, Tokens, serve},
     daemon::{self, Setup, StartError},
     datapath::{Capacity, ClockSource, Datapath, Settings},
     model::{
@@ -41,7 +41,7 @@ async fn run_until_told(config_file: &Path) -> Result<Exit, CliError> {
     let daemon = daemon::start(config_file, pins_left, open).await.map_err(not_started)?;
     tracing::info!(socket = %config.control.socket.display(), http = %config.http.listen, "the daemon has started");
     let shutdown = CancellationToken::new();
-    let served = tokio::spawn(serve(listeners, daemon.handle(), shutdown.clone()));
+    let served = tokio::spawn(serve(listeners, daemon.handle(), Tokens::new(config.http.tokens), shutdown.clone()));
     let ended = daemon.run(reloads, told).await;
     shutdown.cancel();
     served.await.map_err(failed)?;

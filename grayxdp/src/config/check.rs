@@ -9,11 +9,11 @@ use crate::{
     config::{
         endpoints, limits,
         problem::{Place, Problem, suggestion},
-        segments,
+        providers, segments,
     },
     model::{
         Name, Weight,
-        config::{Config, Interface, Prefix, Service, Tunnel, Version},
+        config::{Config, HttpToken, Interface, Prefix, Service, Tunnel, Version},
     },
 };
 
@@ -45,6 +45,7 @@ pub fn check_all(config: &Config) -> Vec<Problem> {
         problems.push(Problem::new(Place::default().field("exceptions"), what, remedy));
     }
     tunnel(&config.tunnel, &mut problems);
+    tokens(&config.http.tokens, &mut problems);
     let services = Place::default().field("services");
     if config.services.len() > MAX_SERVICES {
         let what = format!("{} services", config.services.len());
@@ -70,6 +71,21 @@ pub fn check_all(config: &Config) -> Vec<Problem> {
     segments::check_all(config, &mut problems);
     endpoints::check(config, &mut problems);
     problems
+}
+
+/// Who may change something over HTTP: each by a name of its own.
+fn tokens(tokens: &[HttpToken], problems: &mut Vec<Problem>) {
+    let all = Place::default().field("http").field("tokens");
+    let mut names = Seen::default();
+    for (index, token) in tokens.iter().enumerate() {
+        let place = all.index(index);
+        if let Some(first) = names.clash(&token.name, &place.field("name")) {
+            let what = format!("token `{}` stands twice", token.name);
+            problems
+                .push(Problem::new(place.field("name"), what, "give each token a name of its own").with_other(&first));
+        }
+        providers::secret(&token.token_from, &place.field("tokenFrom"), problems);
+    }
 }
 
 /// Names that were seen, and where.

@@ -53,7 +53,8 @@ fn restarts(old: &Config, new: &Config, lines: &mut Vec<String>) {
     differs("interfaces", old.interfaces != new.interfaces);
     differs("stateDir", old.state_dir != new.state_dir);
     differs("control.socket", old.control != new.control);
-    differs("http.listen", old.http != new.http);
+    differs("http.listen", old.http.listen != new.http.listen);
+    differs("http.tokens", old.http.tokens != new.http.tokens);
     differs("hashKeyFile", old.hash_key_file != new.hash_key_file);
     if old.exceptions != new.exceptions {
         let (old, new) = (old.exceptions, new.exceptions);

@@ -1,7 +1,8 @@
 //! The API over the Unix socket and HTTP, and its client.
 //!
 //! One set of routes serves both. What differs is who may do what: a connection over the socket carries the peer's
-//! credentials and may change things, as far as the file's mode lets it in; a connection over TCP may only read.
+//! credentials and may change things, as far as the file's mode lets it in; a connection over TCP may only read, unless it
+//! brings a token of `http.tokens`.
 
 mod client;
 mod daemon_service;
@@ -10,18 +11,20 @@ mod peer;
 mod routes;
 mod server;
 mod socket;
+mod tokens;
 
 use std::future::Future;
 
 pub use client::{Client, ClientError};
 pub use server::{BindError, Listeners, serve};
 pub use socket::SocketError;
+pub use tokens::Tokens;
 
 use crate::model::api::{ApiError, Request, Response};
 
 /// What the API needs of the daemon.
 pub trait Service: Clone + Send + Sync + 'static {
-    /// Answers one request. `actor` is who asks: `uid 1000 (name)`, or `http` for a reader over TCP.
+    /// Answers one request. `actor` is who asks: `uid 1000 (name)`, `token ci`, or `http` for a reader over TCP.
     ///
     /// # Errors
     /// Whose fault it is, in one line.

@@ -28,7 +28,7 @@ pub(super) fn document() -> Value {
         "info": {
             "title": "grayxdp",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Served on the Unix socket of `control.socket` and on `http.listen`; the latter can only be read.",
+            "description": "Served on the Unix socket of `control.socket` and on `http.listen`; on the latter a change needs a token of `http.tokens`, as `Authorization: Bearer …`.",
         },
         "paths": {
             "/api/v1/status": {"get": reading("How everything stands.", &status, &[])},
@@ -42,13 +42,14 @@ pub(super) fn document() -> Value {
                 },
             }},
             "/api/v1/rollouts/{name}/quality": {"post": {
-                "summary": "Confusion matrices of a running rollout's models. Only on the Unix socket.",
+                "summary": "Confusion matrices of a running rollout's models.",
                 "parameters": [{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}],
                 "requestBody": {"required": true, "content": quality},
                 "responses": {
                     "200": {"description": "Taken; the next look judges it.", "content": done},
                     "400": failed("The body is no quality, or misses the candidate's counts."),
-                    "403": failed("It came over TCP."),
+                    "401": failed("It came over TCP without a token that is known."),
+                    "403": failed("It came over TCP, and there are no tokens or this one does not allow it."),
                     "404": failed("No rollout, metric or version has this name."),
                     "409": failed("The rollout has ended, or has no metric whose values are posted."),
                 },
@@ -70,12 +71,13 @@ pub(super) fn document() -> Value {
                 &[("after", "Number of the last event already seen."), ("limit", "How many; 100 where it is left out.")],
             )},
             "/api/v1/request": {"post": {
-                "summary": "Any request, also one that changes something. Only on the Unix socket.",
+                "summary": "Any request, also one that changes something.",
                 "requestBody": {"required": true, "content": request},
                 "responses": {
                     "200": {"description": "Done, or answered.", "content": response},
                     "400": failed("The request is wrong."),
-                    "403": failed("It came over TCP."),
+                    "401": failed("It came over TCP without a token that is known."),
+                    "403": failed("It came over TCP, and there are no tokens or this one does not allow it."),
                     "404": failed("It names what is not there."),
                     "409": failed("It does not fit the present state."),
                     "500": failed("It was right and did not work."),

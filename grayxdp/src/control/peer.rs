@@ -12,6 +12,11 @@ pub(super) enum Peer {
     },
     /// Anybody who reaches the HTTP address.
     Tcp,
+    /// Somebody who brought a token there.
+    Token {
+        /// `token ci`.
+        actor: String,
+    },
 }
 
 impl Peer {
@@ -24,7 +29,7 @@ impl Peer {
     /// How the journal names it.
     pub(super) fn actor(&self) -> String {
         match self {
-            Self::Socket { actor } => actor.clone(),
+            Self::Socket { actor } | Self::Token { actor } => actor.clone(),
             Self::Tcp => "http".to_owned(),
         }
     }

@@ -6,7 +6,7 @@ use axum::{
     Extension, Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, Request as HttpRequest, State, rejection::QueryRejection},
-    http::{Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response as HttpResponse},
     routing::{get, post},
@@ -14,10 +14,11 @@ use axum::{
 use serde::Deserialize;
 
 use crate::{
-    control::{Service, openapi, peer::Peer},
+    control::{Service, Tokens, openapi, peer::Peer},
     model::{
         Name,
         api::{ApiError, ErrorClass, PostedQuality, Request, Response},
+        config::TokenScope,
     },
 };
 
@@ -30,11 +31,14 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// Events answered where no `limit` is given.
 const EVENTS_LIMIT: usize = 100;
 
+/// How the path of a rollout's quality ends.
+const QUALITY: &str = "/quality";
+
 /// Content type of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All routes. Who asks comes as an [`Extension`] of the connection.
-pub(super) fn router<S: Service>(service: S) -> Router {
+pub(super) fn router<S: Service>(service: S, tokens: Tokens) -> Router {
     Router::new()
         .route("/api/v1/request", post(request::<S>))
         .route("/api/v1/status", get(status::<S>))
@@ -55,20 +59,64 @@ pub(super) fn router<S: Service>(service: S) -> Router {
             (StatusCode::METHOD_NOT_ALLOWED, Json(ApiError::input(message))).into_response()
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(middleware::from_fn(only_reading_over_tcp))
+        .layer(middleware::from_fn_with_state(tokens, only_holders_change_over_tcp))
         .layer(middleware::from_fn(in_time))
         .with_state(service)
 }
 
-async fn only_reading_over_tcp(Extension(peer): Extension<Peer>, request: HttpRequest, next: Next) -> HttpResponse {
+/// Whoever asks over TCP may read, and change what a token of his allows.
+async fn only_holders_change_over_tcp(
+    State(tokens): State<Tokens>,
+    Extension(peer): Extension<Peer>,
+    mut request: HttpRequest,
+    next: Next,
+) -> HttpResponse {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match peer {
         Peer::Tcp if !reads => {
-            let message = "over HTTP grayxdp can only be read: changes go over the socket (`control.socket`)";
-            (StatusCode::FORBIDDEN, Json(ApiError::input(message))).into_response()
+            let given = request.headers().get(header::AUTHORIZATION).cloned();
+            let posts_quality = request.uri().path().ends_with(QUALITY);
+            match holder(&tokens, given, posts_quality).await {
+                Ok(peer) => {
+                    request.extensions_mut().insert(peer);
+                    next.run(request).await
+                }
+                Err(refusal) => refusal,
+            }
         }
-        Peer::Tcp | Peer::Socket { .. } => next.run(request).await,
+        Peer::Tcp | Peer::Socket { .. } | Peer::Token { .. } => next.run(request).await,
     }
+}
+
+/// Who brings a token that allows to post quality, or any other change.
+async fn holder(tokens: &Tokens, given: Option<HeaderValue>, posts_quality: bool) -> Result<Peer, HttpResponse> {
+    let refuse = |status, message: &str| (status, Json(ApiError::input(message))).into_response();
+    if tokens.is_empty() {
+        let message =
+            "over HTTP grayxdp can only be read without `http.tokens`: changes go over the socket (`control.socket`)";
+        return Err(refuse(StatusCode::FORBIDDEN, message));
+    }
+    let holder = match given {
+        Some(given) => tokens.holder(given.as_bytes()).await,
+        None => None,
+    };
+    let Some(holder) = holder else {
+        let message = "over HTTP a change needs a token of `http.tokens`: send it as `Authorization: Bearer …`";
+        let mut response = refuse(StatusCode::UNAUTHORIZED, message);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return Err(response);
+    };
+    let is_allowed = match holder.scope {
+        TokenScope::All => true,
+        TokenScope::Quality => posts_quality,
+    };
+    if !is_allowed {
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "this token allows to post quality and nothing else (`scope: quality`)",
+        ));
+    }
+    Ok(Peer::Token { actor: holder.actor })
 }
 
 async fn in_time(request: HttpRequest, next: Next) -> HttpResponse {

@@ -21,6 +21,7 @@ use crate::control::{
     peer::Peer,
     routes,
     socket::{ControlSocket, SocketError},
+    tokens::Tokens,
 };
 
 /// Connections at a time, for each of the two listeners: what comes on top waits in the kernel's queue.
@@ -78,10 +79,10 @@ impl Listeners {
     }
 }
 
-/// Serves until `shutdown`, then lets running requests end and removes the socket.
-pub async fn serve<S: Service>(listeners: Listeners, service: S, shutdown: CancellationToken) {
+/// Serves until `shutdown`, over TCP changes to holders of tokens alone; then lets running requests end and removes the socket.
+pub async fn serve<S: Service>(listeners: Listeners, service: S, tokens: Tokens, shutdown: CancellationToken) {
     let Listeners { socket, http } = listeners;
-    let router = routes::router(service);
+    let router = routes::router(service, tokens);
     let over_socket = accept(
         || async {
             let (stream, _) = socket.listener.accept().await?;

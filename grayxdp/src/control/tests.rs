@@ -14,8 +14,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{BindError, Client, ClientError, Listeners, Service, SocketError, serve};
-use crate::model::api::{ApiError, ChangeOptions, Done, ErrorClass, Request, Response};
+use super::{BindError, Client, ClientError, Listeners, Service, SocketError, Tokens, serve};
+use crate::model::{
+    api::{ApiError, ChangeOptions, Done, ErrorClass, Request, Response},
+    config::{HttpToken, TokenScope},
+    plan::SecretSource,
+};
 
 #[derive(Clone, Default)]
 struct Fake {
@@ -55,20 +59,31 @@ fn anywhere() -> SocketAddr {
 }
 
 async fn start() -> Running {
+    start_with(Tokens::default()).await
+}
+
+async fn start_with(tokens: Tokens) -> Running {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("run/grayxdp/grayxdp.sock");
     let listeners = Listeners::bind(&socket, anywhere()).await.expect("both addresses are free");
     let http = listeners.http_address().expect("it is bound");
     let (service, shutdown) = (Fake::default(), CancellationToken::new());
-    let served = tokio::spawn(serve(listeners, service.clone(), shutdown.clone()));
+    let served = tokio::spawn(serve(listeners, service.clone(), tokens, shutdown.clone()));
     Running { socket, http, service, shutdown, served, _folder: folder }
 }
 
 /// Status code and body of one raw HTTP exchange over TCP.
 async fn over_tcp(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    with_token(address, "none", method, path, body).await
+}
+
+async fn with_token(address: SocketAddr, token: &str, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         content-length: {length}\r\n\r\n"
+    );
     stream.write_all(format!("{head}{body}").as_bytes()).await.expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("it answers");
@@ -117,7 +132,7 @@ async fn a_refusal_keeps_its_class_and_its_words() {
 }
 
 #[tokio::test]
-async fn quality_is_posted_over_the_socket_and_not_over_tcp() {
+async fn quality_is_posted_over_the_socket_and_not_by_anybody_over_tcp() {
     let running = start().await;
     let path = "/api/v1/rollouts/recsys-v2/quality";
     let body = "{\"matrices\": {\"v2\": {\"tp\": 85, \"fp\": 10, \"fn\": 15}}}";
@@ -145,7 +160,38 @@ async fn quality_is_posted_over_the_socket_and_not_over_tcp() {
 }
 
 #[tokio::test]
-async fn tcp_is_read_only() {
+async fn over_tcp_a_token_allows_what_its_scope_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = |name: &str, scope| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, format!("{name}-0123456789abcdef\n")).expect("written");
+        HttpToken { name: name.parse().expect("a name"), token_from: SecretSource::File(file), scope }
+    };
+    let tokens = vec![token("operator", TokenScope::All), token("models", TokenScope::Quality)];
+    let running = start_with(Tokens::new(tokens)).await;
+    let post = async |token: &str, path: &str, body: &str| with_token(running.http, token, "POST", path, body).await;
+    let (any, quality) = ("/api/v1/request", "/api/v1/rollouts/recsys-v2/quality");
+    let (reload, matrices) =
+        ("{\"request\":\"rolloutList\"}", "{\"matrices\": {\"v2\": {\"tp\": 85, \"fp\": 10, \"fn\": 15}}}");
+    for (token, path, body, expected) in [
+        ("operator-0123456789abcdef", any, reload, 200),
+        ("operator-0123456789abcdef", quality, matrices, 200),
+        ("models-0123456789abcdef", quality, matrices, 200),
+        ("models-0123456789abcdef", any, reload, 403),
+        ("models-0123456789abcdef", "/api/v1/request/quality", reload, 404),
+        ("nobody-0123456789abcdef", quality, matrices, 401),
+        ("", any, reload, 401),
+    ] {
+        let (code, answer) = post(token, path, body).await;
+        assert_eq!(code, expected, "{token} {path}: {answer}");
+    }
+    let asked = running.service.asked.lock().expect("nobody panicked");
+    let actors: Vec<_> = asked.iter().map(|(_, actor)| actor.as_str()).collect();
+    assert_eq!(actors, ["token operator", "token operator", "token models"]);
+}
+
+#[tokio::test]
+async fn tcp_is_read_only_without_tokens() {
     let running = start().await;
     let detach = r#"{"request":"detach"}"#;
     let (code, body) = over_tcp(running.http, "POST", "/api/v1/request", detach).await;

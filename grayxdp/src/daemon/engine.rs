@@ -179,7 +179,7 @@ impl Owner {
         Some(ServiceRecord { sample_rate: self.next_sample_rate(service, before), ..next })
     }
 
-    fn journal_rollout(&mut self, state: &State, record: Record) -> Input<'static> {
+    pub(super) fn journal_rollout(&mut self, state: &State, record: Record) -> Input<'static> {
         let promoted = match record {
             Record::Promotion => Some(state.candidate().clone()),
             Record::Intent | Record::State => gives_back(state).then(|| state.stable.clone()),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    analysis::{Answer, Measurement, statistics::quality::Confusion},
+    analysis::statistics::quality::Confusion,
     daemon::{names::not_found, owner::Owner},
     model::{
         Name,
         api::{ApiError, Done, Matrix, PostedQuality},
         plan::Provider,
     },
-    rollout::{Notice, State},
+    rollout::{Notice, Posted, Record, State},
 };
 
 impl Owner {
@@ -34,11 +34,14 @@ impl Owner {
             return Ok(Done { changes: vec![message], dry_run: true });
         }
         let document = serde_json::to_value(&posted.matrices).expect("counts are plain JSON");
-        let (service, state) = (state.service().clone(), state.clone());
-        let measurement = Measurement { at: self.clock.now().monotonic, answer: Answer::Document(document) };
+        let (service, mut state) = (state.service().clone(), state.clone());
+        let at = self.clock.now().wall;
+        state.posted.insert(metric, Posted { at, epoch: state.epoch, document });
         if let Some(engine) = self.engines.get_mut(&service) {
-            engine.history.note_outside(metric, measurement);
+            engine.state.posted.clone_from(&state.posted);
         }
+        let journaled = self.journal_rollout(&state, Record::State);
+        self.drive(&service, |_| journaled);
         let (actor, reason) = (actor.to_owned(), posted.options.reason.clone());
         self.rollout_event(&state, Notice { kind: "qualityPosted", message: message.clone(), actor, reason });
         Ok(Done { changes: vec![message], dry_run: false })

@@ -123,6 +123,7 @@ impl Owner {
             epoch: record.epoch,
             stable: record.stable.clone(),
             rollout: self.running(&service.name).map(|state| state.name().clone()),
+            prospects: self.running(&service.name).map(|state| self.prospects(state)).unwrap_or_default(),
             drift: self.drift(service, &record),
             segments: self.segments(service),
             settling: self.settling_of(&service.name, counters),

@@ -18,6 +18,8 @@ pub use prefix::{NotAPrefix, Prefix, width};
 pub use service::{Affinity, Backend, Forwarding, OnDown, OnEmptyPool, Protocol, Service, Version};
 pub use tunnel::Tunnel;
 
+use crate::model::{Name, plan::SecretSource};
+
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -120,10 +122,37 @@ impl Default for Control {
 pub struct Http {
     /// Address and port.
     pub listen: std::net::SocketAddr,
+    /// Who may change something there; nobody where it is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<HttpToken>,
+}
+
+/// A token that allows changes over HTTP, sent as `Authorization: Bearer …`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpToken {
+    /// Its holder's name, as history shows it.
+    pub name: Name,
+    /// Where it is read, for each request anew; 16 bytes or more.
+    pub token_from: SecretSource,
+    /// What it allows.
+    #[serde(default)]
+    pub scope: TokenScope,
+}
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TokenScope {
+    /// Every change.
+    #[default]
+    All,
+    /// To post the quality of models.
+    Quality,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 9477)) }
+        Self { listen: std::net::SocketAddr::from(([127, 0, 0, 1], 9477)), tokens: Vec::new() }
     }
 }

@@ -36,6 +36,7 @@ impl Turn {
         };
         let view = View {
             history,
+            posted: &self.state.posted(self.now.wall),
             candidate: self.state.candidate(),
             stable: &self.state.stable,
             since: self.state.since,

@@ -60,7 +60,7 @@ pub use hooks::{HookAnswer, HookRecord};
 pub use input::{Command, InKernel, Input, Notice, Record};
 pub use needs::{AsideNeeds, GuardNeeds, RolloutNeeds};
 pub use stages::{Dwell, Goal, Stage, StageKind};
-pub use state::{Awaits, Cause, Ending, Flight, MetricRecord, State};
+pub use state::{Awaits, Cause, Ending, Flight, MetricRecord, Posted, State};
 
 use crate::model::time::Now;
 

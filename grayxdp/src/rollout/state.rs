@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
-    analysis::{Comparison, Trial},
+    analysis::{Comparison, PostedAnswer, Trial},
     model::{
         Name, Weight,
         plan::Plan,
@@ -106,6 +107,9 @@ pub struct State {
     pub released: bool,
     /// What is known of each metric.
     pub metrics: BTreeMap<Name, MetricRecord>,
+    /// What was posted last, by metric.
+    #[serde(default)]
+    pub posted: BTreeMap<Name, Posted>,
     /// What is known of each webhook.
     #[serde(default)]
     pub hooks: BTreeMap<Name, HookRecord>,
@@ -251,6 +255,18 @@ pub struct MetricRecord {
     pub verdicts: BTreeMap<Verdict, u64>,
 }
 
+/// What somebody posted about a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Posted {
+    /// When, on the wall clock: it outlives the daemon.
+    pub at: Duration,
+    /// The service's epoch then; under another weight it counts no more.
+    pub epoch: u64,
+    /// What it says.
+    pub document: Value,
+}
+
 impl State {
     /// A rollout that was accepted and has exposed nothing. `epoch` is the service's now.
     #[must_use]
@@ -258,6 +274,7 @@ impl State {
         let metrics = &plan.spec.analysis.metrics;
         Self {
             number,
+            posted: BTreeMap::new(),
             hooks: BTreeMap::new(),
             metrics: metrics.iter().map(|metric| (metric.name.clone(), MetricRecord::default())).collect(),
             plan: Box::new(plan),
@@ -312,6 +329,15 @@ impl State {
     pub(super) fn hold(&mut self, exposure: Exposure, epoch: u64) {
         (self.weight, self.epoch) = (exposure.weight, epoch);
         self.exposure = exposure;
+    }
+
+    /// What was posted under the present weight, by metric.
+    #[must_use]
+    pub(super) fn posted(&self, wall: Duration) -> BTreeMap<Name, PostedAnswer> {
+        let now = self.posted.iter().filter(|(_, posted)| posted.epoch == self.epoch);
+        let answer =
+            |posted: &Posted| PostedAnswer { age: wall.saturating_sub(posted.at), document: posted.document.clone() };
+        now.map(|(metric, posted)| (metric.clone(), answer(posted))).collect()
     }
 
     /// The rollout's name.

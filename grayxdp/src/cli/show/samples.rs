@@ -8,7 +8,7 @@ use crate::model::{
     config::Forwarding,
     settling::{ExceptionTableStatus, SettlingStatus},
     signals::{Quantiles, SignalsStatus},
-    state::{Finding, RolloutState, Verdict},
+    state::{Finding, Prospect, RolloutState, Verdict},
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -70,6 +70,12 @@ pub(crate) fn status() -> Status {
         interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), mode: "native".to_owned() }],
         exceptions: ExceptionTableStatus { entries: 12, places: 65_536, expired: 0, needless: 0 },
         services: vec![ServiceStatus {
+            prospects: vec![Prospect {
+                metric: name("errors"),
+                detectable: Some(0.02),
+                seconds_needed: Some(240.0),
+                sentence: "30m show 2.0 % or more; a pass takes 4m".to_owned(),
+            }],
             name: name("web"),
             endpoint: "192.0.2.10:80/tcp".to_owned(),
             forwarding: Forwarding::Nat,

@@ -58,6 +58,9 @@ fn one_service(service: &ServiceStatus, paint: Paint) -> String {
         text.push_str(&paint.text(Tone::Notable, &format!("rollout {rollout}")));
     }
     text.push('\n');
+    for prospect in &service.prospects {
+        let _infallible = writeln!(text, "  {}: {}", prospect.metric, prospect.sentence);
+    }
     if let Some(drift) = &service.drift {
         text.push_str(&paint.text(Tone::Notable, &format!("  drift: {drift}")));
         text.push('\n');
@@ -179,6 +182,7 @@ INTERFACE  MODE
 eth0       native
 
 web  192.0.2.10:80/tcp  stable v1  epoch 3  rollout web-v2
+  errors: 30m show 2.0 % or more; a pass takes 4m
   drift: the file says v1 100, v2 0
   VERSION  WANTED  OBSERVED    LIVE  NEW FLOWS/S  SYN  SYN-ACK  REFUSED  RESET
   v1         95 %    94.8 %  95.1 %        189.6   10        9        0      0

@@ -82,6 +82,11 @@ fn wrong_form_is_said_with_line_column_and_remedy() {
             "port: 80\n  forwarding: full-nat\n",
             "g.yaml:6:15: `forwarding`: unknown value `full-nat`; known here: `nat`, `dsr`, `ipip`",
         ),
+        (
+            "interfaces:",
+            "http: {listen: \"127.0.0.1:1\", tokens: [{name: ci, scope: quality}]}\ninterfaces:",
+            "missing field `tokenFrom` in `tokens`; add it",
+        ),
         ("v1: 90", "v1: 90.001", "`90.001` is not a weight: use a percentage from 0 to 100 with at most two decimals"),
         ("name: recsys", "name: Rec", "g.yaml:3:9: `name`: `Rec` is not a name: use 1 to 63 lower-case letters"),
         ("port: 80\n", "port: 80\n  port: 81\n", "g.yaml:6:3: `port` stands here twice; remove one of the two"),
@@ -118,6 +123,16 @@ fn wrong_meaning_is_said_with_line_column_and_remedy() {
             "{name: eth0}",
             "{name: sixteen-letters-}",
             "g.yaml:1:15: `sixteen-letters-` is no name of an interface; use a name of 1 to 15 characters as `ip link` shows it",
+        ),
+        (
+            "interfaces:",
+            "http: {listen: \"127.0.0.1:1\", tokens: [{name: ci, tokenFrom: {file: ci}}]}\ninterfaces:",
+            "`ci` is no full path; write the full path, as /etc/grayxdp/token",
+        ),
+        (
+            "interfaces:",
+            "http: {listen: \"127.0.0.1:1\", tokens: [{name: ci, tokenFrom: {env: A}}, {name: ci, tokenFrom: {env: B}}]}\ninterfaces:",
+            "token `ci` stands twice (g.yaml:1:41); give each token a name of its own",
         ),
         ("v2: 10", "v2: 5", "g.yaml:11:3: the weights of service `recsys` sum to 95; make them sum to 100"),
         ("v2: 10", "v3: 10", "g.yaml:11:21: service `recsys` has no version `v3`; did you mean `v2`?"),

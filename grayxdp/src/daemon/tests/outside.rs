@@ -86,6 +86,29 @@ fn posted_quality_judges_at_the_next_look_and_counts_for_its_time() {
 }
 
 #[test]
+fn posted_quality_outlives_the_daemon_and_not_its_time() {
+    let host = Host::new();
+    let mut owner = host.start();
+    let limits = json!({"minF1": 0.85});
+    let metric = json!({"name": "model", "provider": {"posted": {"maxAge": "10s"}}, "quality": limits});
+    let analysis = json!({"interval": "1s", "maxExtension": "1h", "metrics": [metric]});
+    let pause = json!({"duration": "1h"});
+    let strategy = json!({"canary": {"steps": [{"setWeight": 5, "pause": pause}, {"setWeight": 100}]}});
+    start_rollout(&mut owner, canary_with(json!({ "analysis": analysis, "strategy": strategy }))).expect("started");
+    host.seconds(&mut owner, 2);
+    done(ask(&mut owner, posted(None, json!({"v2": {"tp": 85, "fp": 10, "fn": 15}}))));
+    drop(owner);
+    let mut owner = host.start();
+    host.seconds(&mut owner, 3);
+    let finding = |owner: &mut Owner| rollout(owner, "recsys-v2").findings[0].clone();
+    let found = finding(&mut owner);
+    assert_eq!(found.verdict, Verdict::Pass, "{}", found.sentence);
+    host.seconds(&mut owner, 9);
+    let found = finding(&mut owner);
+    assert_eq!((found.verdict, found.sentence.as_str()), (Verdict::NoData, "what was posted about model is 12 s old"));
+}
+
+#[test]
 fn metrics_from_outside_are_asked_for_while_the_rollout_runs_and_judge_it() {
     let host = Host::new();
     let mut owner = host.start();

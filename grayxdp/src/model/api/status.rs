@@ -11,6 +11,7 @@ use crate::model::{
     config::Forwarding,
     settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
     signals::SignalsStatus,
+    state::Prospect,
 };
 
 /// How everything stands.
@@ -68,6 +69,9 @@ pub struct ServiceStatus {
     /// The running rollout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Name>,
+    /// What the rollout's present step can show of metrics that have not passed yet, and how long a pass takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prospects: Vec<Prospect>,
     /// Set when the file's weights differ from the applied ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,

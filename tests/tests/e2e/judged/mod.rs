@@ -16,7 +16,7 @@ use grayxdp::model::{
 use grayxdp_tests::{
     faulty::{Body, Fault, FaultyServers, Manners, inflict},
     size::Size,
-    stand::{assert_one_line, eventually, get, within},
+    stand::{HTTP, assert_one_line, eventually, get, within},
 };
 
 use self::stage::{NOISY, Scene, Stage, V1, V2, looks, said};
@@ -227,7 +227,9 @@ fn prometheus(stage: &Stage) -> grayxdp::lab::Process {
 #[test]
 fn the_quality_of_a_model_is_posted_and_judged() {
     let metric = "{name: model, provider: {posted: {}}, quality: {minF1: 0.85}}";
-    let stage = Stage::set(vec![Scene::new("model", 0, &[metric])], interval());
+    let mut stage = Stage::set(vec![Scene::new("model", 0, &[metric])], interval());
+    let token = "nightly-0123456789abcdef";
+    stage.stand.write("token", token);
     let rollout = || stage.rollouts().remove("model").unwrap();
     let waits = |rollout: &RolloutStatus| said(rollout).contains("has no answer under the present weight yet");
     within(patience(2), "a look without data", rollout, waits);
@@ -235,7 +237,22 @@ fn the_quality_of_a_model_is_posted_and_judged() {
     assert_eq!(posted.trim_end(), "model: v1 has F1 0.821 (80/15/20), v2 has F1 0.872 (85/10/15)");
     within(patience(2), "a pass", rollout, |rollout| said(rollout).contains("v2 has F1 0.872 (at least 0.85)"));
     assert_eq!(rollout().state, RolloutState::Progressing);
-    let _ = stage.stand.done(&["quality", "post", "model", "v2=80/15/20", "--reason", "nightly run"]);
+    stage.stand.kill();
+    stage.stand.start();
+    let rollout = || stage.rollouts().remove("model").unwrap();
+    let is_known = |rollout: &RolloutStatus| said(rollout).contains("v2 has F1 0.872 (at least 0.85)");
+    within(patience(2), "what was posted before the daemon died", rollout, is_known);
+    let post = |token: &str| {
+        let url = format!("http://{HTTP}/api/v1/rollouts/model/quality");
+        let (body, header) =
+            (r#"{"matrices": {"v2": {"tp": 80, "fp": 15, "fn": 20}}}"#, format!("authorization: Bearer {token}"));
+        let asked = ["-sS", "-w", " %{http_code}", "-H", &header, "-d", body, &url];
+        stage.stand.lab().balancer().output("curl", asked).unwrap()
+    };
+    let refused = post("yesterdays-0123456789abcdef");
+    assert!(refused.contains("a change needs a token of `http.tokens`") && refused.ends_with(" 401"), "{refused}");
+    let taken = post(token);
+    assert!(taken.contains("v2 has F1 0.821 (80/15/20)") && taken.ends_with(" 200"), "{taken}");
     let back = within(patience(2), "a fail", rollout, |rollout| rollout.state == RolloutState::RolledBack);
     assert!(back.message.starts_with("model broke its limit: v2 has F1 0.821 (at least 0.85)"), "{}", back.message);
     assert_one_line(&stage.stand.cli(&["quality", "post", "model", "v2=1/2"]), 2, &["v2=1/2", "VERSION=TP/FP/FN"]);

@@ -6,7 +6,7 @@ use grayxdp::model::{api::RolloutStatus, state::Verdict};
 use grayxdp_tests::{
     faulty::{Fault, FaultyServers, Manners, inflict},
     load::{Load, Loading},
-    stand::{Setup, Stand, within},
+    stand::{HTTP, Setup, Stand, within},
 };
 
 /// The backends of `v1` and of `v2`, and the load balancer itself.
@@ -93,6 +93,11 @@ impl Stage {
             scene.faults.iter().for_each(|(backend, fault)| inflict(stand.lab().backend(*backend), port, *fault));
         }
         let head = stand.configuration().split_once("services:").expect("there are services").0.to_owned();
+        let models = format!(
+            "tokens: [{{name: models, tokenFrom: {{file: {}}}, scope: quality}}]",
+            stand.file("token").display()
+        );
+        let head = head.replace(&format!("listen: {HTTP}"), &format!("listen: {HTTP}, {models}"));
         stand.write("grayxdp.yaml", &(head + &services(&stand, &scenes)));
         stand.start();
         let loading = Load::start(stand.lab().client(), loads(&stand, &scenes));
