@@ -293,16 +293,17 @@ fn whole<I: Family>(packet: &Packet<I>, service: &ServiceRecord, hash: FlowHash)
     I::Address::hash(&packet.flow(), &tables::hash_key())
 }
 
-/// What a QUIC packet is to its flow (RFC 9000, section 17.2; RFC 9369, section 3.2): a long header's Initial opens it.
+/// What a QUIC packet is to its flow (RFC 9000, section 17.2; RFC 9369, section 3.2): a long header's Initial opens it. The fixed
+/// bit says nothing: clients clear it by chance (RFC 9287).
 #[inline(always)]
 fn quic_kind<I: Family>(arrival: Arrival, packet: &Packet<I>) -> Kind {
-    const LONG_AND_FIXED: u8 = 0xc0;
+    const LONG: u8 = 0x80;
     const TYPE: u8 = 0x30;
     const VERSION_2: u32 = 0x6b33_43cf_u32.to_be();
     let Some(start) = arrival.frame.at::<[u8; 5]>(packet.offset + size_of::<Ports>()) else { return Kind::Later };
     let first: u8 = start.read(0);
     let initial = if start.read::<u32>(1) == VERSION_2 { 0x10 } else { 0 };
-    if first & LONG_AND_FIXED == LONG_AND_FIXED && first & TYPE == initial { Kind::First } else { Kind::Later }
+    if first & LONG == LONG && first & TYPE == initial { Kind::First } else { Kind::Later }
 }
 
 /// What becomes of a packet to a backend that is down or whose flows end; none where it goes there all the same.

@@ -17,7 +17,7 @@ use crate::{
 /// A program that must be on `PATH`, and the Debian package that brings it.
 const FOR_BUILD: [(&str, &str); 1] = [("cc", "build-essential")];
 /// What the tests run besides, and what the benchmark compares with.
-const FOR_TEST: [(&str, &str); 8] = [
+const FOR_TEST: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("ping", "iputils-ping"),
@@ -26,6 +26,10 @@ const FOR_TEST: [(&str, &str); 8] = [
     ("promtool", "prometheus"),
     ("nft", "nftables"),
     ("tshark", "tshark"),
+    ("traceroute", "traceroute"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dig", "bind9-dnsutils"),
+    ("nmap", "nmap"),
 ];
 /// What virtual machines are made with.
 const FOR_VM: [(&str, &str); 5] = [

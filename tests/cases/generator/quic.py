@@ -1,4 +1,4 @@
-"""QUIC: a long-header Initial opens a flow (RFC 9000, section 17.2; RFC 9369, section 3.2)."""
+"""QUIC: a long-header Initial opens a flow (RFC 9000, section 17.2; RFC 9369, section 3.2), with the fixed bit or without (RFC 9287)."""
 
 from .book import Book
 from .stage import HOST, MOVING, NAMES, NEW, OLD, ask, reply, service
@@ -17,13 +17,14 @@ OPENING = {
     "an Initial of version 1": long(0, V1), "an Initial of version 2": long(1, V2), "an Initial of a draft": long(0, DRAFT),
     "an Initial of a version to be refused": long(0, bytes([0x1A, 0x2A, 0x3A, 0x4A])),
     "an Initial of a full datagram": long(0, V1) + bytes(1_159), "an Initial with other low bits": long(0, V1, low=12),
+    "an Initial without the fixed bit": long(0, V1, fixed=False), "an Initial of version 2 without the fixed bit": long(1, V2, fixed=False),
     "five bytes that begin like an Initial": long(0, V1)[:5],
 }
 LATER = {
     "0-RTT of version 1": long(1, V1), "Handshake of version 1": long(2, V1), "Retry of version 1": long(3, V1),
     "0-RTT of version 2": long(2, V2), "Handshake of version 2": long(3, V2), "Retry of version 2": long(0, V2),
     "a short header": SHORT, "a short header without the fixed bit": bytes([0x03]) + SHORT[1:],
-    "a long header without the fixed bit": long(0, V1, fixed=False),
+    "Handshake of version 1 without the fixed bit": long(2, V1, fixed=False),
     "four bytes that begin like an Initial": long(0, V1)[:4], "no payload": b"",
 }
 

@@ -7,105 +7,17 @@ use std::{
     time::Duration,
 };
 
-use grayxdp::lab::{Namespace, Process, UdpEcho};
-use grayxdp_tests::{
-    decapsulator::Decapsulator,
-    stand::{Setup, Stand, VIP_PORT, eventually, plan, within_five_deviations},
-};
+use grayxdp::lab::{Process, UdpEcho};
+use grayxdp_tests::stand::{Setup, plan, within_five_deviations};
+
+use crate::ways::{DSR, DSR_IPV6, Front, IPIP, IPIP_IPV6, IPV4_IN_IPV6, Way};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of the long download.
 const LONG: usize = 100_000_000;
 
-/// A family of addresses.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Ipv4,
-    Ipv6,
-}
-use Family::{Ipv4, Ipv6};
-
-/// How packets reach backends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Way {
-    mode: &'static str,
-    vip: Family,
-    backend: Family,
-}
-
-const DSR: Way = Way { mode: "dsr", vip: Ipv4, backend: Ipv4 };
-const DSR_IPV6: Way = Way { mode: "dsr", vip: Ipv6, backend: Ipv6 };
-const IPIP: Way = Way { mode: "ipip", vip: Ipv4, backend: Ipv4 };
-const IPIP_IPV6: Way = Way { mode: "ipip", vip: Ipv6, backend: Ipv6 };
-const IPV4_IN_IPV6: Way = Way { mode: "ipip", vip: Ipv4, backend: Ipv6 };
-
-/// A stand whose service keeps the virtual endpoint, which its backends have on their loopback.
-struct Direct {
-    stand: Stand,
-    way: Way,
-    ends: Vec<Decapsulator>,
-}
-
-impl Direct {
-    fn new(way: Way, setup: Setup) -> Self {
-        let fields = [setup.fields.clone(), vec![format!("forwarding: {}", way.mode)]].concat();
-        let stand = Stand::new(Setup { serves: [false, false], fields, ..setup });
-        let mut direct = Self { stand, way, ends: Vec::new() };
-        let lab = direct.stand.lab();
-        lab.add_ipv6().unwrap();
-        let vip = direct.vip();
-        let mut text = direct.stand.configuration().replace(", port: 8080", "");
-        text = text.replace(&format!("vip: {}", lab.vip()), &format!("vip: \"{vip}\""));
-        for index in 0..2 {
-            let old = lab.backend_address(index).to_string();
-            text = text.replace(&format!("{old},"), &format!("\"{}\",", direct.backend(index)));
-            let (width, options) = if way.vip == Ipv4 { (32, "") } else { (128, " nodad") };
-            lab.backend(index).ip(&[format!("address add {vip}/{width} dev lo{options}")]).unwrap();
-            if way.mode == "ipip" {
-                direct.ends.push(
-                    Decapsulator::start(lab.backend(index), lab.far_interface(), direct.backend(index), vip).unwrap(),
-                );
-            }
-        }
-        direct.stand.write("grayxdp.yaml", &text);
-        direct
-    }
-
-    /// Starts the daemon; its neighbours have answered.
-    fn start(&mut self) {
-        self.stand.start();
-        let unresolved = || {
-            let versions = self.stand.service().versions;
-            versions.iter().flat_map(|version| &version.backends).filter(|backend| !backend.resolved).count()
-        };
-        eventually("the neighbours", unresolved, |count| *count == 0);
-    }
-
-    fn vip(&self) -> IpAddr {
-        match self.way.vip {
-            Ipv4 => self.stand.lab().vip().into(),
-            Ipv6 => self.stand.lab().vip6().into(),
-        }
-    }
-
-    fn target(&self) -> SocketAddr {
-        SocketAddr::new(self.vip(), VIP_PORT)
-    }
-
-    fn backend(&self, index: usize) -> IpAddr {
-        match self.way.backend {
-            Ipv4 => self.stand.lab().backend_address(index).into(),
-            Ipv6 => self.stand.lab().backend_address6(index).into(),
-        }
-    }
-
-    fn source(&self, index: u16) -> IpAddr {
-        match self.way.vip {
-            Ipv4 => self.stand.lab().sources().at(index.into()).into(),
-            Ipv6 => self.stand.lab().source6(index).into(),
-        }
-    }
-
+/// What only backends that answer directly are asked.
+impl Front {
     /// nginx on a backend, at the virtual endpoint; it answers with these words, and `/big` with [`LONG`] bytes.
     fn nginx(&self, index: usize, answer: &str) -> Process {
         self.stand.nginx(index, self.target(), answer, answer, LONG)
@@ -133,17 +45,11 @@ impl Direct {
             panic!("no answer to {} bytes from {from}", question.len());
         })
     }
-
-    /// Runs a line of the shell where clients are.
-    fn shell(&self, line: &str) -> String {
-        let client: &Namespace = self.stand.lab().client();
-        client.output("sh", ["-c", line]).unwrap()
-    }
 }
 
 /// curl of both versions, the split, a long download with its hash, and what the commands say.
 fn serves_http(way: Way) {
-    let mut direct = Direct::new(way, Setup { v2_weight: 50, ..Setup::default() });
+    let mut direct = Front::new(way, Setup { v2_weight: 50, ..Setup::default() });
     let _servers = [(0, "first"), (1, "second")].map(|(index, answer)| direct.nginx(index, answer));
     direct.start();
     let url = format!("http://{}", direct.target());
@@ -202,7 +108,7 @@ fn ipip_serves_http_over_ipv4_by_backends_of_ipv6() {
 
 /// Datagrams, whole and in pieces, come back from the version that the weights say.
 fn echoes_datagrams(way: Way) {
-    let mut direct = Direct::new(way, Setup { protocol: "udp", v2_weight: 50, ..Setup::default() });
+    let mut direct = Front::new(way, Setup { protocol: "udp", v2_weight: 50, ..Setup::default() });
     let _servers = [(0, "v1"), (1, "v2")].map(|(index, version)| direct.echo(index, version));
     direct.start();
     let mut of_first = 0;
@@ -244,7 +150,7 @@ fn ipip_takes_datagrams_of_ipv4_to_backends_of_ipv6() {
 
 /// An upload finds out what fits into the tunnel, and arrives whole.
 fn uploads(way: Way, inner_mtu: u32) {
-    let mut direct = Direct::new(way, Setup::default());
+    let mut direct = Front::new(way, Setup::default());
     direct.start();
     let listener = direct.stand.lab().backend(0).run(|| TcpListener::bind(direct.target())).unwrap();
     let received = thread::spawn(move || {
@@ -278,7 +184,7 @@ fn an_upload_over_ipip_of_ipv6_learns_what_fits_into_the_tunnel() {
 
 /// A connection stays where it is while all weight moves, also past the daemon's death and the next one's start.
 fn keeps_connections(way: Way) {
-    let mut direct = Direct::new(way, Setup::default());
+    let mut direct = Front::new(way, Setup::default());
     let _servers = [(0, "first"), (1, "second")].map(|(index, answer)| direct.nginx(index, answer));
     direct.start();
     let ask = |stream: &mut TcpStream| {
@@ -327,7 +233,7 @@ fn a_connection_over_ipip_stays_where_it_is_when_all_weight_moves() {
 
 #[test]
 fn what_cannot_be_seen_is_said_and_refused() {
-    let direct = Direct::new(
+    let direct = Front::new(
         DSR,
         Setup { fields: vec!["fuse: {limit: 20, ratio: 0.5, window: 1s}".to_owned()], ..Setup::default() },
     );
