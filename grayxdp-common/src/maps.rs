@@ -110,6 +110,10 @@ pub const PINNED: [&str; 32] = [
 pub const TRACE_FILTER: &str = "TRACE_FILTER";
 /// What it tells.
 pub const TRACES: &str = "TRACES";
+/// By service id, the rate at which it copies datagrams.
+pub const COPY_RATES: &str = "COPY_RATES";
+/// Where it puts them.
+pub const COPIES: &str = "COPIES";
 /// Bytes of the ring in which it tells that: some 1,400 packets.
 pub const TRACE_BYTES: u32 = 1 << 19;
 

@@ -11,6 +11,8 @@
 mod answers;
 mod atomic;
 mod backward;
+#[cfg(feature = "trace")]
+mod copy;
 mod detail;
 mod errors;
 mod exceptions;
@@ -144,11 +146,11 @@ impl Arrival {
 #[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {
     #[cfg(feature = "trace")]
-    let traced = trace::trace_begin(ctx.ctx) != 0;
+    let traced = trace::trace_begin(ctx.ctx);
     let action = handle(&ctx);
     #[cfg(feature = "trace")]
-    if traced {
-        trace::trace_end(ctx.ctx, u64::from(action));
+    if traced != 0 {
+        trace::trace_end(ctx.ctx, u64::from(action) | traced << trace::ASKED_SHIFT);
     }
     action
 }
@@ -168,11 +170,11 @@ fn handle(ctx: &XdpContext) -> u32 {
 fn grayxdp6(ctx: XdpContext) -> u32 {
     // What the other one began ends with it: it does not come back.
     #[cfg(feature = "trace")]
-    let traced = trace::trace_begin(ctx.ctx) != 0;
+    let traced = trace::trace_begin(ctx.ctx);
     let action = finish::<Ip6>(&ctx, way::of6(Arrival::of(ctx.ctx)));
     #[cfg(feature = "trace")]
-    if traced {
-        trace::trace_end(ctx.ctx, u64::from(action));
+    if traced != 0 {
+        trace::trace_end(ctx.ctx, u64::from(action) | traced << trace::ASKED_SHIFT);
     }
     action
 }

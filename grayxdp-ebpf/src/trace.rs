@@ -16,7 +16,7 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ip6, Network as _, Ports},
 };
 
-use crate::{Arrival, family::Family, tables};
+use crate::{Arrival, copy, family::Family, tables};
 
 #[map(name = "TRACE_FILTER")]
 static FILTER: Array<TraceFilter> = Array::with_max_entries(1, 0);
@@ -32,26 +32,38 @@ pub(crate) fn explanation() -> Option<*mut Explanation> {
     TRACED.get_ptr_mut(0).map(|traced| unsafe { &raw mut (*traced).explanation })
 }
 
-/// Keeps the head of a packet that is to be told of; 0 where it is not.
+/// What a packet is asked for: to be told of …
+const TOLD: u64 = 1;
+/// … to be copied.
+const COPIED: u64 = 2;
+/// First bit of what is asked for in what [`trace_end`] gets.
+pub(crate) const ASKED_SHIFT: u32 = 32;
+
+/// Keeps the head of a packet that is to be told of or copied, and says which; 0 where it is neither.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn trace_begin(context: *mut xdp_md) -> u64 {
     let arrival = Arrival::of(context);
     let (Some(filter), Some(traced)) = (FILTER.get(0), TRACED.get_ptr_mut(0)) else { return 0 };
-    if filter.remaining == 0 || !fits(arrival.frame, filter) {
+    let told = if filter.remaining != 0 && fits(arrival.frame, filter) { TOLD } else { 0 };
+    let asked = told | if copy::is_any_asked_for() { COPIED } else { 0 };
+    if asked == 0 {
         return 0;
     }
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     let traced = unsafe { &mut *traced };
     clear(&mut traced.explanation);
+    if told == 0 {
+        return asked;
+    }
     traced.time_ns = tables::precise_ns();
     traced.length = arrival.frame.len() as u32;
     traced.interface = arrival.interface;
     keep(arrival.frame, &raw mut traced.head);
-    1
+    asked
 }
 
-/// Tells of the packet that was begun.
+/// Tells of the packet that was begun, and copies it, as is asked for in the upper half of `action`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn trace_end(context: *mut xdp_md, action: u64) -> u64 {
@@ -60,6 +72,13 @@ pub(crate) extern "C" fn trace_end(context: *mut xdp_md, action: u64) -> u64 {
     let (Some(filter), Some(traced)) = (FILTER.get_ptr_mut(0), TRACED.get_ptr_mut(0)) else { return 0 };
     // SAFETY: as in `trace_begin`; the filter is shared, but only its count is written.
     let (filter, traced) = unsafe { (&mut *filter, &mut *traced) };
+    let asked = action >> ASKED_SHIFT;
+    if asked & COPIED != 0 {
+        copy::copy(context, &traced.explanation);
+    }
+    if asked & TOLD == 0 {
+        return 0;
+    }
     traced.action = action as u32;
     let explanation = &traced.explanation;
     let is_others = explanation.step == Step::NotOurs as u32 && explanation.reason == 0;
