@@ -215,6 +215,8 @@ impl DetailRecord {
     pub const FLAG_DSCP: u32 = 8;
     /// Every SYN leaves a measuring mark: a rollout runs.
     pub const FLAG_MEASURES: u32 = 16;
+    /// Nothing of what backends answer comes by (`dsr`, `ipip`).
+    pub const FLAG_ONE_WAY: u32 = 32;
 }
 
 /// Key of a source prefix in the trie: the service's set of prefixes, then the address as it lies in a packet.

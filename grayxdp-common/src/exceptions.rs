@@ -24,6 +24,9 @@ pub const HALF_OPEN_TICKS: u32 = 6;
 /// A pin without an answer lapses after this many ticks: 60 s.
 pub const PIN_TICKS: u32 = 112;
 
+/// Where answers do not come by, a packet confirms a pin that is at least so many ticks old: 1.07 to 1.6 s.
+pub const CONFIRMING_TICKS: u32 = 3;
+
 /// A set of entries: one cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -152,6 +155,9 @@ impl Tail {
     pub const RESET: u64 = 1 << 48;
     /// A UDP flow.
     pub const UDP: u64 = 1 << 49;
+    /// Established by the client's numbers alone, for nothing of what its backend answers comes by: without a second packet it
+    /// lapses as a pin does.
+    pub const UNCONFIRMED: u64 = 1 << 50;
     /// All bits that say that the flow ends.
     pub const CLOSING: u64 = Self::FIN_FORWARD | Self::FIN_REVERSE | Self::RESET;
 

@@ -28,7 +28,7 @@ pub mod trace;
 /// Version of everything in this crate that both sides see: map layouts, hash, meaning of flags.
 ///
 /// It is part of the folder name under which maps and links are pinned, so programs of two layouts never meet.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Buckets in a service's hash space.
 pub const BUCKETS: u16 = 16_384;

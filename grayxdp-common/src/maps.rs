@@ -67,11 +67,13 @@ pub const NEIGHBOURS6: &str = "NEIGHBOURS6";
 pub const PREFIXES6: &str = "PREFIXES6";
 /// Programs that the live program goes on as: [`PROGRAM6`] at index 0. The explaining instance has one of its own, which is not pinned.
 pub const PROGRAMS: &str = "PROGRAMS";
+/// Backends whose packets keep their virtual endpoint, by backend id.
+pub const TARGETS: &str = "TARGETS";
 /// Where first pieces of datagrams went.
 pub const FRAGMENTS: &str = "FRAGMENTS";
 
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 32] = [
+pub const PINNED: [&str; 33] = [
     CONTROL,
     DIRECTORY,
     SERVICES,
@@ -104,15 +106,16 @@ pub const PINNED: [&str; 32] = [
     NEIGHBOURS6,
     PREFIXES6,
     PROGRAMS,
+    TARGETS,
 ];
 
 /// Which packets the tracing program tells of.
 pub const TRACE_FILTER: &str = "TRACE_FILTER";
 /// What it tells.
 pub const TRACES: &str = "TRACES";
-/// By service id, the rate at which it copies datagrams.
-pub const COPY_RATES: &str = "COPY_RATES";
-/// Where it puts them.
+/// By service id, what it is to copy.
+pub const COPIES_ASKED: &str = "COPIES_ASKED";
+/// Where it puts copies.
 pub const COPIES: &str = "COPIES";
 /// Bytes of the ring in which it tells that: some 1,400 packets.
 pub const TRACE_BYTES: u32 = 1 << 19;

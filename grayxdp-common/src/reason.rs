@@ -95,6 +95,12 @@ reasons! {
     TooBigPassed = 23, Passed, "too_big_passed";
     /// The program gave as many answers of the kind as it may.
     AnswerLimited = 24, Dropped, "answer_limited";
+    /// The backend's next hop is not known, and the packet keeps its virtual address (`dsr`): left to the kernel it would come back.
+    NoNextHop = 25, Dropped, "no_next_hop";
+    /// The driver left no room before the packet for the header of a tunnel (`ipip`).
+    NoHeadroom = 26, Dropped, "no_headroom";
+    /// An ICMP error about a packet in a tunnel, from a router inside it.
+    TunnelError = 27, Dropped, "tunnel_error";
 }
 
 impl Reason {

@@ -3,6 +3,7 @@
 mod backend;
 mod routes;
 mod slots;
+mod target;
 
 use crate::{
     BUCKETS,
@@ -15,6 +16,7 @@ use crate::{
 pub use backend::BackendRecord;
 pub use routes::{BLOCKS, Route, RouteHeads, RouteKind};
 pub use slots::{NARROW_BACKENDS, SlotTable, TableRef};
+pub use target::{Target, TunnelKind};
 
 /// Where a packet leaves: Ethernet addresses and interface.
 ///
@@ -141,8 +143,10 @@ pub struct Control {
     pub addresses: AddressFilter,
     /// What the narrowest link of this host takes, in bytes of an IP packet: longer ones are looked at more closely.
     pub least_mtu: u64,
+    /// Outer sources of tunnels; a mask of 0: there are none.
+    pub tunnels: Prefix,
     /// Room for what comes later.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
     /// The same of IPv6.
     pub ipv6: Control6,
 }

@@ -5,6 +5,9 @@
 pub use crate::histogram::{HISTOGRAM_CELLS, Histogram};
 use crate::{exceptions::TICK_SHIFT, hash::FlowHash, map_value};
 
+/// Places for sampled flows, of 64 bytes each: 1 MiB.
+pub const FLOW_PLACES: u32 = 1 << 14;
+
 /// A mark without an answer lapses after this: a connect timeout.
 pub const CONNECT_TIMEOUT_NS: u64 = 3_000_000_000;
 
@@ -68,6 +71,8 @@ impl MarkHead {
     pub const TIMED_OUT: u64 = 4;
     /// The second word is being written: touch nothing.
     pub const CLAIMED: u64 = 5;
+    /// A SYN went out, and what comes back does not come by: only a repeat tells that nothing did.
+    pub const UNSEEN: u64 = 6;
 
     /// A mark.
     #[inline(always)]

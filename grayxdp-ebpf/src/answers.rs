@@ -60,6 +60,9 @@ const fn answering(reason: Reason) -> Answering {
         | Reason::PortClosed
         | Reason::FragmentationNeeded
         | Reason::TooBigPassed
+        | Reason::NoNextHop
+        | Reason::NoHeadroom
+        | Reason::TunnelError
         | Reason::AnswerLimited => Answering::None,
     }
 }

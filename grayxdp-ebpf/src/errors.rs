@@ -29,6 +29,7 @@ use crate::{
     measure,
     resolve::{self, ASKS, ID, TO_BACKEND, TO_CLIENT, WHICH},
     sizes, tables,
+    tunnel::INTO_TUNNEL,
 };
 
 /// The bits of the client's port and the protocol in what [`error_question`] says of a client's packet, shifted down.
@@ -37,19 +38,14 @@ const PORT_AND_PROTOCOL: u64 = 0xff_ffff;
 /// The parts for a family: each an exported function.
 macro_rules! parts {
     ($family:ty: $error:ident, $question:ident, $beyond:ident, $to_backend:ident, $to_client:ident) => {
-        /// What becomes of an ICMP message that is an error about a packet of a service: the kernel's action, or
-        /// [`crate::UNDECIDED`].
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        pub(crate) extern "C" fn $error(context: *mut xdp_md) -> u64 {
+        /// What becomes of an ICMP message that is an error about a packet of a service: the kernel's action, [`crate::UNDECIDED`], or
+        /// [`INTO_TUNNEL`] with the backend. In one piece with who asks: a frame of its own between the two would be one too many.
+        #[inline(always)]
+        pub(crate) fn $error(context: *mut xdp_md) -> u64 {
             let said = $question(context);
             match said & WHICH {
-                TO_BACKEND => match $beyond(context, said & ID, TO_BACKEND) {
-                    0 => $to_backend(context, said & ID),
-                    refused => refused,
-                },
-                ASKS => {
-                    let id = resolve::choice();
+                which @ (TO_BACKEND | ASKS) => {
+                    let id = if which == TO_BACKEND { said & ID } else { resolve::choice() };
                     match $beyond(context, id, TO_BACKEND) {
                         0 => $to_backend(context, id),
                         refused => refused,
@@ -181,12 +177,20 @@ fn to_backend<I: Family>(context: *mut xdp_md, id: u64) -> u64 {
     if quote.ip.ttl() <= 1 {
         return counted(Reason::TtlExpired);
     }
+    let is_one_way = backend.flags & BackendRecord::FLAG_ONE_WAY != 0;
+    let is_tunnel = backend.flags & BackendRecord::FLAG_TUNNEL != 0;
+    if !backend.next_hop.is_known() && is_one_way && !is_tunnel {
+        return counted(Reason::NoNextHop);
+    }
     if !explains() {
         tables::count(id as u16, |counters| {
             counters.packets_forward += 1;
             counters.bytes_forward += arrival.frame.len();
             counters.icmp_errors_forward += 1;
         });
+    }
+    if is_tunnel {
+        return INTO_TUNNEL | id;
     }
     if !backend.next_hop.is_known() {
         quote.replace(Side::Source, I::address_of(backend, ends), backend.port, TimeToLive::Keep);

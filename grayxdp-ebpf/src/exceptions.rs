@@ -8,7 +8,9 @@ mod answered;
 mod insert;
 
 use grayxdp_common::{
-    exceptions::{EntryState, ExceptionKey, ExceptionSet, HALF_OPEN_TICKS, Head, PIN_TICKS, Tail, WAYS, tick},
+    exceptions::{
+        CONFIRMING_TICKS, EntryState, ExceptionKey, ExceptionSet, HALF_OPEN_TICKS, Head, PIN_TICKS, Tail, WAYS, tick,
+    },
     hash::FlowHash,
 };
 
@@ -228,15 +230,16 @@ fn ways_of(entries: *mut ExceptionSet, identity: u64) -> u64 {
 }
 
 /// A half-open entry becomes established. The first word goes first: a packet of the flow on another CPU finds it either
-/// half-open, with the numbers it needs, or established, where the second word tells the time and no more.
+/// half-open, with the numbers it needs, or established, where the second word tells the time and no more. `flags` are those of a
+/// [`Tail`].
 #[inline(always)]
-pub(crate) fn complete(found: &Found, slot: u16) {
+pub(crate) fn complete(found: &Found, slot: u16, flags: u64) {
     if explains() {
         return;
     }
     let Some(entry) = entry(found.half_open) else { return };
     if atomic::exchange(entry, found.half_open_head.0, found.half_open_head.with_state(EntryState::Established).0) {
-        write_tail(entry, Tail::new(slot, now(), 0).0);
+        write_tail(entry, Tail::new(slot, now(), flags).0);
     }
 }
 
@@ -264,12 +267,37 @@ fn touch_entry(entry: *mut u64, ends: u64, has_payload: bool) {
     // SAFETY: the second word of an entry.
     let tail = Tail(unsafe { entry.add(1).read_volatile() });
     let restored = if has_payload && ends == 0 && tail.is_closing() { !Tail::CLOSING } else { !0 };
-    let flags = (tail.0 >> 32 << 32 & restored) | ends;
+    // A second packet confirms.
+    let flags = (tail.0 & FLAGS & restored) | ends;
     let fresh = Tail(flags | u64::from(now()));
     if fresh != tail {
         // An exchange, because the word may still be the half-open entry's: who completes it on another CPU has yet to write.
         // SAFETY: the second word of an entry.
         atomic::exchange(unsafe { entry.add(1) }, tail.0, fresh.0);
+    }
+}
+
+/// What a packet leaves of an entry's second word: slot and flags.
+const FLAGS: u64 = !(u32::MAX as u64 | Tail::UNCONFIRMED);
+
+/// A client's packet of a flow whose answers do not come by: one that comes late enough after the one that was pinned confirms the
+/// pin. What comes earlier leaves its time.
+#[inline(always)]
+pub(crate) fn touch_unseen(found: &Found, is_reset: bool, flags: u64) {
+    let head = found.established_head;
+    if head.state_bits() != EntryState::Pin as u8 {
+        return touch_forward(found, is_reset, flags);
+    }
+    if explains() || is_reset {
+        return;
+    }
+    let Some(entry) = entry(found.established) else { return };
+    // SAFETY: the second word of an entry.
+    let tail = Tail(unsafe { entry.add(1).read_volatile() });
+    if now().wrapping_sub(tail.tick()) >= CONFIRMING_TICKS
+        && atomic::exchange(entry, head.0, head.with_state(EntryState::Established).0)
+    {
+        touch_forward(found, false, flags);
     }
 }
 

@@ -77,6 +77,10 @@ pub(crate) trait Family: Quotable {
     fn answer(context: *mut xdp_md, reason: Reason) -> u64;
     /// See [`backward`].
     fn hop_to_client(context: *mut xdp_md, id: u64, port_and_protocol: u64) -> u64;
+    /// See [`tunnel`].
+    fn tunnel_error(context: *mut xdp_md) -> u64;
+    /// See [`tunnel`].
+    fn tunnel(context: *mut xdp_md, id: u16) -> u64;
     /// See [`backward`].
     fn hop_by_kernel(context: *mut xdp_md, id: u64, port_and_protocol: u64) -> u64;
 }

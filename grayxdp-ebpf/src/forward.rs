@@ -31,7 +31,7 @@ use crate::{
     guard,
     measure::{self, Forward},
     sizes::{self, Size},
-    tables,
+    tables, tunnel,
     verifier::unknown,
 };
 
@@ -59,6 +59,12 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
         (explanation.hash, explanation.bucket, explanation.slot) = (hash.0, hash.bucket(), hash.slot());
     });
     let kind = kind_of(checksum);
+    note(|explanation| {
+        let (client, is_six) = I::words(packet.ip.source());
+        (explanation.client, explanation.family) = (client, if is_six == 0 { 4 } else { 6 });
+        (explanation.client_port, explanation.service_port) = (packet.source_port, packet.destination_port);
+        explanation.opens = u8::from(matches!(kind, Kind::First | Kind::Datagram));
+    });
     let id = if service.detail == 0 {
         choose(hash, service).map(u32::from)
     } else {
@@ -78,10 +84,18 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
     note(|explanation| {
         (explanation.backend, explanation.version) = (id, backend.version);
     });
-    if backend.flags & (BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS) != 0
-        && let Some(reason) = ended(arrival, packet, checksum, backend, kind)
-    {
-        return Outcome::counted(service.service, reason);
+    const RARE: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS | BackendRecord::FLAG_ONE_WAY;
+    if backend.flags & RARE != 0 {
+        if let Some(reason) = ended(arrival, packet, checksum, backend, kind) {
+            return Outcome::counted(service.service, reason);
+        }
+        if backend.flags & BackendRecord::FLAG_TUNNEL != 0 {
+            if tunnel::is_beyond(packet.ip, id) {
+                return Outcome::counted(service.service, Reason::TooBig);
+            }
+        } else if backend.flags & BackendRecord::FLAG_ONE_WAY != 0 && !backend.next_hop.is_known() {
+            return Outcome::counted(service.service, Reason::NoNextHop);
+        }
     }
     // What leaves by the link that it came by fits it.
     if backend.next_hop.interface != arrival.interface
@@ -99,6 +113,7 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
         is_syn: kind == Kind::First,
         measures: backend.flags & BackendRecord::FLAG_MEASURES != 0,
         deferred,
+        is_unseen: backend.flags & BackendRecord::FLAG_ONE_WAY != 0,
         backend: id,
     };
     let place = || service.signals + u16::from(backend.place) * segments_of(service) + segment;
@@ -107,7 +122,7 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
     } else if kind == Kind::First {
         guard::attempt(backend);
     }
-    send(arrival, packet, checksum, service.service, (backend, ends))
+    send(arrival, packet, checksum, id, (backend, ends))
 }
 
 /// What becomes of a packet that is longer than the link to its backend takes; none where it fits. One that may be
@@ -123,6 +138,8 @@ fn too_long<I: Family>(
     match sizes::of(packet.ip, &backend.next_hop) {
         Size::Fits => None,
         Size::Refused => Some(Reason::TooBig),
+        // The kernel would not know where to.
+        Size::Fragmented if backend.flags & BackendRecord::FLAG_ONE_WAY != 0 => Some(Reason::TooBig),
         Size::Fragmented => {
             count(arrival, id, checksum);
             rewrite::destination(packet, checksum, end_of::<I>(backend, ends), TimeToLive::Keep);
@@ -359,13 +376,13 @@ pub(crate) fn choose(hash: FlowHash, service: &ServiceRecord) -> Result<u16, Rea
     if id == 0 { Err(Reason::NoBackend) } else { Ok(id) }
 }
 
-/// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known.
+/// Rewrites the packet and sends it, or leaves it to the kernel where no next hop is known. That of a tunnel is not in the record.
 #[inline(always)]
 fn send<I: Family>(
     arrival: Arrival,
     packet: &Packet<I>,
     checksum: Checksum,
-    service: ServiceId,
+    id: u16,
     (backend, ends): (&BackendRecord, I::Ends),
 ) -> Outcome {
     let (hop, end) = (backend.next_hop, end_of::<I>(backend, ends));
@@ -374,8 +391,11 @@ fn send<I: Family>(
         explanation.next_hop = hop;
     });
     if !hop.is_known() {
+        if backend.flags & BackendRecord::FLAG_TUNNEL != 0 {
+            return Outcome::done(I::tunnel(arrival.context, id) as u32);
+        }
         rewrite::destination(packet, checksum, end, TimeToLive::Keep);
-        return Outcome::counted(service, Reason::UnresolvedBackend);
+        return Outcome::counted(ServiceId(backend.service), Reason::UnresolvedBackend);
     }
     rewrite::destination(packet, checksum, end, TimeToLive::Decrement);
     rewrite::ethernet(arrival.frame, &hop);

@@ -23,6 +23,7 @@ use crate::{
     resolve::{self, ASKS, ID, TO_BACKEND, TO_CLIENT, WHICH},
     sizes::{self, Size},
     tables,
+    tunnel::{self, INTO_TUNNEL},
 };
 
 #[map(name = "FRAGMENTS")]
@@ -73,8 +74,8 @@ macro_rules! parts {
             leave::<$family>(Arrival::of(context), way)
         }
 
-        /// What becomes of a piece that is not the first of its datagram, if that one was seen: the kernel's action, or
-        /// [`crate::UNDECIDED`].
+        /// What becomes of a piece that is not the first of its datagram, if that one was seen: the kernel's action,
+        /// [`crate::UNDECIDED`], or [`INTO_TUNNEL`] with the backend.
         #[unsafe(no_mangle)]
         #[inline(never)]
         pub(crate) extern "C" fn $later(context: *mut xdp_md) -> u64 {
@@ -176,15 +177,28 @@ fn forward<I: Family>(arrival: Arrival, id: u64) -> u64 {
     if backend.flags & BackendRecord::FLAG_ENDS != 0 {
         return Outcome::counted(ServiceId(backend.service), Reason::FlowResetDropped).action();
     }
-    let way = Way { hop: backend.next_hop, unresolved: Reason::UnresolvedBackend };
+    let is_one_way = backend.flags & BackendRecord::FLAG_ONE_WAY != 0;
+    let unresolved = if is_one_way { Reason::NoNextHop } else { Reason::UnresolvedBackend };
+    let way = Way { hop: backend.next_hop, unresolved };
     let ttl = match fitting(arrival, ip, ServiceId(backend.service), &way) {
         Ok(ttl) => ttl,
         Err(word) => return word,
     };
+    let is_tunnel = backend.flags & BackendRecord::FLAG_TUNNEL != 0;
+    if is_tunnel && tunnel::is_beyond(ip, id as u16) {
+        return Outcome::counted(ServiceId(backend.service), Reason::TooBig).action();
+    }
+    if is_one_way && !is_tunnel && ttl == TimeToLive::Keep {
+        let reason = if way.hop.is_known() { Reason::TooBig } else { way.unresolved };
+        return Outcome::counted(ServiceId(backend.service), reason).action();
+    }
     count(id, |counters| {
         counters.packets_forward += 1;
         counters.bytes_forward += arrival.frame.len();
     });
+    if is_tunnel {
+        return INTO_TUNNEL | id;
+    }
     ip.set_destination(I::address_of(backend, ends), backend.forward_ip, ttl);
     leave_by(arrival, ServiceId(backend.service), &way, ttl)
 }

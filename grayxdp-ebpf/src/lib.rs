@@ -5,6 +5,7 @@ pub mod answer;
 pub mod answer6;
 pub mod follow;
 pub mod frame;
+pub mod outer;
 pub mod packet;
 pub mod quote;
 pub mod rewrite;

@@ -27,6 +27,7 @@ mod sizes;
 mod tables;
 #[cfg(feature = "trace")]
 mod trace;
+mod tunnel;
 mod verifier;
 mod way;
 
@@ -146,12 +147,10 @@ impl Arrival {
 #[inline(always)]
 fn grayxdp(ctx: XdpContext) -> u32 {
     #[cfg(feature = "trace")]
-    let traced = trace::trace_begin(ctx.ctx);
+    trace::trace_begin(ctx.ctx);
     let action = handle(&ctx);
     #[cfg(feature = "trace")]
-    if traced != 0 {
-        trace::trace_end(ctx.ctx, u64::from(action) | traced << trace::ASKED_SHIFT);
-    }
+    trace::trace_end(ctx.ctx, u64::from(action));
     action
 }
 
@@ -170,12 +169,10 @@ fn handle(ctx: &XdpContext) -> u32 {
 fn grayxdp6(ctx: XdpContext) -> u32 {
     // What the other one began ends with it: it does not come back.
     #[cfg(feature = "trace")]
-    let traced = trace::trace_begin(ctx.ctx);
+    trace::trace_begin(ctx.ctx);
     let action = finish::<Ip6>(&ctx, way::of6(Arrival::of(ctx.ctx)));
     #[cfg(feature = "trace")]
-    if traced != 0 {
-        trace::trace_end(ctx.ctx, u64::from(action) | traced << trace::ASKED_SHIFT);
-    }
+    trace::trace_end(ctx.ctx, u64::from(action));
     action
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Forward {
     pub(crate) measures: bool,
     /// No place for its half-open entry: the packet does not go where its version's split says, and is not judged.
     pub(crate) deferred: bool,
+    /// Nothing of what its backend answers comes by.
+    pub(crate) is_unseen: bool,
     /// Where it goes.
     pub(crate) backend: u16,
 }
@@ -108,7 +110,8 @@ pub(crate) fn forward<I: Family>(
     }
     begin(flow.hash, is_marked, is_sampled);
     let whence = u64::from(place) | (u64::from(flow.backend) << 16) | (u64::from(flow.horizon_ticks) << 32);
-    let (hash, segment) = (flow.hash.0, words_of(packet, checksum, packet.ip.source()));
+    let (hash, mut segment) = (flow.hash.0, words_of(packet, checksum, packet.ip.source()));
+    segment.1 |= if flow.is_unseen { UNSEEN } else { 0 };
     let repeated = is_marked && marks::measure_attempt(hash, flow.epoch, whence, segment.0, segment.1) != 0;
     if is_sampled {
         if is_tcp {
@@ -210,6 +213,9 @@ fn words_of<I: Network>(packet: &Packet<I>, checksum: Checksum, client: I::Addre
     (u64::from(sequence) | (payload << 32), bits | (u64::from(client.cell()) << 8))
 }
 
+/// Set in the second word of [`words_of`] where nothing of what the backend answers comes by.
+const UNSEEN: u64 = 1 << 17;
+
 /// A packet as the rare parts see it.
 struct Seen {
     hash: FlowHash,
@@ -219,6 +225,7 @@ struct Seen {
     backend: u16,
     horizon_ticks: u32,
     cell: u8,
+    is_unseen: bool,
     segment: Segment,
 }
 
@@ -236,7 +243,8 @@ impl Seen {
         let cell = (bits >> 8) as u8;
         // SAFETY: as in `begin`, which wrote it.
         let now_ns = tables::scratch().map_or(0, |scratch| unsafe { (*scratch).now_ns });
-        Self { hash: FlowHash(hash), now_ns, place, epoch, backend, horizon_ticks, cell, segment }
+        let is_unseen = bits & UNSEEN != 0;
+        Self { hash: FlowHash(hash), now_ns, place, epoch, backend, horizon_ticks, cell, is_unseen, segment }
     }
 
     /// The flow's identity in the sample table.

@@ -74,6 +74,13 @@ pub trait Network: Copy {
     fn total_len(self) -> u64;
     /// Time to live, or hop limit.
     fn ttl(self) -> u8;
+    /// Service byte or traffic class: DSCP and ECN.
+    fn traffic_class(self) -> u8;
+    /// The protocol number of its packets in a tunnel.
+    const INSIDE: u8;
+    /// Number and flags of an outer header of IPv4 around it, as they lie in the packet: may it be cut into pieces, so may that, and
+    /// pieces of one datagram have numbers of their own.
+    fn outer_identification(self) -> u32;
     /// DSCP, without the ECN bits.
     fn dscp(self) -> u8;
     /// Replaces whom it is for; `delta` is what that and a decrement of the time to live add behind the header's

@@ -25,7 +25,9 @@ use grayxdp_common::{
     signals::{ExceptionCounters, FlowSample, Mark, Signals},
 };
 
-pub(crate) use addresses::{Source, ends, interface, neighbour, neighbour6, prefix, route, route6, stamp_prefix};
+pub(crate) use addresses::{
+    Source, ends, interface, neighbour, neighbour6, prefix, route, route6, stamp_prefix, target,
+};
 
 use crate::{
     detail::Scratch,

@@ -32,38 +32,33 @@ pub(crate) fn explanation() -> Option<*mut Explanation> {
     TRACED.get_ptr_mut(0).map(|traced| unsafe { &raw mut (*traced).explanation })
 }
 
-/// What a packet is asked for: to be told of …
-const TOLD: u64 = 1;
-/// … to be copied.
-const COPIED: u64 = 2;
-/// First bit of what is asked for in what [`trace_end`] gets.
-pub(crate) const ASKED_SHIFT: u32 = 32;
+/// No interface: the packet in hand is not to be told of.
+const NONE: u32 = 0;
 
-/// Keeps the head of a packet that is to be told of or copied, and says which; 0 where it is neither.
+/// Keeps the head of a packet that is to be told of.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn trace_begin(context: *mut xdp_md) -> u64 {
     let arrival = Arrival::of(context);
     let (Some(filter), Some(traced)) = (FILTER.get(0), TRACED.get_ptr_mut(0)) else { return 0 };
-    let told = if filter.remaining != 0 && fits(arrival.frame, filter) { TOLD } else { 0 };
-    let asked = told | if copy::is_any_asked_for() { COPIED } else { 0 };
-    if asked == 0 {
-        return 0;
-    }
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     let traced = unsafe { &mut *traced };
-    clear(&mut traced.explanation);
-    if told == 0 {
-        return asked;
+    traced.interface = NONE;
+    let is_told = filter.remaining != 0 && fits(arrival.frame, filter);
+    if is_told || copy::is_any_asked_for() {
+        clear(&mut traced.explanation);
+    }
+    if !is_told {
+        return 0;
     }
     traced.time_ns = tables::precise_ns();
     traced.length = arrival.frame.len() as u32;
     traced.interface = arrival.interface;
     keep(arrival.frame, &raw mut traced.head);
-    asked
+    0
 }
 
-/// Tells of the packet that was begun, and copies it, as is asked for in the upper half of `action`.
+/// Copies and tells of the packet that was begun, if either is asked for.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn trace_end(context: *mut xdp_md, action: u64) -> u64 {
@@ -72,11 +67,10 @@ pub(crate) extern "C" fn trace_end(context: *mut xdp_md, action: u64) -> u64 {
     let (Some(filter), Some(traced)) = (FILTER.get_ptr_mut(0), TRACED.get_ptr_mut(0)) else { return 0 };
     // SAFETY: as in `trace_begin`; the filter is shared, but only its count is written.
     let (filter, traced) = unsafe { (&mut *filter, &mut *traced) };
-    let asked = action >> ASKED_SHIFT;
-    if asked & COPIED != 0 {
-        copy::copy(context, &traced.explanation);
+    if copy::is_any_asked_for() {
+        copy::copy(context, traced, traced.interface != NONE);
     }
-    if asked & TOLD == 0 {
+    if traced.interface == NONE {
         return 0;
     }
     traced.action = action as u32;

@@ -6,7 +6,7 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ip6, Packet, Ports, TCP, UDP},
 };
 
-use crate::{Arrival, Outcome, UNDECIDED, backward, explain, family::Family, forward, fragments, tables};
+use crate::{Arrival, Outcome, UNDECIDED, backward, explain, family::Family, forward, fragments, tables, tunnel};
 
 /// Decides and rewrites.
 #[inline(always)]
@@ -70,15 +70,18 @@ fn virtual_address<I: Family>(control: &Control, address: I::Address) -> Option<
 #[inline(always)]
 fn without_ports<I: Family>(arrival: Arrival, control: &Control, ip: I) -> Outcome {
     if ip.protocol() == I::ICMP {
-        let action = I::icmp_error(arrival.context) as u32;
-        if action != UNDECIDED {
-            return Outcome::done(action);
+        let said = I::icmp_error(arrival.context);
+        if said != u64::from(UNDECIDED) {
+            return tunnel::decided::<I>(arrival.context, said);
+        }
+        if I::tunnel_error(arrival.context) != 0 {
+            return Outcome::counted(ServiceId::NONE, Reason::TunnelError);
         }
     }
     if ip.is_later_fragment() {
-        let action = I::piece(arrival.context) as u32;
-        if action != UNDECIDED {
-            return Outcome::done(action);
+        let said = I::piece(arrival.context);
+        if said != u64::from(UNDECIDED) {
+            return tunnel::decided::<I>(arrival.context, said);
         }
     }
     if let Some(outcome) = I::neighbour_asked(arrival, control, ip) {

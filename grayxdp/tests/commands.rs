@@ -37,6 +37,7 @@ impl Service for Played {
             Request::Reload { .. }
             | Request::Detach { .. }
             | Request::BackendChange { .. }
+            | Request::QualityPost { .. }
             | Request::RolloutApply { .. }
             | Request::RolloutAbortAll { .. } => Ok(Response::Done(Done { changes: vec![actor], dry_run: false })),
             Request::Events { after, .. } => Ok(Response::Events(vec![event(after + 1), event(after + 2)])),
@@ -112,6 +113,8 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         .ok_or_else(|| ApiError::not_found(format!("there is no rollout {name}")))?;
     let version = |text: &str| text.parse().expect("a name");
     Ok(Response::Rollout(Box::new(RolloutStatus {
+        prospects: Vec::new(),
+        progress: None,
         name: name.clone(),
         service: version("web"),
         stable: version("v1"),

@@ -1,8 +1,11 @@
 //! Tests of grayxdp that need a real kernel, and the benchmark: what they share.
 
 pub mod bench;
+pub mod decapsulator;
+pub mod faulty;
 pub mod flood;
 pub mod host;
+pub mod load;
 pub mod packet;
 pub mod random;
 pub mod rules;

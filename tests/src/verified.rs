@@ -5,6 +5,7 @@
 
 use std::{
     cell::UnsafeCell,
+    collections::BTreeSet,
     io,
     sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     time::{Duration, Instant},
@@ -22,9 +23,12 @@ const LOG_LEN: usize = 16_384;
 const SHORTEST: u32 = 256;
 /// Programs that are remembered.
 const ROOM: usize = 8;
+/// Calls between functions of a program that are remembered.
+const CALLS: usize = 4_096;
 
 /// Offsets in the attributes of [`PROG_LOAD`], in 32-bit words.
 const INSTRUCTIONS: usize = 1;
+const CODE: usize = 2;
 const LEVEL: usize = 6;
 /// The longest attributes, in 32-bit words.
 const ATTRIBUTES: usize = 64;
@@ -44,6 +48,8 @@ pub struct Verified {
     pub peak_states: Option<u64>,
     /// How long it took.
     pub verification: Option<Duration>,
+    /// Stack of its deepest chain of calls, in bytes, as kernels of 5.10 to 6.8 count it: each frame rounded up to 32.
+    pub stack: Option<u32>,
     /// How long the whole call took.
     pub loading: Duration,
 }
@@ -53,9 +59,18 @@ struct Slot {
     translated: AtomicU32,
     nanoseconds: AtomicU64,
     log: UnsafeCell<[u8; LOG_LEN]>,
+    calls: UnsafeCell<Calls>,
 }
 
-// SAFETY: the log of a slot is written once, by the call that took the slot, and read after `NEXT` says so on the same thread.
+/// Calls from one function of a program to another.
+struct Calls {
+    /// Instruction that calls, and the first one of what is called.
+    ends: [(u32, u32); CALLS],
+    /// How many there are, be they remembered or not.
+    count: usize,
+}
+
+// SAFETY: log and calls of a slot are written once, by the call that took the slot, and read after `NEXT` says so on the same thread.
 unsafe impl Sync for Slot {}
 
 static SLOTS: [Slot; ROOM] = [const {
@@ -64,6 +79,7 @@ static SLOTS: [Slot; ROOM] = [const {
         translated: AtomicU32::new(0),
         nanoseconds: AtomicU64::new(0),
         log: UnsafeCell::new([0; LOG_LEN]),
+        calls: UnsafeCell::new(Calls { ends: [(0, 0); CALLS], count: 0 }),
     }
 }; ROOM];
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -84,8 +100,8 @@ pub fn watch<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<(Vec<Verifi
 
 impl Slot {
     fn read(&self) -> Verified {
-        // SAFETY: the thread that wrote it has ended.
-        let log = unsafe { &*self.log.get() };
+        // SAFETY: the thread that wrote them has ended.
+        let (log, calls) = unsafe { (&*self.log.get(), &*self.calls.get()) };
         let log = String::from_utf8_lossy(log);
         let words: Vec<&str> = log.trim_end_matches('\0').split_whitespace().collect();
         let after = |name: &str| words.windows(2).find(|pair| pair[0] == name).and_then(|pair| pair[1].parse().ok());
@@ -96,9 +112,46 @@ impl Slot {
             states: after("total_states"),
             peak_states: after("peak_states"),
             verification: after("time").map(Duration::from_micros),
+            stack: words
+                .windows(3)
+                .find(|words| words[..2] == ["stack", "depth"])
+                .and_then(|words| calls.stack(words[2])),
             loading: Duration::from_nanos(self.nanoseconds.load(Ordering::SeqCst)),
         }
     }
+}
+
+impl Calls {
+    /// Notes the calls of a program's code.
+    fn note(&mut self, code: &[u64]) {
+        // An instruction as a number: the operation, the registers (the source in the upper half), the offset, a constant.
+        const CALL_OF_FUNCTION: u64 = 0x1085;
+        self.count = 0;
+        for (at, instruction) in code.iter().enumerate().filter(|(_, code)| **code & 0xf0ff == CALL_OF_FUNCTION) {
+            let distance = (instruction >> 32) as i32;
+            if let Some(ends) = self.ends.get_mut(self.count) {
+                *ends = (at as u32, (at as i32 + 1 + distance) as u32);
+            }
+            self.count += 1;
+        }
+    }
+
+    /// Stack of the deepest chain, with the frames that the verifier names: `64+0+128`, in the functions' order.
+    fn stack(&self, frames: &str) -> Option<u32> {
+        let calls = self.ends.get(..self.count)?;
+        let frames: Vec<u32> = frames.split('+').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let starts: BTreeSet<u32> = calls.iter().map(|(_, start)| *start).chain([0]).collect();
+        let starts: Vec<u32> = starts.into_iter().collect();
+        let function = |at: u32| starts.partition_point(|start| *start <= at) - 1;
+        let calls: BTreeSet<_> = calls.iter().map(|(from, to)| (function(*from), function(*to))).collect();
+        (frames.len() == starts.len()).then(|| deepest(0, &frames, &calls))
+    }
+}
+
+/// Stack of the deepest chain that begins with a function; the verifier takes no recursion.
+fn deepest(function: usize, frames: &[u32], calls: &BTreeSet<(usize, usize)>) -> u32 {
+    let called = calls.iter().filter(|(from, _)| *from == function).map(|(_, to)| deepest(*to, frames, calls));
+    frames[function].max(1).next_multiple_of(32) + called.max().unwrap_or(0)
 }
 
 /// Catches this thread's calls that load programs, for good.
@@ -167,6 +220,12 @@ fn load(words: &mut [u32; ATTRIBUTES], length: usize) -> i64 {
     if let Some(slot) = slot.filter(|_| result >= 0) {
         slot.instructions.store(words[INSTRUCTIONS], Ordering::SeqCst);
         slot.translated.store(translated(result as u32), Ordering::SeqCst);
+        let code = u64::from(words[CODE]) | u64::from(words[CODE + 1]) << 32;
+        // SAFETY: the caller gave the kernel so many instructions there; nobody else has this slot.
+        let (code, calls) = unsafe {
+            (std::slice::from_raw_parts(code as *const u64, words[INSTRUCTIONS] as usize), &mut *slot.calls.get())
+        };
+        calls.note(code);
         slot.nanoseconds.store(taken.as_nanos() as u64, Ordering::SeqCst);
         NEXT.store(number + 1, Ordering::SeqCst);
     }

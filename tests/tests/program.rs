@@ -18,6 +18,8 @@ const KNOWN: &str = include_str!("../instructions.json");
 const UNNOTICED: usize = 10;
 /// Instructions that the kernel's verifier is ready to follow, on all ways together.
 const LIMIT: u64 = 1_000_000;
+/// Stack that a chain of calls may use, in bytes (`MAX_BPF_STACK`).
+const STACK: u32 = 512;
 
 #[test]
 fn a_program_grows_by_more_than_a_tenth_only_with_a_word_about_it() {
@@ -67,20 +69,22 @@ fn the_verifier_takes_the_programs_and_is_far_from_its_limit() {
     for (name, verified) in PROGRAMS.into_iter().zip(&verified) {
         println!("figures: program={name} {}", figures(verified));
         assert!(verified.processed.is_some_and(|processed| processed < LIMIT / 2), "{name}: {verified:?}");
+        assert!(verified.stack.is_some_and(|stack| stack <= STACK), "{name} on an older kernel: {verified:?}");
     }
 }
 
 /// A line for `cargo xtask vm`.
 fn figures(verified: &Verified) -> String {
-    let Verified { instructions, translated, processed, states, peak_states, verification, loading } = verified;
+    let Verified { instructions, translated, processed, states, peak_states, verification, stack, loading } = verified;
     let number = |number: &Option<u64>| number.map_or("?".into(), |number| number.to_string());
     let ms = |time: Duration| format!("{:.0}", time.as_secs_f64() * 1e3);
     format!(
-        "instructions={instructions} translated={translated} processed={} states={} peak={} verified_ms={} load_ms={}",
+        "instructions={instructions} translated={translated} processed={} states={} peak={} verified_ms={} load_ms={} stack={}",
         number(processed),
         number(states),
         number(peak_states),
         verification.map_or("?".into(), ms),
         ms(*loading),
+        number(&stack.map(u64::from)),
     )
 }

@@ -54,8 +54,8 @@ pub struct Control6 {
     pub gateway: NextHop,
     /// Prefixes that do not go by the gateway.
     pub apart: [Prefix6; APART6],
-    /// Room for what comes later.
-    pub reserved: [u64; 4],
+    /// Outer sources of tunnels; a mask of 0: there are none.
+    pub tunnels: Prefix6,
 }
 
 map_value!(Control6, size 256);

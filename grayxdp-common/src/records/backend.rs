@@ -79,6 +79,11 @@ impl BackendRecord {
     pub const FLAG_MOVES: u16 = 1 << 10;
     /// `quic: true`: what it sends marks a half-open entry as answered.
     pub const FLAG_QUIC: u16 = 1 << 11;
+    /// `dsr`, `ipip`: packets keep the virtual endpoint, so what cannot leave is never left to the kernel, and nothing of what
+    /// the backend answers comes by.
+    pub const FLAG_ONE_WAY: u16 = 1 << 12;
+    /// `ipip`: its packets leave inside another one, see [`super::Target`]; it has no next hop here.
+    pub const FLAG_TUNNEL: u16 = 1 << 13;
 
     /// The record of a backend; addresses and ports in network order, `port` 0 where the client's is kept.
     #[must_use]
@@ -100,6 +105,21 @@ impl BackendRecord {
         let back = ends.address.replaced_by(ends.virtual_address);
         let virtual_port = if port == 0 { 0 } else { virtual_port };
         Self { port, virtual_port, ..Self::OF_NOBODY }.of(service, version, there, back)
+    }
+
+    /// The record of a backend whose packets keep the virtual endpoint; the virtual address in network order, 0 where it is one of
+    /// IPv6. Rewritten like any other it stays what it was, but for its time to live: so the data path has one way for all.
+    #[must_use]
+    pub const fn one_way(service: ServiceId, version: VersionId, virtual_address: u32) -> Self {
+        Self {
+            address: virtual_address,
+            virtual_address,
+            service: service.0,
+            version: version.0,
+            forward_ip: Delta::TTL_DECREMENT,
+            flags: Self::FLAG_ONE_WAY,
+            ..Self::OF_NOBODY
+        }
     }
 
     /// The same of a service and a version, with what the addresses do to a TCP or UDP checksum on either way.

@@ -76,7 +76,13 @@ pub(super) fn is_open(detail: &DetailRecord, backend: u64) -> bool {
         turn(Turn::Down);
         return false;
     }
-    record.flags & BackendRecord::FLAG_CANDIDATE == 0 || !guard::is_turned(detail, detail.candidate)
+    !is_off(detail, record)
+}
+
+/// Whether a guard turned a backend's version off.
+#[inline(always)]
+fn is_off(detail: &DetailRecord, backend: &BackendRecord) -> bool {
+    backend.flags & BackendRecord::FLAG_CANDIDATE != 0 && guard::is_turned(detail, detail.candidate)
 }
 
 /// Rule 2: what opens a flow.
@@ -154,12 +160,13 @@ pub(super) fn defer(
 #[inline(always)]
 pub(super) fn go_on(
     question: &mut Question,
-    _: &DetailRecord,
+    detail: &DetailRecord,
     _: &mut Cells,
     view: &mut View,
     found: &mut Found,
 ) -> u64 {
-    if found.half_open != NO_ENTRY && question.kind == Kind::Later as u64 && completes(question, found) {
+    let is_unseen = is_one_way(detail);
+    if found.half_open != NO_ENTRY && question.kind == Kind::Later as u64 && completes(question, found, is_unseen) {
         turn(Turn::Completed);
         tables::count_exceptions(question.service as u32, |counters| counters.completed += 1);
         if found.established != NO_ENTRY {
@@ -169,24 +176,25 @@ pub(super) fn go_on(
         if view.unsettled == 0 && view.turned == 0 && backend == view.default {
             exceptions::clear(found.half_open, found.half_open_head);
         } else {
-            exceptions::complete(found, question.slot as u16);
+            exceptions::complete(found, question.slot as u16, if is_unseen { Tail::UNCONFIRMED } else { 0 });
         }
         return decided(question, backend);
     }
     if found.established != NO_ENTRY {
         let backend = u64::from(found.established_head.backend());
-        exceptions::touch_forward(found, question.kind == Kind::Reset as u64, question.flags);
+        touch(question, found, is_unseen);
         turn(Turn::Entry);
         return decided(question, backend);
     }
     OTHERWISE
 }
 
-/// Whether the packet's numbers are those of the handshake that a half-open entry remembers.
+/// Whether the packet's numbers are those of the handshake that a half-open entry remembers; where answers do not come by, the
+/// client's own number has to do.
 #[inline(always)]
-fn completes(question: &Question, found: &Found) -> bool {
+fn completes(question: &Question, found: &Found, is_unseen: bool) -> bool {
     let (initial, answered) = (found.half_open_tail as u32, (found.half_open_tail >> 32) as u32);
-    if answered == 0 {
+    if answered == 0 && !is_unseen {
         return false;
     }
     if question.flags & QUIC != 0 {
@@ -194,14 +202,31 @@ fn completes(question: &Question, found: &Found) -> bool {
     }
     let sent = (question.sequence as u32).wrapping_sub(initial).wrapping_sub(1);
     let acknowledged = (question.acknowledged as u32).wrapping_sub(answered).wrapping_sub(1);
-    sent < exceptions::SENT_WINDOW && acknowledged < exceptions::ACKNOWLEDGED_WINDOW
+    sent < exceptions::SENT_WINDOW && (is_unseen || acknowledged < exceptions::ACKNOWLEDGED_WINDOW)
+}
+
+/// Whether nothing of what backends answer comes by.
+#[inline(always)]
+fn is_one_way(detail: &DetailRecord) -> bool {
+    detail.flags & DetailRecord::FLAG_ONE_WAY != 0
+}
+
+/// A client's packet of an entry keeps it alive.
+#[inline(always)]
+fn touch(question: &Question, found: &Found, is_unseen: bool) {
+    let is_reset = question.kind == Kind::Reset as u64;
+    if is_unseen {
+        exceptions::touch_unseen(found, is_reset, question.flags);
+    } else {
+        exceptions::touch_forward(found, is_reset, question.flags);
+    }
 }
 
 /// UDP: no opening. Inside the learning window every flow without an entry goes by home and is pinned.
 #[inline(always)]
 pub(super) fn datagram(
     question: &mut Question,
-    _: &DetailRecord,
+    detail: &DetailRecord,
     _: &mut Cells,
     view: &mut View,
     found: &mut Found,
@@ -209,17 +234,22 @@ pub(super) fn datagram(
     if found.established != NO_ENTRY {
         let backend = u64::from(found.established_head.backend());
         if stays(backend) {
-            exceptions::touch_forward(found, false, question.flags);
+            touch(question, found, is_one_way(detail));
             turn(Turn::Entry);
             return decided(question, backend);
         }
         turn(Turn::Moved);
         exceptions::clear(found.established, found.established_head);
     }
-    if view.turned != 0 || view.default == 0 || !stays(view.default) {
-        return chosen(question, view);
-    }
-    OTHERWISE
+    if leaves_home(detail, view) { chosen(question, view) } else { OTHERWISE }
+}
+
+/// Whether a UDP flow without an entry is chosen for anew: a guard turned off the version that is its home, or the backend there
+/// takes it no more. A flow that is at home with another version stays there, whatever the guard does to who would get new ones.
+#[inline(always)]
+fn leaves_home(detail: &DetailRecord, view: &View) -> bool {
+    let is_off = |backend: u64| tables::backend(backend as u16).is_none_or(|record| is_off(detail, record));
+    view.default == 0 || !stays(view.default) || (view.turned != 0 && is_off(view.default))
 }
 
 /// Whether a UDP flow of a backend stays there.
@@ -273,18 +303,25 @@ pub(super) fn by_default(
 #[inline(always)]
 pub(super) fn about(
     question: &mut Question,
-    _: &DetailRecord,
+    detail: &DetailRecord,
     _: &mut Cells,
     view: &mut View,
     found: &mut Found,
 ) -> u64 {
     let is_datagram = question.flags & DATAGRAM != 0;
-    if found.half_open != NO_ENTRY {
+    let is_unseen = is_one_way(detail);
+    if found.half_open != NO_ENTRY && is_unseen {
+        let is_alone = found.established == NO_ENTRY;
+        if is_datagram || is_alone || (question.flags & REPLY == 0 && completes(question, found, true)) {
+            return u64::from(found.half_open_head.backend());
+        }
+    } else if found.half_open != NO_ENTRY {
         // What the backend of a handshake sent begins with the number of its SYN-ACK; QUIC has no numbers.
         let answered = (found.half_open_tail >> 32) as u32;
         let behind = (question.sequence as u32).wrapping_sub(answered);
         let is_of_reply = question.flags & REPLY != 0 && behind <= exceptions::ACKNOWLEDGED_WINDOW;
-        if answered != 0 && (is_datagram || is_of_reply || (question.flags & REPLY == 0 && completes(question, found)))
+        if answered != 0
+            && (is_datagram || is_of_reply || (question.flags & REPLY == 0 && completes(question, found, false)))
         {
             return u64::from(found.half_open_head.backend());
         }
@@ -293,7 +330,7 @@ pub(super) fn about(
     if found.established != NO_ENTRY && (!is_datagram || stays(established)) {
         return established;
     }
-    if is_datagram && (view.turned != 0 || view.default == 0 || !stays(view.default)) {
+    if is_datagram && leaves_home(detail, view) {
         return view.choice;
     }
     view.default

@@ -15,7 +15,7 @@ use grayxdp_ebpf::{
 use network_types::tcp::TcpHdr;
 
 use super::Family;
-use crate::{Arrival, Outcome, answers, backward, errors, fragments, tables};
+use crate::{Arrival, Outcome, answers, backward, errors, fragments, tables, tunnel};
 
 impl Family for Ip {
     type Ends = ();
@@ -158,6 +158,16 @@ impl Family for Ip {
     #[inline(always)]
     fn hop_to_client(context: *mut xdp_md, id: u64, port_and_protocol: u64) -> u64 {
         backward::hop_to_client(context, id, port_and_protocol)
+    }
+
+    #[inline(always)]
+    fn tunnel_error(context: *mut xdp_md) -> u64 {
+        tunnel::tunnel_error(context)
+    }
+
+    #[inline(always)]
+    fn tunnel(context: *mut xdp_md, id: u16) -> u64 {
+        tunnel::tunnel(context, u64::from(id))
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ use grayxdp_ebpf::{
 use network_types::tcp::TcpHdr;
 
 use super::Family;
-use crate::{Arrival, Outcome, answers, backward, detail, errors, fragments, tables, way};
+use crate::{Arrival, Outcome, answers, backward, detail, errors, fragments, tables, tunnel, way};
 
 /// Looks behind the extension headers of a packet and leaves what it finds in the scratch: see [`Extensions`]. Exported, so that the verifier follows the chain once.
 #[unsafe(no_mangle)]
@@ -177,6 +177,16 @@ impl Family for Ip6 {
     #[inline(always)]
     fn hop_to_client(context: *mut xdp_md, id: u64, port_and_protocol: u64) -> u64 {
         backward::hop_to_client6(context, id, port_and_protocol)
+    }
+
+    #[inline(always)]
+    fn tunnel_error(context: *mut xdp_md) -> u64 {
+        tunnel::tunnel_error6(context)
+    }
+
+    #[inline(always)]
+    fn tunnel(context: *mut xdp_md, id: u16) -> u64 {
+        tunnel::tunnel6(context, u64::from(id))
     }
 
     #[inline(always)]

@@ -9,6 +9,9 @@
 //!                          3 s, found by anyone
 //! ```
 //!
+//! Where answers do not come by (`dsr`, `ipip`), it is *unseen* instead of waiting, and lapses after 3 s without a word: only a
+//! repeated SYN is a failure.
+//!
 //! Whoever changes the first word by compare-and-swap counts the change.
 
 use grayxdp_common::hash::FlowHash;
@@ -72,6 +75,9 @@ fn attempt(seen: &Seen) -> bool {
     let (state, age_ns) = (head.state(), tail.age_ns(seen.now_ns));
     let is_own = head.0 != 0 && head.identity() == key.mark;
     let has_lapsed = age_ns > CONNECT_TIMEOUT_NS;
+    if is_own && state == MarkHead::UNSEEN && !has_lapsed {
+        return repeat(mark, head, tail);
+    }
     if is_own && state == MarkHead::WAITING {
         let is_first = repeat(mark, head, tail);
         if has_lapsed {
@@ -82,7 +88,8 @@ fn attempt(seen: &Seen) -> bool {
     }
     // A repeat that crossed its answer, or whose answer was lost behind us; or one of a handshake that is counted.
     let is_answered = state == MarkHead::OPENED && !has_lapsed;
-    let is_counted = state == MarkHead::TIMED_OUT && age_ns < GIVEN_UP_NS;
+    let has_failed = state == MarkHead::TIMED_OUT || (state == MarkHead::UNSEEN && tail.is_repeated());
+    let is_counted = has_failed && age_ns < GIVEN_UP_NS;
     if is_own && (is_answered || is_counted) {
         return false;
     }
@@ -90,16 +97,18 @@ fn attempt(seen: &Seen) -> bool {
     let is_taken = if state == MarkHead::WAITING {
         has_lapsed && time_out(mark, head, tail, new)
     } else {
-        state != MarkHead::CLAIMED && change(mark, head, new)
+        let is_held = state == MarkHead::CLAIMED || (state == MarkHead::UNSEEN && !has_lapsed);
+        !is_held && change(mark, head, new)
     };
     if !is_taken {
         unmarked(seen.place, seen.epoch, seen.backend);
         return false;
     }
+    let waiting = if seen.is_unseen { MarkHead::UNSEEN } else { MarkHead::WAITING };
     // SAFETY: the mark is a live map value, and claimed by this CPU.
     unsafe {
         (&raw mut (*mark).tail).write_volatile(MarkTail::new(seen.now_ns, seen.cell).0);
-        (&raw mut (*mark).head).write_volatile(new.with_state(MarkHead::WAITING).0);
+        (&raw mut (*mark).head).write_volatile(new.with_state(waiting).0);
     }
     count(seen.place, seen.epoch, |signals| {
         signals.attempts += 1;

@@ -8,6 +8,7 @@ use network_types::ip::Ipv4Hdr;
 use super::{ETHERNET_LEN, ICMP, Network};
 use crate::{
     frame::{Frame, View},
+    outer::IPV4_INSIDE,
     rewrite::{TimeToLive, apply_ip},
 };
 
@@ -58,6 +59,7 @@ impl Network for Ip {
 
     const ICMP: u8 = ICMP;
     const UDP_HAS_CHECKSUM: bool = false;
+    const INSIDE: u8 = IPV4_INSIDE;
 
     #[inline(always)]
     fn of(frame: Frame) -> Option<Self> {
@@ -113,6 +115,21 @@ impl Network for Ip {
     #[inline(always)]
     fn ttl(self) -> u8 {
         self.header.read(offset_of!(Ipv4Hdr, ttl))
+    }
+
+    #[inline(always)]
+    fn traffic_class(self) -> u8 {
+        self.header.read(1)
+    }
+
+    #[inline(always)]
+    fn outer_identification(self) -> u32 {
+        /// Odd, so that no two pieces of a datagram have the same number, and far from the differences of such.
+        const APART: u16 = 0x9e37;
+        let fragment: u16 = self.header.read(offset_of!(Ipv4Hdr, frags));
+        let offset = u16::from_be(fragment & FRAGMENT_OFFSET);
+        let number = u16::from_be(self.identification()).wrapping_add(offset.wrapping_mul(APART));
+        u32::from(number.to_be()) | u32::from(fragment & DO_NOT_FRAGMENT) << 16
     }
 
     #[inline(always)]

@@ -8,6 +8,7 @@ use network_types::ip::Ipv6Hdr;
 use super::{ETHERNET_LEN, ICMPV6, Network};
 use crate::{
     frame::{Frame, View},
+    outer::IPV6_INSIDE,
     rewrite::TimeToLive,
 };
 
@@ -167,6 +168,7 @@ impl Network for Ip6 {
 
     const ICMP: u8 = ICMPV6;
     const UDP_HAS_CHECKSUM: bool = true;
+    const INSIDE: u8 = IPV6_INSIDE;
 
     #[inline(always)]
     fn of(frame: Frame) -> Option<Self> {
@@ -217,6 +219,17 @@ impl Network for Ip6 {
     #[inline(always)]
     fn ttl(self) -> u8 {
         self.header.read(offset_of!(Ipv6Hdr, hop_limit))
+    }
+
+    #[inline(always)]
+    fn traffic_class(self) -> u8 {
+        (u16::from_be(self.header.read(0)) >> 4) as u8
+    }
+
+    #[inline(always)]
+    fn outer_identification(self) -> u32 {
+        const DO_NOT_FRAGMENT: u16 = 0x4000_u16.to_be();
+        u32::from(DO_NOT_FRAGMENT) << 16
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use grayxdp_common::{
     cells::{PrefixKey, PrefixValue, Stamp},
     ipv6::{Address6, Ends6, PrefixKey6},
-    records::{InterfaceRecord, NextHop, Route, RouteHeads},
+    records::{InterfaceRecord, NextHop, Route, RouteHeads, Target},
 };
 
 use super::{MAPPABLE, set};
@@ -27,6 +27,8 @@ static ROUTE_LEAVES: Array<Route> = Array::with_max_entries(1, MAPPABLE);
 static NEIGHBOURS: HashMap<u32, NextHop> = HashMap::with_max_entries(1, 0);
 #[map(name = "ENDS6")]
 static ENDS6: Array<Ends6> = Array::with_max_entries(1, MAPPABLE);
+#[map(name = "TARGETS")]
+static TARGETS: Array<Target> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "ROUTES6")]
 static ROUTES6: LpmTrie<[u32; 4], Route> = LpmTrie::with_max_entries(1, NO_PREALLOC);
 #[map(name = "NEIGHBOURS6")]
@@ -42,6 +44,12 @@ static INTERFACES: HashMap<u32, InterfaceRecord> = HashMap::with_max_entries(1, 
 #[inline(always)]
 pub(crate) fn ends(id: u16) -> Option<&'static Ends6> {
     ENDS6.get(u32::from(id))
+}
+
+/// What there is to a backend whose packets keep their virtual endpoint.
+#[inline(always)]
+pub(crate) fn target(id: u16) -> Option<&'static Target> {
+    TARGETS.get(u32::from(id))
 }
 
 /// The route to a client.

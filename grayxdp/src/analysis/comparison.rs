@@ -49,7 +49,7 @@ use crate::{
 };
 
 /// Ratios of failures below this never fail, where a plan says nothing.
-const TOLERATED_RATIO: f64 = 0.001;
+pub(super) const TOLERATED_RATIO: f64 = 0.001;
 
 /// Who is compared with whom.
 #[derive(Clone, Copy, Debug)]

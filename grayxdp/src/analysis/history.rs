@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     analysis::{Measured, Strata, outside::Measurement},
-    model::Name,
+    model::{Name, kernel::SAMPLE_RATE},
 };
 
 /// How long a SYN may wait for its SYN-ACK before the connection counts as failed.
@@ -73,6 +73,7 @@ pub struct History {
     signals: VecDeque<(Duration, SignalSample)>,
     outside: BTreeMap<Name, Measurement>,
     strata: Strata,
+    sample_rate: u16,
     span: Duration,
 }
 
@@ -85,6 +86,7 @@ impl History {
             signals: VecDeque::new(),
             outside: BTreeMap::new(),
             strata: Strata::default(),
+            sample_rate: SAMPLE_RATE,
             span: window + 2 * ANSWER_TIME + Duration::from_secs(2),
         }
     }
@@ -141,6 +143,17 @@ impl History {
     #[must_use]
     pub const fn strata(&self) -> &Strata {
         &self.strata
+    }
+
+    /// Takes how many flows are followed in the present epoch, of [`SAMPLE_ALL`].
+    pub const fn note_sample_rate(&mut self, rate: u16) {
+        self.sample_rate = rate;
+    }
+
+    /// How many flows are followed in the present epoch, of [`SAMPLE_ALL`].
+    #[must_use]
+    pub const fn sample_rate(&self) -> u16 {
+        self.sample_rate
     }
 
     /// Forgets everything: nothing was observed for a while.

@@ -16,6 +16,7 @@ use crate::{
     },
     model::{
         Name,
+        api::Matrix,
         plan::{Metric, QualityLimits},
         state::{Finding, Verdict},
     },
@@ -125,7 +126,7 @@ fn needed(found: Option<Result<Confusion, String>>, version: &Name) -> Result<Co
 fn matrix(document: &Value) -> Result<Confusion, String> {
     let count = |name: &str| {
         let wrong = || format!("an object with the counts `tp`, `fp` and `fn` is needed; `{name}` is no count");
-        document.get(name).and_then(Value::as_u64).ok_or_else(wrong)
+        document.get(name).and_then(Value::as_u64).filter(|count| *count < Matrix::COUNTS).ok_or_else(wrong)
     };
     Ok(Confusion { tp: count("tp")?, fp: count("fp")?, r#fn: count("fn")? })
 }
@@ -166,6 +167,7 @@ mod tests {
             (json!({"minF1": 0.5}), json!({"tp": -1, "fp": 0, "fn": 5}), Verdict::Error),
             (json!({"minF1": 0.5}), json!({"v2": good(), "v1": worse()}), Verdict::Pass),
             (json!({"margin": 0.01}), good(), Verdict::Error),
+            (json!({"minF1": 0.5}), json!({"tp": u64::MAX, "fp": 0, "fn": 5}), Verdict::Error),
         ] {
             let (verdict, sentence) = look(limits.clone(), document.clone());
             assert_eq!(verdict, expected, "{limits} {document}: {sentence}");

@@ -1,6 +1,6 @@
 //! Judging what others measured: values from Prometheus, from HTTP servers and from programs.
 //!
-//! An answer counts from the present weight on, and until the next one is overdue. No value at all is no data; a value that
+//! An answer counts from the present weight on, and until the next one is overdue; what is posted for its `maxAge`. No value at all is no data; a value that
 //! is not a number, or an answer that did not come, is an error.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     analysis::{View, model_quality},
     model::{
-        plan::{Metric, ThresholdRange},
+        plan::{Metric, Provider, ThresholdRange},
         state::{Finding, Verdict},
     },
 };
@@ -61,6 +61,13 @@ pub fn answer<'a>(metric: &Metric, view: &View<'a>) -> Result<&'a Answer, Findin
         return Err(finding(Verdict::NoData, format!("{} has no answer under the present weight yet", metric.name)));
     };
     let age = view.now.saturating_sub(found.at);
+    if let Provider::Posted(posted) = &metric.provider {
+        if age > posted.max_age {
+            let sentence = format!("what was posted about {} is {} s old", metric.name, age.as_secs());
+            return Err(finding(Verdict::NoData, sentence));
+        }
+        return Ok(&found.answer);
+    }
     if age > view.window * LOOKS + PATIENCE {
         let sentence = format!("the newest answer about {} is {} s old", metric.name, age.as_secs());
         return Err(finding(Verdict::Error, sentence));

@@ -20,10 +20,12 @@ use crate::{
 /// Looks at the quotient over the closed window.
 pub(super) fn judge(metric: &Metric, kernel: &KernelSignal, view: &View<'_>) -> Finding {
     let from = view.since.max(view.now.saturating_sub(ANSWER_TIME + view.window));
+    let rate = view.history.sample_rate();
     let read = |version: &Name| {
         let measured: Option<(_, Duration)> = view.history.measured(version, from);
-        measured
-            .map_or(Reading { value: None, samples: 0 }, |(measured, length)| signal::read(kernel, &measured, length))
+        measured.map_or(Reading { value: None, samples: 0 }, |(measured, length)| {
+            signal::read(kernel, &measured, length, rate)
+        })
     };
     let (own, others) = (read(view.candidate), read(view.stable));
     let samples = own.samples.min(others.samples);

@@ -6,11 +6,7 @@ use grayxdp_common::records::SAMPLE_ALL;
 
 use crate::{
     analysis::{Measured, Quantile},
-    model::{
-        config::Protocol,
-        kernel::SAMPLE_RATE,
-        plan::{KernelSignal, Signal},
-    },
+    model::plan::{KernelSignal, Signal},
 };
 
 /// A signal's value.
@@ -22,9 +18,9 @@ pub struct Reading {
     pub samples: u64,
 }
 
-/// The value of a signal over an interval of `length`.
+/// The value of a signal over an interval of `length`, in which `sample_rate` of [`SAMPLE_ALL`] flows were followed.
 #[must_use]
-pub fn read(of: &KernelSignal, measured: &Measured, length: Duration) -> Reading {
+pub fn read(of: &KernelSignal, measured: &Measured, length: Duration, sample_rate: u16) -> Reading {
     let quantile = of.quantile.unwrap_or(0.5);
     match of.signal {
         Signal::ConnectFailureRatio if is_datagrams(measured) => ratio(measured.unanswered, measured.flows),
@@ -50,33 +46,13 @@ pub fn read(of: &KernelSignal, measured: &Measured, length: Duration) -> Reading
         }
         Signal::FlowsPerSecond => {
             let begun = if is_datagrams(measured) {
-                measured.flows as f64 * f64::from(SAMPLE_ALL) / f64::from(SAMPLE_RATE)
+                measured.flows as f64 * f64::from(SAMPLE_ALL) / f64::from(sample_rate.max(1))
             } else {
                 (measured.attempts + measured.unmarked) as f64
             };
             let value = (!length.is_zero()).then(|| Quantile::At(begun / length.as_secs_f64()));
             Reading { value, samples: begun as u64 }
         }
-    }
-}
-
-/// Whether the data path can see it of flows of a protocol.
-#[must_use]
-pub const fn is_measured(signal: Signal, protocol: Protocol) -> bool {
-    match (protocol, signal) {
-        (Protocol::Tcp, _) => true,
-        (
-            Protocol::Udp,
-            Signal::ConnectFailureRatio | Signal::FirstByte | Signal::BytesPerFlow | Signal::FlowsPerSecond,
-        ) => true,
-        (
-            Protocol::Udp,
-            Signal::Connect
-            | Signal::ResetRatio
-            | Signal::SynTimeoutRatio
-            | Signal::RetransmitRatio
-            | Signal::ZeroWindowRatio,
-        ) => false,
     }
 }
 
@@ -126,7 +102,8 @@ mod tests {
 
     #[test]
     fn each_signal_is_the_quotient_that_its_name_says() {
-        let read = |signal, quantile| read(&KernelSignal { signal, quantile }, &measured(), Duration::from_secs(10));
+        let length = Duration::from_secs(10);
+        let read = |signal, quantile| read(&KernelSignal { signal, quantile }, &measured(), length, SAMPLE_ALL);
         for (signal, quantile, expected, samples) in [
             (Signal::ConnectFailureRatio, None, 0.1, 100),
             (Signal::SynTimeoutRatio, None, 0.04, 100),
@@ -152,7 +129,8 @@ mod tests {
     #[test]
     fn without_handshakes_unanswered_datagrams_are_the_failures() {
         let udp = Measured { flows: 64, unanswered: 16, ..Measured::default() };
-        let read = |signal| read(&KernelSignal { signal, quantile: None }, &udp, Duration::from_secs(8));
+        let read =
+            |signal| read(&KernelSignal { signal, quantile: None }, &udp, Duration::from_secs(8), SAMPLE_ALL / 64);
         assert_eq!(read(Signal::ConnectFailureRatio), Reading { value: Some(Quantile::At(0.25)), samples: 64 });
         assert_eq!(read(Signal::FlowsPerSecond).value, Some(Quantile::At(512.0)), "one of 64 is followed");
         assert_eq!(read(Signal::Connect).value, None);

@@ -51,7 +51,9 @@ pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
     }
     let kernel = match &metric.provider {
         Provider::Kernel(kernel) => kernel,
-        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return outside::judge(metric, view),
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) | Provider::Posted(_) => {
+            return outside::judge(metric, view);
+        }
     };
     if metric.judge.is_some_and(|judge| judge.r#type == JudgeType::Ratio) {
         return quotient::judge(metric, kernel, view);
@@ -76,7 +78,8 @@ pub fn judge(metric: &Metric, view: &View<'_>) -> Finding {
 fn judge_signal(metric: &Metric, kernel: &KernelSignal, view: &View<'_>) -> Finding {
     let from = view.since.max(view.now.saturating_sub(ANSWER_TIME + view.window));
     let measured = view.history.measured(view.candidate, from);
-    let reading = measured.map(|(measured, length)| signal::read(kernel, &measured, length));
+    let rate = view.history.sample_rate();
+    let reading = measured.map(|(measured, length)| signal::read(kernel, &measured, length, rate));
     let Reading { value, samples } = reading.unwrap_or(Reading { value: None, samples: 0 });
     let version = view.candidate;
     let Some(value) = value.filter(|_| samples >= metric.min_samples) else {

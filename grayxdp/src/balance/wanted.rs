@@ -72,6 +72,8 @@ impl Pools {
                 vip: service.vip,
                 ports: service.virtual_ports().to_vec(),
                 protocol: service.protocol,
+                forwarding: service.forwarding,
+                tunnel: config.tunnel.clone(),
                 affinity: service.affinity,
                 announce: service.announce,
                 versions: (0..)
@@ -81,7 +83,7 @@ impl Pools {
                 buckets: WantedBuckets::Split(split),
                 epoch,
                 rollout,
-                sample_rate: SAMPLE_RATE,
+                sample_rate: if service.forwarding.sees_answers() { SAMPLE_RATE } else { 0 },
                 flow_horizon: service.flow_horizon,
                 ..WantedService::default()
             }
@@ -171,6 +173,7 @@ pub(super) mod tests {
             http: Http::default(),
             hash_key_file: None,
             direct_access: vec!["10.9.0.0/16".to_owned().try_into().expect("a prefix")],
+            tunnel: Default::default(),
             history_retention: std::time::Duration::from_secs(86_400),
             exceptions: 1_000_000,
             services: services.iter().enumerate().map(service).collect(),

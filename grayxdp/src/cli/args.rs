@@ -4,13 +4,23 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 
+mod backend;
+mod past;
+mod plan;
+mod quality;
+mod rollout;
+
+use self::past::past;
+pub(super) use self::{
+    backend::{BackendArguments, BackendCommand},
+    past::Past,
+    plan::{Linting, PlanCommand, Simulation},
+    quality::QualityCommand,
+    rollout::RolloutCommand,
+};
 use crate::{
     cli::{demo::DemoArgs, trace::TraceArguments},
-    model::{
-        Name, Weight,
-        api::{BackendName, ChangeOptions},
-        config::Protocol,
-    },
+    model::{Name, Weight, api::ChangeOptions, config::Protocol},
 };
 
 /// Where the daemon listens unless the configuration says otherwise.
@@ -126,6 +136,9 @@ pub enum Command {
         after_help = "Example:\n  grayxdp backend drain recsys v1/10.0.1.1:8080 --wait --timeout 30m"
     )]
     Backend(BackendCommand),
+    /// Tell how well a rollout's models do
+    #[command(subcommand, after_help = "Example:\n  grayxdp quality post recsys-v2 v1=80/15/20 v2=85/10/15")]
+    Quality(QualityCommand),
     /// Drive releases
     #[command(subcommand, after_help = "Example:\n  grayxdp rollout start plan.yaml --wait --timeout 2h")]
     Rollout(RolloutCommand),
@@ -192,268 +205,6 @@ pub enum WeightsCommand {
     },
 }
 
-/// Driving releases.
-#[derive(Debug, Subcommand)]
-pub enum RolloutCommand {
-    /// List all rollouts, the newest first
-    #[command(after_help = "Example:\n  grayxdp rollout list")]
-    List,
-    /// Start the rollout of a plan
-    #[command(after_help = "Example:\n  grayxdp rollout start plan.yaml --wait --timeout 2h")]
-    Start {
-        /// The plan
-        #[arg(value_name = "PLAN")]
-        plan: PathBuf,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-        /// Whether to wait.
-        #[command(flatten)]
-        wait: WaitArguments,
-    },
-    /// Show what happened in a rollout, with who and why
-    #[command(after_help = "Example:\n  grayxdp rollout history recsys-v2")]
-    History {
-        /// The rollout
-        name: Name,
-        /// Which run of that name; the newest where it is left out
-        #[arg(long, value_name = "N")]
-        number: Option<u64>,
-    },
-    /// Write a report of a rollout
-    #[command(after_help = "Example:\n  grayxdp rollout report recsys-v2 --html --file report.html")]
-    Report {
-        /// The rollout
-        name: Name,
-        /// Which run of that name; the newest where it is left out
-        #[arg(long, value_name = "N")]
-        number: Option<u64>,
-        /// One HTML file with pictures, in place of Markdown
-        #[arg(long)]
-        html: bool,
-        /// Into this file, in place of the output
-        #[arg(long, value_name = "FILE")]
-        file: Option<PathBuf>,
-    },
-    /// Show one rollout
-    #[command(after_help = "Example:\n  grayxdp rollout get recsys-v2 -w")]
-    Get {
-        /// The rollout
-        name: Name,
-        /// Go on showing it until it ends
-        #[arg(short, long)]
-        watch: bool,
-    },
-    /// Stop advancing; judging goes on and may still roll back
-    #[command(after_help = "Example:\n  grayxdp rollout pause recsys-v2 --reason 'incident 42'")]
-    Pause {
-        /// The rollout
-        name: Name,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-    },
-    /// Go on after a pause or a freeze
-    #[command(after_help = "Example:\n  grayxdp rollout resume recsys-v2")]
-    Resume {
-        /// The rollout
-        name: Name,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-    },
-    /// End the current pause
-    #[command(after_help = "Example:\n  grayxdp rollout promote recsys-v2 --full --wait")]
-    Promote {
-        /// The rollout
-        name: Name,
-        /// Skip to 100 %
-        #[arg(long)]
-        full: bool,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-        /// Whether to wait.
-        #[command(flatten)]
-        wait: WaitArguments,
-    },
-    /// Begin a rollout anew that was rolled back or failed; clears what fuse and lease latched
-    #[command(after_help = "Example:\n  grayxdp rollout retry recsys-v2 --reason 'port was closed' --wait")]
-    Retry {
-        /// The rollout
-        name: Name,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-        /// Whether to wait.
-        #[command(flatten)]
-        wait: WaitArguments,
-    },
-    /// Go one step back, and on from there
-    #[command(after_help = "Example:\n  grayxdp rollout back recsys-v2 --reason 'latency rises'")]
-    Back {
-        /// The rollout
-        name: Name,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-    },
-    /// Stay as it is until resumed; judging goes on
-    #[command(after_help = "Example:\n  grayxdp rollout freeze recsys-v2")]
-    Freeze {
-        /// The rollout
-        name: Name,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-    },
-    /// Make this pause and later ones shorter
-    #[command(after_help = "Example:\n  grayxdp rollout accelerate recsys-v2")]
-    Accelerate {
-        /// The rollout
-        name: Name,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-    },
-    /// Give all new flows back to the version that was stable before a promotion
-    #[command(after_help = "Example:\n  grayxdp rollout undo recsys-v2 --reason 'orders fell' --wait")]
-    Undo {
-        /// The rollout
-        name: Name,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-        /// Whether to wait.
-        #[command(flatten)]
-        wait: WaitArguments,
-    },
-    /// Put another plan in place of a running rollout's; what is exposed does not jump
-    #[command(after_help = "Example:\n  grayxdp rollout apply plan.yaml --dry-run")]
-    Apply {
-        /// The plan, of the same name
-        #[arg(value_name = "PLAN")]
-        plan: PathBuf,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-        /// Whether to wait.
-        #[command(flatten)]
-        wait: WaitArguments,
-    },
-    /// Give all new flows back to the stable version
-    #[command(after_help = "Example:\n  grayxdp rollout abort recsys-v2 --reason 'wrong build' --wait")]
-    Abort {
-        /// The rollout
-        #[arg(required_unless_present = "all")]
-        name: Option<Name>,
-        /// All rollouts that run
-        #[arg(long, conflicts_with_all = ["name", "wait"])]
-        all: bool,
-        /// Options of changes.
-        #[command(flatten)]
-        change: ChangeArguments,
-        /// Whether to wait.
-        #[command(flatten)]
-        wait: WaitArguments,
-    },
-}
-
-/// Backends.
-#[derive(Debug, Subcommand)]
-pub enum BackendCommand {
-    /// Show how backends stand, and why
-    #[command(after_help = "Example:\n  grayxdp backend list recsys")]
-    List {
-        /// Only those of this service
-        service: Option<Name>,
-    },
-    /// Give backends no new flows; those in progress go on
-    #[command(after_help = "Example:\n  grayxdp backend drain recsys v1/10.0.1.1:8080 --wait --timeout 30m")]
-    Drain {
-        /// Which.
-        #[command(flatten)]
-        which: BackendArguments,
-        /// Wait until no flow is left
-        #[arg(long)]
-        wait: bool,
-        /// Wait no longer than this, such as 30m (exit status 4)
-        #[arg(long, value_name = "D", requires = "wait", value_parser = humantime::parse_duration)]
-        timeout: Option<Duration>,
-    },
-    /// Give backends no flows at all; those in progress end as `onDown` says
-    #[command(after_help = "Example:\n  grayxdp backend disable recsys v1/10.0.1.1:8080 --reason 'disk is full'")]
-    Disable {
-        /// Which.
-        #[command(flatten)]
-        which: BackendArguments,
-    },
-    /// Give backends new flows again
-    #[command(after_help = "Example:\n  grayxdp backend enable recsys v1/10.0.1.1:8080")]
-    Enable {
-        /// Which.
-        #[command(flatten)]
-        which: BackendArguments,
-    },
-}
-
-/// Which backends a change is about.
-#[derive(Debug, Args)]
-pub struct BackendArguments {
-    /// The service
-    pub service: Name,
-    /// The backends
-    #[arg(required = true, value_name = "VERSION/ADDRESS")]
-    pub backends: Vec<BackendName>,
-    /// Options of changes.
-    #[command(flatten)]
-    pub change: ChangeArguments,
-}
-
-/// Work on plans without a daemon.
-#[derive(Debug, Subcommand)]
-pub enum PlanCommand {
-    /// Check a plan, also against the configuration where one is given
-    #[command(after_help = "Example:\n  grayxdp plan lint plan.yaml --config grayxdp.yaml")]
-    Lint {
-        /// The plan
-        file: PathBuf,
-        /// The configuration with the plan's service
-        #[arg(short, long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
-    /// Run a plan under a virtual clock against simulated traffic
-    #[command(
-        after_help = "Example:\n  grayxdp plan simulate plan.yaml --config grayxdp.yaml --traffic traffic.yaml --svg weights.svg"
-    )]
-    Simulate(Simulation),
-}
-
-/// What is to be simulated.
-#[derive(Clone, Debug, PartialEq, Args)]
-pub struct Simulation {
-    /// The plan
-    pub file: PathBuf,
-    /// The configuration with the plan's service
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The traffic, the answers and the incidents
-    #[arg(short, long, value_name = "FILE")]
-    pub traffic: Option<PathBuf>,
-    /// New flows a second, in place of the file's
-    #[arg(long, value_name = "N")]
-    pub rate: Option<f64>,
-    /// The part of its connections that the candidate refuses, 0 to 1, in place of the file's
-    #[arg(long, value_name = "RATIO")]
-    pub failures: Option<f64>,
-    /// Of the random numbers, in place of the file's
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Draw the weights into this file
-    #[arg(long, value_name = "FILE")]
-    pub svg: Option<PathBuf>,
-}
-
 /// Files with a JSON Schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaOf {
@@ -505,34 +256,6 @@ pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
         .into_iter()
         .find(|protocol| protocol.label() == text)
         .ok_or_else(|| "use tcp or udp".to_owned())
-}
-
-/// A time that has passed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Past {
-    /// At an instant.
-    At(jiff::Timestamp),
-    /// So long ago.
-    Ago(std::time::Duration),
-}
-
-impl Past {
-    /// The instant, counted from now.
-    #[must_use]
-    pub fn instant(self) -> jiff::Timestamp {
-        match self {
-            Self::At(instant) => instant,
-            Self::Ago(ago) => jiff::Timestamp::now().checked_sub(ago).unwrap_or(jiff::Timestamp::MIN),
-        }
-    }
-}
-
-fn past(text: &str) -> Result<Past, String> {
-    let instant = text.parse().map(Past::At).ok();
-    let ago = || humantime::parse_duration(text).map(Past::Ago).ok();
-    instant
-        .or_else(ago)
-        .ok_or_else(|| "use an instant such as 2026-11-21T09:00:00Z, or so long ago such as 90m".to_owned())
 }
 
 fn share(text: &str) -> Result<(Name, Weight), String> {

@@ -70,17 +70,9 @@ async fn until_drained(
 }
 
 async fn list(remote: &Remote, service: &Name) -> Result<Vec<ListedBackend>, CliError> {
-    match remote.client.request(&Request::BackendList { service: Some(service.clone()) }).await? {
-        Response::Backends(listed) => Ok(listed),
-        other @ (Response::Status(_)
-        | Response::Done(_)
-        | Response::Events(_)
-        | Response::Explained(_)
-        | Response::Trace(_)
-        | Response::Rollouts(_)
-        | Response::Record(_)
-        | Response::Rollout(_)) => Err(unexpected(&other)),
-    }
+    let response = remote.client.request(&Request::BackendList { service: Some(service.clone()) }).await?;
+    let Response::Backends(listed) = response else { return Err(unexpected(&response)) };
+    Ok(listed)
 }
 
 /// Whether a name is that of a listed backend.

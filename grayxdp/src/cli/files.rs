@@ -4,28 +4,36 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{
-        args::Format,
+        args::{Format, Linting},
         exit::{CliError, Exit},
         output::{Output, complain},
         table::{Paint, Tone},
     },
     config::{check_plan, load_config, load_plan, load_traffic},
     model::{
-        config::Config,
-        plan::{Canary, Plan, Strategy},
+        config::{Config, Protocol, Service},
+        plan::{Canary, Plan, Signal, Strategy},
+        state::Prospect,
         traffic::Traffic,
     },
-    rollout::{Exposure, outline},
+    rollout::{
+        Exposure, outline,
+        prospects::{Expected, foreseen},
+    },
 };
 
 /// Longest file that is read, in bytes; the daemon reads no longer one either.
 const FILE_BYTES: u64 = 64 << 20;
+
+/// How long flows are followed where no configuration says it.
+const FLOW_HORIZON: Duration = Duration::from_secs(60);
 
 /// What a file holds.
 enum Content {
@@ -43,11 +51,24 @@ struct Checked {
     /// What it holds, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<String>,
-    /// The sub-steps to each step and how long they take at least, one line a step.
+    /// Of a plan the sub-steps to each step and how long they take at least, one line a step; of a configuration what the data path
+    /// cannot see, one line a service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ways: Vec<String>,
+    /// What the steps can show, by step from 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    prospects: Vec<StepProspect>,
     /// One line a problem.
     problems: Vec<String>,
+}
+
+/// What a step can show of one metric.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepProspect {
+    step: usize,
+    #[serde(flatten)]
+    prospect: Prospect,
 }
 
 /// Reads a configuration for the daemon.
@@ -84,10 +105,39 @@ pub(super) fn check(files: &[PathBuf], output: Output) -> Result<Exit, CliError>
 }
 
 /// Checks one plan, and against a configuration where one is given.
-pub(super) fn lint(file: &Path, config: Option<&Path>, output: Output) -> Result<Exit, CliError> {
-    let config = config.map(read_config).transpose()?;
+pub(super) fn lint(asked: &Linting, output: Output) -> Result<Exit, CliError> {
+    let file = &asked.file;
+    let config = asked.config.as_deref().map(read_config).transpose()?;
     let content = read(file).map_err(|error| vec![error.to_string()]).and_then(|text| plan(&text, file));
-    report(vec![checked(file, &content, config.as_ref())], output)
+    let mut checked = checked(file, &content, config.as_ref());
+    let given = asked.traffic.as_deref().map(read_traffic).transpose()?;
+    if let Some(rate) = asked.rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
+        return Err(CliError::Input(format!("--rate {rate}: not a number of flows a second; give one above 0")));
+    }
+    if let Some(mut traffic) = given.or_else(|| asked.rate.map(|_| Traffic::default())) {
+        traffic.flows_per_second = asked.rate.unwrap_or(traffic.flows_per_second);
+        if let (true, Ok(Content::Plan(plan))) = (checked.sound, &content) {
+            checked.prospects = prospects(plan, config.as_ref(), &traffic);
+        }
+    }
+    report(vec![checked], output)
+}
+
+/// What a plan's steps can show at a traffic.
+fn prospects(plan: &Plan, config: Option<&Config>, traffic: &Traffic) -> Vec<StepProspect> {
+    let of_plan = |config: &Config| config.services.iter().find(|service| service.name == plan.spec.service).cloned();
+    let service = config.and_then(of_plan);
+    let expected = Expected {
+        flows_per_second: traffic.flows_per_second,
+        failing: traffic.stable.failure_ratio,
+        flow_horizon: service.as_ref().map_or(FLOW_HORIZON, |service| service.flow_horizon),
+        protocol: service.map_or(Protocol::Tcp, |service| service.protocol),
+    };
+    let stable = plan.spec.stable.clone().unwrap_or_else(|| "stable".parse().expect("a name"));
+    let of_step = |(part, found): (usize, Vec<Prospect>)| {
+        found.into_iter().map(move |prospect| StepProspect { step: part + 1, prospect })
+    };
+    foreseen(plan, &stable, &expected).into_iter().flat_map(of_step).collect()
 }
 
 fn checked(file: &Path, content: &Result<Content, Vec<String>>, config: Option<&Config>) -> Checked {
@@ -101,12 +151,28 @@ fn checked(file: &Path, content: &Result<Content, Vec<String>>, config: Option<&
     let summary = content.as_ref().ok().map(summary);
     let (ways, unreachable) = content.as_ref().map(ways_of).unwrap_or_default();
     problems.extend(unreachable);
-    Checked { file: file.to_owned(), sound: problems.is_empty(), summary, ways, problems }
+    Checked { file: file.to_owned(), sound: problems.is_empty(), summary, ways, prospects: Vec::new(), problems }
+}
+
+/// What the data path cannot see of a service.
+fn unseen(service: &Service) -> Option<String> {
+    if service.forwarding.sees_answers() {
+        return None;
+    }
+    let (name, mode) = (&service.name, service.forwarding.label());
+    let known = Signal::ALL.into_iter().filter(|signal| signal.is_measured(service.protocol, service.forwarding));
+    let known: Vec<_> = known.map(Signal::label).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let fuse = if service.fuse.is_some() { "; the fuse counts repeated SYNs only, no refused connections" } else { "" };
+    Some(format!("service {name}: with {mode} answers do not come by: signals for plans: {known}{fuse}"))
 }
 
 /// The sub-steps of a plan under caps, and what of it can never be reached.
 fn ways_of(content: &Content) -> (Vec<String>, Vec<String>) {
-    let Content::Plan(plan) = content else { return Default::default() };
+    let plan = match content {
+        Content::Plan(plan) => plan,
+        Content::Config(config) => return (config.services.iter().filter_map(unseen).collect(), Vec::new()),
+    };
     let name = &plan.metadata.name;
     if !outline::has_all_shares(plan) {
         let line = "sub-steps depend on shares that are measured; give each segment its `share` to see them";
@@ -134,7 +200,11 @@ fn report(checked: Vec<Checked>, output: Output) -> Result<Exit, CliError> {
         let line = |file: &Checked| {
             let summary = file.summary.as_deref().unwrap_or_default();
             let ways: String = file.ways.iter().map(|way| format!("  {way}\n")).collect();
-            format!("{}: {}: {summary}\n{ways}", file.file.display(), paint.text(Tone::Good, "sound"))
+            let prospect = |found: &StepProspect| {
+                format!("  step {}, {}: {}\n", found.step, found.prospect.metric, found.prospect.sentence)
+            };
+            let shown: String = file.prospects.iter().map(prospect).collect();
+            format!("{}: {}: {summary}\n{ways}{shown}", file.file.display(), paint.text(Tone::Good, "sound"))
         };
         sound.map(line).collect()
     };

@@ -73,7 +73,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let exit = match command {
         Command::Daemon { config } => daemon::run(&config)?,
         Command::Check { files } => files::check(&files, output)?,
-        Command::Plan(PlanCommand::Lint { file, config }) => files::lint(&file, config.as_deref(), output)?,
+        Command::Plan(PlanCommand::Lint(asked)) => files::lint(&asked, output)?,
         Command::Plan(PlanCommand::Simulate(simulation)) => simulate::run(&simulation, output)?,
         Command::Schema { file: SchemaOf::Config } => pages::print(&crate::config::config_schema())?,
         Command::Schema { file: SchemaOf::Plan } => pages::print(&crate::config::plan_schema())?,
@@ -93,6 +93,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         }
         Command::Trace(arguments) => block_on(trace::run(&remote, arguments))??,
         Command::Backend(command) => block_on(backend::run(&remote, command))??,
+        Command::Quality(command) => block_on(remote.quality(command))??,
         Command::Rollout(command) => block_on(remote.rollout(command))??,
         Command::Detach { config, change } => block_on(remote.detach(config.as_deref(), change.options()))??,
     };

@@ -1,10 +1,10 @@
 //! The commands that the daemon carries out: ask, show the answer.
 
-use std::{net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use crate::{
     cli::{
-        args::{ChangeArguments, RolloutCommand, WaitArguments, WeightsCommand},
+        args::{ChangeArguments, QualityCommand, RolloutCommand, WaitArguments, WeightsCommand},
         daemon,
         exit::{CliError, Exit},
         files,
@@ -15,7 +15,7 @@ use crate::{
     control::{Client, ClientError},
     model::{
         Name,
-        api::{ChangeOptions, Request, Response, RolloutAction, Status},
+        api::{ChangeOptions, NamedMatrix, PostedQuality, Request, Response, RolloutAction},
         config::Protocol,
     },
 };
@@ -95,17 +95,8 @@ impl Remote {
     }
 
     async fn weights_get(&self, service: Option<Name>) -> Result<Exit, CliError> {
-        let status: Status = match self.client.request(&Request::Status).await? {
-            Response::Status(status) => *status,
-            other @ (Response::Done(_)
-            | Response::Events(_)
-            | Response::Explained(_)
-            | Response::Trace(_)
-            | Response::Rollouts(_)
-            | Response::Rollout(_)
-            | Response::Record(_)
-            | Response::Backends(_)) => return Err(unexpected(&other)),
-        };
+        let response = self.client.request(&Request::Status).await?;
+        let Response::Status(status) = response else { return Err(unexpected(&response)) };
         let all: Vec<show::Shares> = status.services.iter().map(show::shares_of).collect();
         match service {
             None => self.output.answer(&all, |paint| show::weights(&all, paint))?,
@@ -166,17 +157,8 @@ impl Remote {
 
     /// The report of a rollout, into a file or to the output. `-o json` gives what it is made of.
     async fn report(&self, name: Name, number: Option<u64>, html: bool, file: Option<&Path>) -> Result<Exit, CliError> {
-        let record = match self.client.request(&Request::RolloutRecord { name, number }).await? {
-            Response::Record(record) => record,
-            other @ (Response::Status(_)
-            | Response::Done(_)
-            | Response::Events(_)
-            | Response::Explained(_)
-            | Response::Trace(_)
-            | Response::Rollouts(_)
-            | Response::Rollout(_)
-            | Response::Backends(_)) => return Err(unexpected(&other)),
-        };
+        let response = self.client.request(&Request::RolloutRecord { name, number }).await?;
+        let Response::Record(record) = response else { return Err(unexpected(&response)) };
         let text = if html { report::html(&record)? } else { report::markdown(&record) };
         match file {
             None => self.output.answer(&record, |_| text)?,
@@ -198,6 +180,19 @@ impl Remote {
     ) -> Result<Exit, CliError> {
         let request = Request::RolloutChange { name: name.clone(), action, options: change.options() };
         self.change(request, &name, wait, goal).await
+    }
+
+    /// `quality post`.
+    pub(super) async fn quality(&self, command: QualityCommand) -> Result<Exit, CliError> {
+        let QualityCommand::Post { rollout, matrices, metric, change } = command;
+        let mut by_version = BTreeMap::new();
+        for NamedMatrix { version, matrix } in matrices {
+            if by_version.insert(version.clone(), matrix).is_some() {
+                return Err(CliError::Input(format!("{version} is given twice")));
+            }
+        }
+        let quality = PostedQuality { metric, matrices: by_version, options: change.options() };
+        self.ask(Request::QualityPost { rollout, quality: Box::new(quality) }).await
     }
 
     /// A change of a rollout, waited for where that is asked.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{CommandFactory, Parser};
 
 use super::{
-    args::{Arguments, Command, Format, PlanCommand, RolloutCommand, WeightsCommand},
+    args::{Arguments, Command, Format, Linting, PlanCommand, RolloutCommand, WeightsCommand},
     exit::usage_line,
 };
 use crate::model::{api::ChangeOptions, config::Protocol};
@@ -18,6 +18,8 @@ fn parse(words: &str) -> Result<Arguments, clap::Error> {
 fn every_command_of_the_interface_is_taken() {
     for words in [
         "daemon --config /etc/grayxdp/grayxdp.yaml",
+        "quality post recsys-v2 v1=80/15/20 v2=85/10/15 --metric model --reason nightly",
+        "plan lint plan.yaml --rate 200 --traffic traffic.yaml",
         "check a.yaml b.yaml",
         "reload",
         "reload --diff --reset-weights recsys --reset-weights search",
@@ -78,7 +80,7 @@ fn options_reach_their_fields() {
     let arguments = parse("explain --src 10.0.0.1:1 --dst 10.0.0.2:2").expect("sound");
     assert!(matches!(arguments.command, Command::Explain { protocol: Protocol::Tcp, .. }));
     let arguments = parse("plan lint p.yaml").expect("sound");
-    assert!(matches!(arguments.command, Command::Plan(PlanCommand::Lint { config: None, .. })));
+    assert!(matches!(arguments.command, Command::Plan(PlanCommand::Lint(Linting { config: None, .. }))));
 }
 
 #[test]

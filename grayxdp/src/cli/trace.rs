@@ -111,15 +111,7 @@ async fn follow(remote: &Remote, id: u64, seen: &mut Seen) -> Result<String, Cli
 }
 
 async fn asked(remote: &Remote, request: &Request) -> Result<TraceBatch, CliError> {
-    match remote.client.request(request).await? {
-        Response::Trace(batch) => Ok(batch),
-        other @ (Response::Status(_)
-        | Response::Done(_)
-        | Response::Events(_)
-        | Response::Explained(_)
-        | Response::Rollouts(_)
-        | Response::Rollout(_)
-        | Response::Record(_)
-        | Response::Backends(_)) => Err(unexpected(&other)),
-    }
+    let response = remote.client.request(request).await?;
+    let Response::Trace(batch) = response else { return Err(unexpected(&response)) };
+    Ok(batch)
 }

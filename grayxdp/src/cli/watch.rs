@@ -113,17 +113,9 @@ pub(super) async fn until(
 }
 
 async fn look(remote: &Remote, name: &Name, patience: Duration) -> Result<RolloutStatus, CliError> {
-    match patient(remote, &Request::RolloutGet { name: name.clone() }, patience).await? {
-        Response::Rollout(rollout) => Ok(*rollout),
-        other @ (Response::Status(_)
-        | Response::Done(_)
-        | Response::Events(_)
-        | Response::Explained(_)
-        | Response::Trace(_)
-        | Response::Rollouts(_)
-        | Response::Record(_)
-        | Response::Backends(_)) => Err(unexpected(&other)),
-    }
+    let response = patient(remote, &Request::RolloutGet { name: name.clone() }, patience).await?;
+    let Response::Rollout(rollout) = response else { return Err(unexpected(&response)) };
+    Ok(*rollout)
 }
 
 /// `events`, with `-f` for ever.
@@ -146,17 +138,9 @@ pub(super) async fn events(remote: &Remote, after: u64, limit: usize, follow: bo
 }
 
 async fn some_events(remote: &Remote, after: u64, limit: usize, patience: Duration) -> Result<Vec<Event>, CliError> {
-    match patient(remote, &Request::Events { after, limit }, patience).await? {
-        Response::Events(events) => Ok(events),
-        other @ (Response::Status(_)
-        | Response::Done(_)
-        | Response::Explained(_)
-        | Response::Trace(_)
-        | Response::Rollouts(_)
-        | Response::Rollout(_)
-        | Response::Record(_)
-        | Response::Backends(_)) => Err(unexpected(&other)),
-    }
+    let response = patient(remote, &Request::Events { after, limit }, patience).await?;
+    let Response::Events(events) = response else { return Err(unexpected(&response)) };
+    Ok(events)
 }
 
 /// Asks, and asks again while the daemon is away for no longer than `patience`.

@@ -13,7 +13,7 @@ use crate::{
     },
     model::{
         Name, Weight,
-        config::{Config, Interface, Service, Version},
+        config::{Config, Interface, Prefix, Service, Tunnel, Version},
     },
 };
 
@@ -27,6 +27,10 @@ const MAX_VERSIONS: usize = cells::VERSIONS;
 const EXCEPTIONS: std::ops::RangeInclusive<u32> = 1_024..=1 << 24;
 /// Longest name of an interface in the kernel (`IFNAMSIZ` less the final zero).
 const MAX_INTERFACE_NAME: usize = 15;
+/// Shortest prefix of outer sources of tunnels.
+const LEAST_SOURCE_LENGTH: u8 = 8;
+/// What the way of tunnels may take, in bytes.
+const TUNNEL_MTUS: std::ops::RangeInclusive<u16> = 1_280..=9_000;
 /// Backend weights.
 const BACKEND_WEIGHTS: std::ops::RangeInclusive<u16> = 1..=1_000;
 
@@ -40,6 +44,7 @@ pub fn check_all(config: &Config) -> Vec<Problem> {
         let what = format!("room for {} exceptions", config.exceptions);
         problems.push(Problem::new(Place::default().field("exceptions"), what, remedy));
     }
+    tunnel(&config.tunnel, &mut problems);
     let services = Place::default().field("services");
     if config.services.len() > MAX_SERVICES {
         let what = format!("{} services", config.services.len());
@@ -107,6 +112,29 @@ fn interfaces(interfaces: &[Interface], problems: &mut Vec<Problem>) {
             let what = format!("interface `{name}` stands twice");
             problems.push(Problem::new(place, what, "remove one of the two").with_other(&first));
         }
+    }
+}
+
+fn tunnel(tunnel: &Tunnel, problems: &mut Vec<Problem>) {
+    let place = Place::default().field("tunnel");
+    let sources = place.field("sources");
+    for (index, prefix) in tunnel.sources.iter().enumerate() {
+        let (place, said) = (sources.index(index), String::from(*prefix));
+        if prefix.length < LEAST_SOURCE_LENGTH {
+            let what = format!("outer sources {said}");
+            let remedy = format!("use a prefix of {LEAST_SOURCE_LENGTH} bits or more that is nobody's address");
+            problems.push(Problem::new(place.clone(), what, remedy));
+        }
+        let is_same = |other: &&Prefix| other.address.is_ipv4() == prefix.address.is_ipv4();
+        if let Some(first) = tunnel.sources[..index].iter().position(|other| is_same(&other)) {
+            let what = format!("outer sources {said} beside {}", String::from(tunnel.sources[first]));
+            problems
+                .push(Problem::new(place, what, "keep one prefix of each family").with_other(&sources.index(first)));
+        }
+    }
+    if let Some(mtu) = tunnel.mtu.filter(|mtu| !TUNNEL_MTUS.contains(mtu)) {
+        let remedy = format!("use {} to {}", TUNNEL_MTUS.start(), TUNNEL_MTUS.end());
+        problems.push(Problem::new(place.field("mtu"), format!("mtu {mtu} of tunnels"), remedy));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Name, Weight,
-    config::{Backend, Config, Fuse, HealthCheck, Match, Service, Version, duration::said},
+    config::{Backend, Config, Fuse, HealthCheck, Match, Service, Tunnel, Version, duration::said},
 };
 
 /// One line for each difference; none where the two mean the same.
@@ -17,6 +17,14 @@ pub fn diff(old: &Config, new: &Config) -> Vec<String> {
             config.direct_access.iter().map(|&prefix| String::from(prefix)).collect::<Vec<_>>().join(", ")
         };
         lines.push(format!("directAccess: [{}] → [{}]", list(old), list(new)));
+    }
+    if old.tunnel != new.tunnel {
+        let own = |tunnel: &Tunnel| {
+            let sources: Vec<_> = tunnel.sources.iter().map(|&prefix| String::from(prefix)).collect();
+            let mtu = tunnel.mtu.map_or("the link's".to_owned(), |mtu| mtu.to_string());
+            format!("sources [{}], mtu {mtu}", sources.join(", "))
+        };
+        lines.push(format!("tunnel: {} → {}", own(&old.tunnel), own(&new.tunnel)));
     }
     if old.history_retention != new.history_retention {
         let days = |config: &Config| said(config.history_retention);

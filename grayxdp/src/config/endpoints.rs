@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     config::problem::{Place, Problem},
-    model::config::{Backend, Config, Protocol, Service, Version},
+    model::config::{Backend, Config, Forwarding, Protocol, Service, Version},
 };
 
 /// Who has an endpoint, and where the file says so.
@@ -20,6 +20,9 @@ struct Owner<'a> {
 /// The virtual endpoints of all services, by address and port.
 type VirtualEnds<'a> = HashMap<(IpAddr, u16), Vec<(Protocol, Owner<'a>)>>;
 
+/// The endpoints of backends.
+type BackendEnds<'a> = HashMap<(IpAddr, u16, Protocol), Owner<'a>>;
+
 /// Checks virtual and backend endpoints of all services.
 pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
     let services = || {
@@ -30,8 +33,10 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
     for (place, service) in services() {
         virtual_end(&place, service, &mut virtual_ends, problems);
     }
-    let mut backends: HashMap<(IpAddr, u16, Protocol), Owner<'_>> = HashMap::new();
-    for (place, service) in services() {
+    // Replies that come by are told apart in all services, others not at all: there a server may be in many of them.
+    let mut backends = BackendEnds::new();
+    let mut direct: HashMap<usize, BackendEnds<'_>> = HashMap::new();
+    for (index_of_service, (place, service)) in services().enumerate() {
         for (index, version) in service.versions.iter().enumerate() {
             let list = place.field("versions").index(index).field("backends");
             for (index, backend) in version.backends.iter().enumerate() {
@@ -44,9 +49,13 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
                     problems.push(circle(&end, &place, first));
                 }
                 let key = |(address, port)| (address, port, service.protocol);
-                match ends(service, backend).find_map(|end| backends.get(&key(end))) {
+                let known = match service.forwarding {
+                    Forwarding::Nat => &mut backends,
+                    Forwarding::Dsr | Forwarding::Ipip => direct.entry(index_of_service).or_default(),
+                };
+                match ends(service, backend).find_map(|end| known.get(&key(end))) {
                     Some(first) => problems.push(shared(&owner(), first, &end)),
-                    None => backends.extend(ends(service, backend).map(|end| (key(end), owner()))),
+                    None => known.extend(ends(service, backend).map(|end| (key(end), owner()))),
                 }
             }
         }
@@ -79,8 +88,25 @@ fn virtual_end<'a>(place: &Place, service: &'a Service, known: &mut VirtualEnds<
     }
 }
 
-/// With several ports, each flow keeps its own.
+/// With several ports, each flow keeps its own; so it does where ports are not rewritten.
 fn own_port(service: &Service, backend: &Backend, place: &Place, problems: &mut Vec<Problem>) {
+    let keeps_port = match service.forwarding {
+        Forwarding::Nat => false,
+        Forwarding::Dsr | Forwarding::Ipip => true,
+    };
+    if keeps_port
+        && let (Some(port), [virtual_port]) = (backend.port, service.virtual_ports())
+        && port != *virtual_port
+    {
+        let (end, mode) = (SocketAddr::new(backend.address, port), service.forwarding.label());
+        let what = format!(
+            "backend {end} of service `{}`, whose packets keep port {virtual_port} with `{mode}`",
+            service.name
+        );
+        let remedy =
+            format!("leave its port out and let the server listen on {virtual_port}; or use `forwarding: nat`");
+        problems.push(Problem::new(place.field("port"), what, remedy));
+    }
     if service.virtual_ports().len() > 1
         && let Some(port) = backend.port
     {
@@ -91,20 +117,28 @@ fn own_port(service: &Service, backend: &Backend, place: &Place, problems: &mut 
     }
 }
 
-/// Addresses are rewritten, so both ends are of one family.
+/// Both ends are of one family, but for tunnels: those of IPv6 take packets of IPv4 too.
 fn own_family(service: &Service, backend: &Backend, place: &Place, problems: &mut Vec<Problem>) {
-    if backend.address.is_ipv4() == service.vip.is_ipv4() {
+    let is_in_tunnel = service.forwarding == Forwarding::Ipip && service.vip.is_ipv4();
+    if backend.address.is_ipv4() == service.vip.is_ipv4() || is_in_tunnel {
         return;
     }
     let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
     let (own, vip) = (family(backend.address), family(service.vip));
+    let mode = service.forwarding.label();
     let what = format!(
         "backend {} is one of {own}, and VIP {} of service `{}` one of {vip}",
         backend.address, service.vip, service.name
     );
-    let remedy = format!(
-        "`nat` does not translate between families: give the backend's {vip} address, or make a service with a VIP of {own}"
-    );
+    let remedy = match service.vip {
+        IpAddr::V4(_) => format!(
+            "`{mode}` does not translate between families: use `forwarding: ipip`, give the backend's {vip} address, or make a \
+             service with a VIP of {own}"
+        ),
+        IpAddr::V6(_) => format!(
+            "`{mode}` does not carry {vip} to a host of {own}: give the backend's {vip} address, or make a service with a VIP of {own}"
+        ),
+    };
     problems.push(Problem::new(place.field("address"), what, remedy));
 }
 
@@ -153,7 +187,10 @@ fn shared(second: &Owner<'_>, first: &Owner<'_>, end: &str) -> Problem {
         Problem::new(second.place.clone(), format!("backend {end} stands twice in {ours}"), "remove one of the two")
     } else {
         let what = format!("backend {end} of {ours} is also of {theirs}");
-        let remedy = "their replies could not be told apart; give each its own address or port";
+        let remedy = match second.service.forwarding {
+            Forwarding::Nat => "their replies could not be told apart; give each its own address or port",
+            Forwarding::Dsr | Forwarding::Ipip => "both would be one server at one port; give each its own address",
+        };
         Problem::new(second.place.clone(), what, remedy)
     };
     problem.with_other(&first.place)

@@ -97,7 +97,7 @@ fn quality(metric: &Metric, limits: &QualityLimits, place: &Place, refuse: &mut 
         Provider::Prometheus(_) => {
             refuse(own, "quality of a Prometheus query".to_owned(), "use `http` or `command`: it needs a JSON object");
         }
-        Provider::Kernel(_) | Provider::Http(_) | Provider::Command(_) => {}
+        Provider::Kernel(_) | Provider::Http(_) | Provider::Command(_) | Provider::Posted(_) => {}
     }
 }
 

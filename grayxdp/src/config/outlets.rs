@@ -13,7 +13,7 @@ use crate::{
 const MAX_OUTLETS: usize = 32;
 
 /// Kinds of events of a rollout that can be asked for. The engine's own list is compared with it by a test.
-pub const EVENT_KINDS: [&str; 36] = [
+pub const EVENT_KINDS: [&str; 37] = [
     "accelerated",
     "clockJumped",
     "completed",
@@ -35,6 +35,7 @@ pub const EVENT_KINDS: [&str; 36] = [
     "promoted",
     "promoting",
     "publishFailed",
+    "qualityPosted",
     "replaced",
     "restarted",
     "resumed",

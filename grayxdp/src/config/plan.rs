@@ -18,7 +18,7 @@ use crate::{
     model::{
         Name,
         config::{Config, Protocol, Service, duration::said},
-        plan::{ExistingFlows, FlowsEnd, Metric, Plan},
+        plan::{ExistingFlows, FlowsEnd, KernelSignal, Metric, Plan, Provider},
     },
 };
 
@@ -124,7 +124,30 @@ fn against(plan: &Plan, config: &Config, problems: &mut Vec<Problem>) {
     }
     strategy::against(plan, service, &spec.field("strategy"), problems);
     allocation::against(plan, service, &spec.field("segments"), problems);
+    signals(plan, service, &spec, problems);
     existing_flows(&plan.spec.existing_flows, service, &spec.field("existingFlows"), problems);
+}
+
+/// What the data path cannot see of a service is not available to its plans.
+fn signals(plan: &Plan, service: &Service, spec: &Place, problems: &mut Vec<Problem>) {
+    let (protocol, forwarding) = (service.protocol, service.forwarding);
+    for (index, metric) in plan.spec.analysis.metrics.iter().enumerate() {
+        let Provider::Kernel(KernelSignal { signal, quantile: _ }) = &metric.provider else { continue };
+        if signal.is_measured(protocol, forwarding) {
+            continue;
+        }
+        let (label, name) = (signal.label(), &service.name);
+        let (why, remedy) = if forwarding.sees_answers() {
+            (format!("service `{name}` is {}: it has no handshakes", protocol.label()), "leave the metric out")
+        } else {
+            let mode = forwarding.label();
+            let why = format!("with `{mode}` nothing of what backends of service `{name}` answer comes by");
+            (why, "judge by prometheus, http or a command")
+        };
+        let place = spec.field("analysis").field("metrics").index(index).field("provider").field("kernel");
+        let what = format!("metric `{}`: {label} is not available: {why}", metric.name);
+        problems.push(Problem::new(place.field("signal"), what, remedy));
+    }
 }
 
 /// TCP cannot move, and UDP cannot be reset.

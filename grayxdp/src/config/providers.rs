@@ -12,6 +12,8 @@ use crate::{
 
 /// How long somebody outside may take.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
+/// How long what was posted may count.
+const AGES: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(30 * 86_400);
 /// Tries after the first.
 const MAX_RETRIES: u32 = 10;
 /// Values of a range query.
@@ -40,6 +42,17 @@ pub(super) fn outside(metric: &Metric, place: &Place, problems: &mut Vec<Problem
         Provider::Prometheus(query) => prometheus(query, &provider.field("prometheus"), problems),
         Provider::Http(query) => http(query, &provider.field("http"), problems),
         Provider::Command(query) => command(query, &provider.field("command"), problems),
+        Provider::Posted(posted) => {
+            let at = provider.field("posted");
+            if metric.quality.is_none() {
+                let what = format!("metric `{}` is posted and has no `quality`", metric.name);
+                problems.push(Problem::new(at.clone(), what, "add `quality`: what is posted is a confusion matrix"));
+            }
+            if !AGES.contains(&posted.max_age) {
+                let what = format!("a maxAge of {}", said(posted.max_age));
+                problems.push(Problem::new(at.field("maxAge"), what, "use 10s to 30d"));
+            }
+        }
     }
     if conditions && !metric.threshold_range.is_none() {
         let what = format!("metric `{}` has conditions and a thresholdRange", metric.name);

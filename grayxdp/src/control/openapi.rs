@@ -4,7 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::model::{
-    api::{ApiError, ListedBackend, Request, Response, RolloutStatus, Status},
+    api::{ApiError, Done, ListedBackend, PostedQuality, Request, Response, RolloutStatus, Status},
     event::Event,
 };
 
@@ -16,6 +16,8 @@ pub(super) fn document() -> Value {
     let rollout = json_body::<RolloutStatus>(&mut schemas);
     let backends = json_body::<Vec<ListedBackend>>(&mut schemas);
     let events = json_body::<Vec<Event>>(&mut schemas);
+    let quality = json_body::<PostedQuality>(&mut schemas);
+    let done = json_body::<Done>(&mut schemas);
     let request = json_body::<Request>(&mut schemas);
     let response = json_body::<Response>(&mut schemas);
     let error = json_body::<ApiError>(&mut schemas);
@@ -37,6 +39,18 @@ pub(super) fn document() -> Value {
                 "responses": {
                     "200": {"description": "The answer.", "content": rollout},
                     "404": failed("No rollout has this name."),
+                },
+            }},
+            "/api/v1/rollouts/{name}/quality": {"post": {
+                "summary": "Confusion matrices of a running rollout's models. Only on the Unix socket.",
+                "parameters": [{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}],
+                "requestBody": {"required": true, "content": quality},
+                "responses": {
+                    "200": {"description": "Taken; the next look judges it.", "content": done},
+                    "400": failed("The body is no quality, or misses the candidate's counts."),
+                    "403": failed("It came over TCP."),
+                    "404": failed("No rollout, metric or version has this name."),
+                    "409": failed("The rollout has ended, or has no metric whose values are posted."),
                 },
             }},
             "/api/v1/backends": {"get": {

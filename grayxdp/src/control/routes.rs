@@ -17,7 +17,7 @@ use crate::{
     control::{Service, openapi, peer::Peer},
     model::{
         Name,
-        api::{ApiError, ErrorClass, Request, Response},
+        api::{ApiError, ErrorClass, PostedQuality, Request, Response},
     },
 };
 
@@ -40,6 +40,7 @@ pub(super) fn router<S: Service>(service: S) -> Router {
         .route("/api/v1/status", get(status::<S>))
         .route("/api/v1/rollouts", get(rollouts::<S>))
         .route("/api/v1/rollouts/{name}", get(rollout::<S>))
+        .route("/api/v1/rollouts/{name}/quality", post(quality::<S>))
         .route("/api/v1/backends", get(backends::<S>))
         .route("/api/v1/events", get(events::<S>))
         .route("/api/v1/openapi.json", get(|| async { Json(openapi::document()) }))
@@ -131,6 +132,26 @@ async fn rollout<S: Service>(
     match name.parse::<Name>() {
         Ok(name) => answer(service.request(Request::RolloutGet { name }, peer.actor())).await,
         Err(cause) => failure(&ApiError::input(cause.to_string())),
+    }
+}
+
+async fn quality<S: Service>(
+    State(service): State<S>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> HttpResponse {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return (rejection.status(), Json(ApiError::input(rejection.body_text()))).into_response(),
+    };
+    match (name.parse::<Name>(), serde_json::from_slice::<PostedQuality>(&body)) {
+        (Ok(rollout), Ok(quality)) => {
+            let quality = Box::new(quality);
+            answer(service.request(Request::QualityPost { rollout, quality }, peer.actor())).await
+        }
+        (Err(cause), _) => failure(&ApiError::input(cause.to_string())),
+        (_, Err(cause)) => failure(&ApiError::input(format!("the body is no quality: {cause}"))),
     }
 }
 

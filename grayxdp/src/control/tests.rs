@@ -117,6 +117,34 @@ async fn a_refusal_keeps_its_class_and_its_words() {
 }
 
 #[tokio::test]
+async fn quality_is_posted_over_the_socket_and_not_over_tcp() {
+    let running = start().await;
+    let path = "/api/v1/rollouts/recsys-v2/quality";
+    let body = "{\"matrices\": {\"v2\": {\"tp\": 85, \"fp\": 10, \"fn\": 15}}}";
+    assert_eq!(over_tcp(running.http, "POST", path, body).await.0, 403);
+    let over_socket = async |body: &str| {
+        let mut stream = tokio::net::UnixStream::connect(&running.socket).await.expect("it listens");
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(format!("{head}{body}").as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it answers");
+        answer
+    };
+    let answer = over_socket(body).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"changes\":[\"one\"],\"dryRun\":false}"),
+        "{answer}"
+    );
+    let answer = over_socket("{\"matrices\": {\"v2\": {\"tp\": 85}}}").await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("missing field `fp`"), "{answer}");
+    let asked = running.service.asked.lock().expect("no test panics while it holds the lock");
+    let [(Request::QualityPost { rollout, quality }, actor)] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((rollout.as_str(), quality.matrices.len()), ("recsys-v2", 1));
+    assert!(actor.starts_with("uid "), "{actor}");
+}
+
+#[tokio::test]
 async fn tcp_is_read_only() {
     let running = start().await;
     let detach = r#"{"request":"detach"}"#;

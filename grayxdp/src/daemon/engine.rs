@@ -175,7 +175,8 @@ impl Owner {
         let shares =
             |weight: Weight| [(state.stable.clone(), weight.complement()), (state.candidate().clone(), weight)].into();
         let segments = exposure.segments.iter().map(|(name, weight)| (name.clone(), shares(*weight))).collect();
-        Some(held::next(before, service, shares(exposure.weight), &segments, Some(Dealer::of(state))))
+        let next = held::next(before, service, shares(exposure.weight), &segments, Some(Dealer::of(state)));
+        Some(ServiceRecord { sample_rate: self.next_sample_rate(service, before), ..next })
     }
 
     fn journal_rollout(&mut self, state: &State, record: Record) -> Input<'static> {

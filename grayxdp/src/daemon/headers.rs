@@ -61,8 +61,10 @@ fn address(bytes: &[u8]) -> String {
 fn protocol(number: u8) -> String {
     match number {
         1 => "icmp".to_owned(),
+        4 => "ipip".to_owned(),
         6 => "tcp".to_owned(),
         17 => "udp".to_owned(),
+        41 => "ipv6".to_owned(),
         58 => "icmpv6".to_owned(),
         other => other.to_string(),
     }

@@ -12,6 +12,7 @@ use crate::{
     model::{
         Name, Weight,
         config::{Segment, Service, Version},
+        kernel::SAMPLE_RATE,
     },
     rollout::State,
     store::{SegmentRecord, ServiceRecord},
@@ -43,6 +44,7 @@ pub(super) fn initial(service: &Service) -> ServiceRecord {
         instance: None,
         epoch: 1,
         rollout: 0,
+        sample_rate: SAMPLE_RATE,
         home: Home::default(),
         file: None,
     }

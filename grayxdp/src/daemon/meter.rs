@@ -60,6 +60,12 @@ impl Meter {
         }
     }
 
+    /// New flows a second of some versions together; none before the second sample.
+    pub(super) fn flows_per_second(&self, versions: impl Iterator<Item = VersionId>) -> Option<f64> {
+        let is_known = self.samples.len() > 1;
+        is_known.then(|| versions.map(|version| self.flow(version).syns_per_second).sum())
+    }
+
     /// What a version had; nothing where the counters began anew within the window.
     pub(super) fn flow(&self, version: VersionId) -> Flow {
         let (Some((begin, first)), Some((end, last))) = (self.samples.front(), self.samples.back()) else {
@@ -95,6 +101,8 @@ mod tests {
         }
         let flow = meter.flow(VersionId(1));
         assert_eq!((flow.syns, flow.bytes), (1_000 + 45, 30));
+        assert_eq!(meter.flows_per_second([VersionId(1), VersionId(2)].into_iter()), Some(104.5));
+        assert_eq!(Meter::default().flows_per_second([VersionId(1)].into_iter()), None);
         assert_eq!(meter.flow(VersionId(2)), Flow::default());
         assert_eq!((share(1, 4), share(0, 0)), (Some(0.25), None));
     }

@@ -19,9 +19,11 @@ mod names;
 mod outside;
 mod owner;
 mod past;
+mod quality;
 mod reload;
 mod replacing;
 mod rollouts;
+mod sampling;
 mod settle;
 mod shares;
 mod signals;
@@ -208,18 +210,12 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, DaemonError> {
 
 async fn reload(handle: &Handle) {
     let request = Request::Reload { diff: false, reset_weights: Vec::new(), options: ChangeOptions::default() };
-    match handle.request(request, "SIGHUP").await {
-        Ok(Response::Done(done)) => tracing::info!("reloaded: {} changes", done.changes.len()),
-        Ok(
-            Response::Status(_)
-            | Response::Events(_)
-            | Response::Explained(_)
-            | Response::Trace(_)
-            | Response::Rollouts(_)
-            | Response::Rollout(_)
-            | Response::Record(_)
-            | Response::Backends(_),
-        ) => tracing::error!("a reload was answered with something else: a fault of grayxdp"),
-        Err(error) => tracing::error!("not reloaded: {error}"),
-    }
+    let response = match handle.request(request, "SIGHUP").await {
+        Ok(response) => response,
+        Err(error) => return tracing::error!("not reloaded: {error}"),
+    };
+    let Response::Done(done) = response else {
+        return tracing::error!("a reload was answered with something else: a fault of grayxdp");
+    };
+    tracing::info!("reloaded: {} changes", done.changes.len());
 }

@@ -50,7 +50,7 @@ impl Owner {
         let running = self.engines.values().map(|engine| &engine.state).filter(|state| !state.phase.is_final());
         let targets = running.flat_map(|state| {
             let analysis = &state.plan.spec.analysis;
-            let outside = analysis.metrics.iter().filter(|metric| metric.provider.is_outside());
+            let outside = analysis.metrics.iter().filter(|metric| metric.provider.is_asked());
             outside.map(|metric| {
                 let (service, metric_name) = (state.service().clone(), metric.name.clone());
                 let key = Key { service, rollout: state.number, metric: metric_name };
@@ -272,7 +272,7 @@ fn filled(provider: &Provider, state: &State) -> Provider {
     };
     let mut provider = provider.clone();
     match &mut provider {
-        Provider::Kernel(_) => {}
+        Provider::Kernel(_) | Provider::Posted(_) => {}
         Provider::Prometheus(query) => {
             fill(&mut query.query);
             query.address.iter_mut().for_each(fill);

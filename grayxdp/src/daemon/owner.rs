@@ -126,6 +126,9 @@ impl Owner {
             Request::RolloutChange { name, action, options } => {
                 self.change_rollout(&name, action, &options, actor).map(Response::Done)
             }
+            Request::QualityPost { rollout, quality } => {
+                self.post_quality(&rollout, &quality, actor).map(Response::Done)
+            }
             Request::Detach { options } => self.detach(&options, actor).map(Response::Done),
         }
     }
@@ -222,6 +225,9 @@ impl Owner {
         }
         let readings = self.strata();
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
+            if let Some(record) = self.layout.services.get(name) {
+                engine.history.note_sample_rate(record.sample_rate);
+            }
             if let Some(strata) = readings.get(name) {
                 engine.history.push_strata(strata.clone());
             }

@@ -41,6 +41,9 @@ impl Owner {
         if let Some(why) = config.services.iter().find_map(crowded) {
             return Err(ApiError::conflict(format!("nothing was changed: {why}")));
         }
+        if let Some(why) = self.forwarded_otherwise(&config) {
+            return Err(ApiError::conflict(format!("nothing was changed: {why}")));
+        }
         let mut changes = diff(&self.layout.config, &config);
         let hindered = self.hindered(&config, reset_weights);
         let (services, lines) = self.records(&config, reset_weights);
@@ -71,6 +74,21 @@ impl Owner {
         let message = if changes.is_empty() { "nothing differs".to_owned() } else { changes.join("; ") };
         self.host_event("reloaded", message, actor, options.reason.clone());
         Ok(Done { changes, dry_run: false })
+    }
+
+    /// A service whose flows in progress would meet servers that do not know them.
+    fn forwarded_otherwise(&self, config: &Config) -> Option<String> {
+        self.layout.config.services.iter().find_map(|old| {
+            let new = config.services.iter().find(|new| new.name == old.name && new.vip == old.vip)?;
+            let (before, after) = (old.forwarding.label(), new.forwarding.label());
+            (before != after).then(|| {
+                format!(
+                    "forwarding of service {} is {before}, and {after} would end its flows in progress: remove the service \
+                     and reload, then add it anew",
+                    old.name
+                )
+            })
+        })
     }
 
     fn read_config(&self) -> Result<Config, ApiError> {

@@ -13,8 +13,8 @@ use crate::{
     model::{
         Name, Weight,
         api::{ApiError, ChangeOptions, Done, Response, RolloutAction, RolloutStatus},
-        config::{Protocol, Service},
-        plan::{Metric, Plan, Provider, Strategy},
+        config::Service,
+        plan::{Plan, Strategy},
         state::RolloutState,
     },
     rollout::{Input, Notice, State, outline},
@@ -67,7 +67,6 @@ impl Owner {
             self.check_lockout(plan)?;
             self.check_parity(plan, service, record)?;
         }
-        check_measured(plan, service)?;
         if let Strategy::Rolling(_) = &plan.spec.strategy {
             let count = |version: &Name| addresses(service, version).len();
             let (own, others) = (count(&plan.spec.candidate), count(&record.stable));
@@ -212,7 +211,6 @@ impl Owner {
         }
         let (service, record) = self.known(state.service())?;
         check_plan(&plan, &self.layout.config).map_err(|error| ApiError::input(error.to_string()))?;
-        check_measured(&plan, &service)?;
         check_epoch(&service.name, record.epoch, options)?;
         let reason = options.reason.clone();
         let input = Input::Apply { plan: Box::new(plan), actor: actor.to_owned(), reason };
@@ -248,12 +246,12 @@ impl Owner {
     }
 
     /// The engine of a name, the running one where there are several.
-    fn engine_named(&self, name: &Name) -> Option<&Engine> {
+    pub(super) fn engine_named(&self, name: &Name) -> Option<&Engine> {
         let named = || self.engines.values().filter(|engine| engine.state.name() == name);
         named().find(|engine| !engine.state.phase.is_final()).or_else(|| named().max_by_key(|e| e.state.number))
     }
 
-    fn no_rollout(&self, name: &Name) -> ApiError {
+    pub(super) fn no_rollout(&self, name: &Name) -> ApiError {
         let known = self.journal.rollouts().unwrap_or_default();
         not_found("rollout", name, known.iter().map(|rollout| &rollout.name))
     }
@@ -269,7 +267,8 @@ impl Owner {
     pub(super) fn status_of(&self, state: &State) -> RolloutStatus {
         let epoch = self.layout.services.get(state.service()).map_or(state.epoch, |record| record.epoch);
         let (fuse, lease) = self.guard_status(state);
-        RolloutStatus { fuse, lease, outlets: self.outlets(state), ..state.status(epoch) }
+        let prospects = self.prospects(state);
+        RolloutStatus { fuse, lease, prospects, outlets: self.outlets(state), ..state.status(epoch) }
     }
 }
 
@@ -283,19 +282,6 @@ fn check_undo(state: &State, record: &ServiceRecord) -> Result<(), ApiError> {
         )));
     }
     Ok(())
-}
-
-/// Whether the data path has what the metrics want.
-fn check_measured(plan: &Plan, service: &Service) -> Result<(), ApiError> {
-    match plan.spec.analysis.metrics.iter().find(|metric| !is_measured(metric, service.protocol)) {
-        Some(metric) => Err(ApiError::input(format!(
-            "metric {} counts TCP handshakes and service {} is {}: leave it out",
-            metric.name,
-            service.name,
-            service.protocol.label()
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// A rollout begins with all new flows at the stable version.
@@ -315,15 +301,6 @@ fn check_roles(plan: &Plan, service: &Service, record: &ServiceRecord) -> Result
         )));
     }
     Ok(())
-}
-
-/// Whether the data path can measure a metric for a protocol.
-const fn is_measured(metric: &Metric, protocol: Protocol) -> bool {
-    let kernel = match &metric.provider {
-        Provider::Kernel(kernel) => kernel,
-        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => return true,
-    };
-    analysis::signal::is_measured(kernel.signal, protocol)
 }
 
 /// An empty history of the length that a rollout's metrics need.

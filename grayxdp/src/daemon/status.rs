@@ -13,7 +13,7 @@ use crate::{
     model::{
         Name,
         api::{ApiError, Availability, BackendStatus, ListedBackend, ServiceStatus, Status, Totals, VersionStatus},
-        config::{Backend, Service, Version},
+        config::{Backend, Forwarding, Service, Version},
         kernel::{BackendCounters, BackendId, BackendState, Counters},
         state::RolloutState,
         time,
@@ -90,7 +90,13 @@ impl Owner {
             let unresolved = service.versions.iter().flat_map(|v| &v.backends).filter(|backend| !backend.resolved);
             let addresses: Vec<_> = unresolved.map(|backend| backend.address.to_string()).collect();
             if !addresses.is_empty() {
-                warnings.push(format!("service {}: no next hop to {}", service.name, addresses.join(", ")));
+                let why = match service.forwarding {
+                    Forwarding::Nat | Forwarding::Ipip => "",
+                    Forwarding::Dsr => {
+                        ": with dsr a backend has to be on a link of this host, behind no router or bridge"
+                    }
+                };
+                warnings.push(format!("service {}: no next hop to {}{why}", service.name, addresses.join(", ")));
             }
         }
         warnings
@@ -113,6 +119,7 @@ impl Owner {
         ServiceStatus {
             name: service.name.clone(),
             endpoint: service.endpoint(),
+            forwarding: service.forwarding,
             epoch: record.epoch,
             stable: record.stable.clone(),
             rollout: self.running(&service.name).map(|state| state.name().clone()),

@@ -2,11 +2,9 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use grayxdp_common::records::SAMPLE_ALL;
-
 use crate::{
     balance::{Assignment, Looks, View, ids::BackendKey},
-    daemon::{held, layout::Layout},
+    daemon::{held, layout::Layout, sampling},
     model::{
         Name,
         config::Service,
@@ -16,9 +14,6 @@ use crate::{
     store::ServiceRecord,
 };
 
-/// Flows that are followed, of [`SAMPLE_ALL`]: 1 in 64.
-const SAMPLE_RATE: u16 = SAMPLE_ALL / 64;
-
 /// What the kernel is to see of a service; none where the layout knows nothing of it.
 pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedService> {
     let name = &service.name;
@@ -26,6 +21,8 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
     let needs = layout.needs.get(name).cloned().unwrap_or_default();
     let guard = needs.guard.as_ref().and_then(|needs| guard(needs, record, cells));
     let instance = needs.aside.as_ref().and_then(|needs| instance(layout, service, needs, record.instance?));
+    // Of flows whose answers do not come by, a sample would count each as unanswered.
+    let sample_rate = if service.forwarding.sees_answers() { sampling::in_kernel(&needs, record) } else { 0 };
     let (existing, place) = (needs.existing, |version: &Name| record.places.get(version).copied());
     let existing = existing.and_then(|(version, end)| Some((place(&version)?, end)));
     let mut takers = takers(service, record);
@@ -45,6 +42,8 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
         ports: service.virtual_ports().to_vec(),
         protocol: service.protocol,
         quic: service.quic,
+        forwarding: service.forwarding,
+        tunnel: layout.config.tunnel.clone(),
         affinity: service.affinity,
         announce: service.announce,
         versions,
@@ -55,7 +54,7 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
         epoch: record.epoch,
         rollout: record.rollout,
         measures: needs.measures,
-        sample_rate: SAMPLE_RATE,
+        sample_rate,
         flow_horizon: service.flow_horizon,
         idle_timeout: service.idle_timeout,
         closing_timeout: service.closing_timeout,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grayxdp_common::{exceptions::WAYS, fragments, maps};
+use grayxdp_common::{exceptions::WAYS, fragments, maps, signals::FLOW_PLACES};
 
 use super::directory;
 use crate::model::kernel::{Wanted, WantedBuckets, WantedService, WantedVersion};
@@ -46,8 +46,6 @@ pub struct Capacity {
 const EXCEPTION_SETS_LOG2: u32 = 19;
 /// Log₂ of the places for marks: 1 MiB.
 const MARKS_LOG2: u32 = 16;
-/// Log₂ of the places for sampled flows: 1 MiB.
-const FLOWS_LOG2: u32 = 14;
 /// Source prefixes of all segments, with those of changed sets beside them; room for them costs nothing.
 const PREFIXES: u32 = 1 << 20;
 /// Places of signals that a mark or a sample can name.
@@ -97,7 +95,7 @@ impl Capacity {
             cpus: aya::util::nr_cpus().unwrap_or(1) as u32,
             exception_sets_log2: EXCEPTION_SETS_LOG2,
             marks_log2: MARKS_LOG2,
-            flows_log2: FLOWS_LOG2,
+            flows_log2: FLOW_PLACES.ilog2(),
         }
     }
 
@@ -156,7 +154,7 @@ impl Capacity {
     }
 
     /// Entries of each map.
-    pub(super) fn entries(self) -> [(&'static str, u32); 32] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 33] {
         let spare_tables = (self.slot_tables / 5).max(8);
         [
             (maps::CONTROL, 1),
@@ -191,6 +189,7 @@ impl Capacity {
             (maps::NEIGHBOURS6, NEIGHBOURS),
             (maps::PREFIXES6, PREFIXES),
             (maps::PROGRAMS, 1),
+            (maps::TARGETS, self.backends + 1),
         ]
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn fate(head: Head, tail: Tail, now: u32, life: Life, default: Option
             if age > HALF_OPEN_TICKS && age < WRAP - YOUNGER { Fate::Lapsed } else { Fate::Keep }
         }
         EntryState::Pin if age > PIN_TICKS => Fate::Lapsed,
+        EntryState::Established if tail.has(Tail::UNCONFIRMED) && age > PIN_TICKS => Fate::Lapsed,
         EntryState::Established if age > life.idle_ticks || tail.is_closing() && age > life.closing_ticks => {
             Fate::Expired
         }
@@ -97,6 +98,13 @@ mod tests {
         assert_eq!(entry(EntryState::Established, 113, Tail::RESET, None), Fate::Expired);
         assert_eq!(entry(EntryState::Established, 113, Tail::FIN_FORWARD | Tail::FIN_REVERSE, None), Fate::Expired);
         assert_eq!(entry(EntryState::Established, 113, Tail::FIN_FORWARD, None), Fate::Keep);
+    }
+
+    #[test]
+    fn what_only_the_clients_number_established_lapses_as_a_pin_does_without_a_second_packet() {
+        assert_eq!(entry(EntryState::Established, PIN_TICKS, Tail::UNCONFIRMED, None), Fate::Keep);
+        assert_eq!(entry(EntryState::Established, PIN_TICKS + 1, Tail::UNCONFIRMED, None), Fate::Lapsed);
+        assert_eq!(entry(EntryState::Established, PIN_TICKS + 1, 0, None), Fate::Keep);
     }
 
     #[test]

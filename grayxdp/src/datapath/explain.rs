@@ -22,8 +22,8 @@ use crate::model::{
     kernel::{KernelError, Question, Way},
 };
 
-/// Room for a packet that comes back.
-const FRAME_ROOM: usize = 256;
+/// Room for a packet that comes back: one of 256 bytes, and the header of a tunnel.
+const FRAME_ROOM: usize = 320;
 
 /// The explaining instance.
 pub(super) struct Explainer {

@@ -193,6 +193,7 @@ fn memory(folder: &Path, hash_key: HashKey) -> Result<Memory, KernelError> {
             ipv6: Map::LpmTrie(opened(folder, maps::PREFIXES6)?).try_into().map_err(unreadable)?,
         },
         ends: mapped(folder, maps::ENDS6)?,
+        targets: mapped(folder, maps::TARGETS)?,
         hash_key,
         stamps,
         guards,

@@ -205,6 +205,7 @@ impl Datapath {
         let program = object::program(&mut self.loaded.live)?;
         self.links.attach(program, &self.pins, interfaces)?;
         self.tracer = None;
+        trace::forget_programs(&self.loaded.folder)?;
         self.unused = None;
         self.remove_old_maps()?;
         let announced = self.loaded.tables().announced();

@@ -167,6 +167,7 @@ fn expected(name: &str) -> Shape {
         maps::SIGNALS => array(size_of::<signals::Signals>()),
         maps::FRAGMENTS => array(size_of::<u64>()),
         maps::ENDS6 => array(size_of::<ipv6::Ends6>()),
+        maps::TARGETS => array(size_of::<records::Target>()),
         maps::NEIGHBOURS6 => Shape { key: 16, ..hash(size_of::<records::NextHop>()) },
         maps::ROUTES6 => {
             Shape { kind: LPM_TRIE, key: 20, value: size_of::<records::Route>() as u32, flags: NO_PREALLOC }

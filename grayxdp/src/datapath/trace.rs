@@ -1,11 +1,11 @@
 //! Tracing: while somebody looks, the links run a program that also tells what becomes of packets; else they run one that knows
 //! nothing of it, so that it costs nothing.
 
-use std::{net::IpAddr, path::Path};
+use std::{fs, io, net::IpAddr, path::Path};
 
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData, MapError, RingBuf},
+    maps::{Array, Map, MapData, MapError, ProgramArray, RingBuf},
     programs::Xdp,
 };
 use grayxdp_common::{
@@ -24,6 +24,10 @@ use crate::model::{
     kernel::{KernelError, TraceQuestion, TraceRead},
 };
 
+/// Where the tracing instance's own array of programs is pinned while it runs: the kernel empties one that nobody holds, and
+/// after the death of a daemon its links run on with nothing behind them for IPv6.
+const PROGRAMS_PIN: &str = "TRACE_PROGRAMS";
+
 /// The instance that tells.
 pub(super) struct Tracer {
     object: Ebpf,
@@ -34,6 +38,7 @@ impl Tracer {
     /// Loads it on the live tables; it tells nothing before it is attached.
     pub(super) fn load(folder: &Path, settings: &Settings, question: &TraceQuestion) -> Result<Self, KernelError> {
         let mut object = object::load(folder, settings, Purpose::Trace)?;
+        keep_programs(&mut object, folder)?;
         let ring = object.take_map(maps::TRACES).expect("the object file has the map");
         let ring = RingBuf::try_from(map_data(ring)?).map_err(|error| unreadable_map(maps::TRACES, &error))?;
         let mut tracer = Self { object, ring };
@@ -68,6 +73,22 @@ impl Tracer {
     fn filter(&mut self) -> Result<Array<&mut MapData, TraceFilter>, KernelError> {
         let map = self.object.map_mut(maps::TRACE_FILTER).expect("the object file has the map");
         map.try_into().map_err(|error: MapError| unreadable_map(maps::TRACE_FILTER, &error))
+    }
+}
+
+fn keep_programs(object: &mut Ebpf, folder: &Path) -> Result<(), KernelError> {
+    forget_programs(folder)?;
+    let programs = object.map_mut(maps::PROGRAMS).expect("the object file has the map");
+    let programs: ProgramArray<&mut MapData> =
+        programs.try_into().map_err(|error: MapError| unreadable_map(maps::PROGRAMS, &error))?;
+    programs.pin(folder.join(PROGRAMS_PIN)).map_err(|error| unreadable_map(PROGRAMS_PIN, &error))
+}
+
+/// Lets go of what a tracing instance kept, this daemon's or one's that died, once no link runs it.
+pub(super) fn forget_programs(folder: &Path) -> Result<(), KernelError> {
+    match fs::remove_file(folder.join(PROGRAMS_PIN)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unreadable_map(PROGRAMS_PIN, &error)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

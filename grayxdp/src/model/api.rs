@@ -1,8 +1,12 @@
 //! The API that the socket and HTTP speak: one request, one answer, keys as in the files.
 
 mod backend;
+mod error;
+mod explained;
 mod history;
+mod quality;
 mod rollout;
+mod status;
 mod trace;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
@@ -15,13 +19,15 @@ use crate::model::{
     config::{Protocol, duration},
     event::Event,
     plan::Plan,
-    settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
-    signals::SignalsStatus,
 };
 
 pub use backend::{Availability, BackendAction, BackendName, BackendStatus, ListedBackend, NotABackendName};
+pub use error::{ApiError, ErrorClass};
+pub use explained::Explained;
 pub use history::{AppliedWeights, RolloutRecord};
+pub use quality::{Matrix, NamedMatrix, NotAMatrix, PostedQuality};
 pub use rollout::{FuseStatus, HookStatus, LeaseStatus, OutletStatus, Progress, ProgressPart, RolloutStatus, Standing};
+pub use status::{DETACHED, InterfaceStatus, ServiceStatus, Status, Totals, VersionStatus};
 pub use trace::{Headers, MAX_TRACE_COUNT, MAX_TRACE_TIME, TraceBatch, TraceFilter, TracedPacket};
 
 /// What an operator asks. `GET` for what reads, `POST` with this as JSON for what changes.
@@ -165,6 +171,13 @@ pub enum Request {
         #[serde(default)]
         options: ChangeOptions,
     },
+    /// Tells how well a rollout's models do.
+    QualityPost {
+        /// The rollout's name.
+        rollout: Name,
+        /// The confusion matrices.
+        quality: Box<PostedQuality>,
+    },
     /// Takes the program off all interfaces, removes pins, ends the daemon.
     Detach {
         /// Reason, dry run.
@@ -184,6 +197,7 @@ impl Request {
             | Self::RolloutApply { .. }
             | Self::RolloutAbortAll { .. }
             | Self::RolloutChange { .. }
+            | Self::QualityPost { .. }
             | Self::BackendChange { .. }
             | Self::TraceStart { .. }
             | Self::TraceEnd { .. }
@@ -243,57 +257,6 @@ pub struct ChangeOptions {
     pub force: bool,
 }
 
-/// A failed request; the class decides exit status and HTTP status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
-#[serde(rename_all = "camelCase")]
-#[error("{message}")]
-pub struct ApiError {
-    /// Whose fault.
-    pub class: ErrorClass,
-    /// What, where, what to do: one line.
-    pub message: String,
-}
-
-/// Whose fault a failed request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum ErrorClass {
-    /// The request is wrong: exit 2, HTTP 400.
-    Input,
-    /// It names what is not there: exit 2, HTTP 404.
-    NotFound,
-    /// It does not fit the present state: exit 1, HTTP 409.
-    Conflict,
-    /// It was right and did not work: exit 1, HTTP 500.
-    Failed,
-}
-
-impl ApiError {
-    /// A wrong request.
-    #[must_use]
-    pub fn input(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::Input, message: message.into() }
-    }
-
-    /// Something that is not there.
-    #[must_use]
-    pub fn not_found(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::NotFound, message: message.into() }
-    }
-
-    /// Something that does not fit the present state.
-    #[must_use]
-    pub fn conflict(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::Conflict, message: message.into() }
-    }
-
-    /// Something that did not work.
-    #[must_use]
-    pub fn failed(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::Failed, message: message.into() }
-    }
-}
-
 /// What the daemon answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "response", content = "body")]
@@ -326,173 +289,4 @@ pub struct Done {
     pub changes: Vec<String>,
     /// Whether it was only asked what would happen.
     pub dry_run: bool,
-}
-
-/// How everything stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// Version of the daemon.
-    pub version: String,
-    /// Its process.
-    pub pid: u32,
-    /// Since when it runs.
-    pub started: jiff::Timestamp,
-    /// What is wrong now: one sentence each. Empty when all is well.
-    pub warnings: Vec<String>,
-    /// What this machine's kernel lacks, and what takes its place: one sentence each.
-    #[serde(default)]
-    pub notes: Vec<String>,
-    /// Interfaces.
-    pub interfaces: Vec<InterfaceStatus>,
-    /// The exception table.
-    #[serde(default)]
-    pub exceptions: ExceptionTableStatus,
-    /// Services.
-    pub services: Vec<ServiceStatus>,
-}
-
-/// [`InterfaceStatus::mode`] of an interface that does not carry the program.
-pub const DETACHED: &str = "detached";
-
-/// One interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InterfaceStatus {
-    /// Its name.
-    pub name: String,
-    /// `native`, `generic`, or `detached`.
-    pub mode: String,
-}
-
-/// One service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceStatus {
-    /// Its name.
-    pub name: Name,
-    /// `192.0.2.10:80/tcp`.
-    pub endpoint: String,
-    /// Rises with every applied change of weights.
-    pub epoch: u64,
-    /// The stable version.
-    pub stable: Name,
-    /// The running rollout.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rollout: Option<Name>,
-    /// Set when the file's weights differ from the applied ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub drift: Option<String>,
-    /// Segments beside the default one, in the order of the file.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub segments: Vec<SegmentStatus>,
-    /// How far it is from being settled.
-    #[serde(default)]
-    pub settling: SettlingStatus,
-    /// Its versions, in the order of the file.
-    pub versions: Vec<VersionStatus>,
-    /// Drops, passes and answers by reason.
-    pub reasons: BTreeMap<String, u64>,
-}
-
-/// One version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct VersionStatus {
-    /// Its name.
-    pub name: Name,
-    /// Wanted share of new flows.
-    pub weight: Weight,
-    /// Buckets of 16,384.
-    pub buckets: u16,
-    /// Observed share of new flows over the last seconds, `0.0..=1.0`; none without new flows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed: Option<f64>,
-    /// Share of bytes over the last seconds, `0.0..=1.0`; none without traffic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub live: Option<f64>,
-    /// New flows a second over the last seconds.
-    pub flows_per_second: f64,
-    /// Totals since the maps were made.
-    pub totals: Totals,
-    /// Its signals.
-    #[serde(default)]
-    pub signals: SignalsStatus,
-    /// Its backends.
-    pub backends: Vec<BackendStatus>,
-}
-
-/// Totals since the maps were made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Totals {
-    /// Packets to backends.
-    pub packets_forward: u64,
-    /// Packets from backends.
-    pub packets_reverse: u64,
-    /// Bytes to backends.
-    pub bytes_forward: u64,
-    /// Bytes from backends.
-    pub bytes_reverse: u64,
-    /// SYNs, repeated ones included.
-    pub syns: u64,
-    /// SYN-ACKs, repeated ones included.
-    pub syn_acks: u64,
-    /// Refused connections.
-    pub refusals: u64,
-    /// Resets by either side in the middle.
-    pub resets: u64,
-}
-
-/// The way of one packet.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Explained {
-    /// `forwarded`, `passed`, `dropped`, `answered`.
-    pub fate: String,
-    /// Why, where it is not forwarded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<Name>,
-    /// The flow hash, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hash: Option<String>,
-    /// The bucket, of 16,384.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bucket: Option<u16>,
-    /// The version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<Name>,
-    /// The slot, of 16,381.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slot: Option<u16>,
-    /// The backend.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<SocketAddr>,
-    /// Where it leaves: `eth1 via 02:00:00:00:00:01`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_hop: Option<String>,
-    /// Epoch of the tables that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epoch: Option<u64>,
-    /// The segment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub segment: Option<String>,
-    /// Where a new flow goes: `v2/10.0.2.1:8080`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub choice: Option<String>,
-    /// Where flows in progress without an entry go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub home: Option<String>,
-    /// Where the flow's own entry says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entry: Option<String>,
-    /// What decided, one sentence each, in the order in which it came about.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub turns: Vec<String>,
-    /// What happens to a packet of the flow in progress, where this is about its first one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub later: Option<Box<Explained>>,
 }

@@ -5,6 +5,7 @@ pub mod duration;
 mod guarding;
 mod prefix;
 mod service;
+mod tunnel;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,6 +16,7 @@ pub use address::{BackendAddress, NotABackend};
 pub use guarding::{CheckType, DEFAULT_SEGMENT, Fuse, HealthCheck, Match, Segment};
 pub use prefix::{NotAPrefix, Prefix, width};
 pub use service::{Affinity, Backend, Forwarding, OnDown, OnEmptyPool, Protocol, Service, Version};
+pub use tunnel::Tunnel;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +42,9 @@ pub struct Config {
     /// Prefixes to which backends may also talk past the VIP, as `10.9.0.0/16`.
     #[serde(default)]
     pub direct_access: Vec<Prefix>,
+    /// What tunnels of services with `forwarding: ipip` have in common.
+    #[serde(default)]
+    pub tunnel: Tunnel,
     /// How long the journal keeps history.
     #[serde(default = "default_history_retention", with = "crate::model::config::duration")]
     #[schemars(with = "String")]

@@ -21,7 +21,7 @@ pub use grayxdp_common::{
 
 use crate::model::{api::InterfaceStatus, config::Protocol};
 
-/// Flows that are followed, of [`records::SAMPLE_ALL`]: one in 64.
+/// Flows that are followed where no rollout runs, of [`records::SAMPLE_ALL`]: one in 64. The least that a rollout has.
 pub const SAMPLE_RATE: u16 = records::SAMPLE_ALL / 64;
 
 pub use trace::{TraceQuestion, TraceRead, Traced};

@@ -26,7 +26,7 @@ pub use condition::{Condition, NotACondition};
 pub use failure::{FailureAction, NoDataAction, OnFailure, OutageAction, RollbackMode};
 pub use flows::{ExistingFlows, FlowsEnd, Lease};
 pub use judge::{Judge, JudgeType, QualityLimits, ValueBound};
-pub use provider::{CommandQuery, HttpQuery, PrometheusQuery, Provider, Range, Reduce};
+pub use provider::{CommandQuery, HttpQuery, Posted, PrometheusQuery, Provider, Range, Reduce};
 pub use secret::SecretSource;
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 pub use strategy::{

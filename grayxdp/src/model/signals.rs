@@ -51,7 +51,7 @@ pub struct SignalsStatus {
     pub retransmits: u64,
     /// Followed flows with a zero window.
     pub zero_window: u64,
-    /// Flows that were to be followed and found no place.
+    /// Flows that were to be followed and found no place in the sample table.
     pub lost: u64,
     /// UDP: followed flows without an answer.
     pub unanswered: u64,

@@ -110,6 +110,23 @@ impl Verdict {
     }
 }
 
+/// What a step can show of a metric at the traffic of now, or at one that is supposed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Prospect {
+    /// The metric.
+    pub metric: Name,
+    /// The least effect that the step finds on average: a ratio of failures, the part of the candidate's flows beyond stable's quantile, or a
+    /// difference of means in standard deviations. None where the step finds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detectable: Option<f64>,
+    /// Seconds until a candidate passes that is as good as stable; of a judge that looks once, until it does. None where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_needed: Option<f64>,
+    /// Both in one plain sentence.
+    pub sentence: String,
+}
+
 /// A verdict with its numbers, said in one sentence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

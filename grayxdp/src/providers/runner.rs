@@ -89,10 +89,13 @@ async fn repeat(key: Key, target: Target, reports: mpsc::Sender<Report>) {
     }
 }
 
+/// Said of what comes by itself.
+const NOT_ASKED: &str = "nobody is asked for it";
+
 /// One answer, after as many tries as the plan allows.
 async fn ask(provider: &Provider) -> Answer {
     let (timeout, retries) = match provider {
-        Provider::Kernel(_) => return Answer::Failed("the data path is not asked this way".to_owned()),
+        Provider::Kernel(_) | Provider::Posted(_) => return Answer::Failed(NOT_ASKED.to_owned()),
         Provider::Prometheus(query) => (query.timeout, query.retries),
         Provider::Http(query) => (query.timeout, query.retries),
         Provider::Command(query) => (query.timeout, query.retries),
@@ -114,7 +117,7 @@ async fn ask(provider: &Provider) -> Answer {
 
 async fn ask_once(provider: &Provider) -> Result<Answer, String> {
     match provider {
-        Provider::Kernel(_) => Err("the data path is not asked this way".to_owned()),
+        Provider::Kernel(_) | Provider::Posted(_) => Err(NOT_ASKED.to_owned()),
         Provider::Prometheus(query) => prometheus::ask(query).await,
         Provider::Http(query) => http::ask(query).await,
         Provider::Command(query) => command::ask(query).await,

@@ -38,6 +38,7 @@ mod needs;
 mod operator;
 pub mod outline;
 mod progress;
+pub mod prospects;
 mod restart;
 mod results;
 pub mod rolling;

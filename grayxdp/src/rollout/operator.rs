@@ -98,6 +98,7 @@ impl Turn {
                 self.enter(RolloutState::Progressing, None, format!("step {step} was ended by {actor}"));
                 self.event_by("pauseEnded", format!("step {step} was ended by hand"), actor, reason);
                 self.go_on();
+                self.save_unless_under_way();
             }
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused => {
                 self.refuse_in_state("has no pause to end: its weight is not in the kernel yet");
@@ -123,6 +124,7 @@ impl Turn {
                 self.enter(RolloutState::Promoting, None, format!("promoted to 100 % by {actor}"));
                 self.event_by("promoting", "promoted to 100 % by hand", actor, reason);
                 self.promote_if_confirmed();
+                self.save_unless_under_way();
             }
             RolloutState::Frozen => self.refuse_in_state("is frozen; `rollout resume` first"),
             RolloutState::Promoting => self.refuse_in_state("is being promoted already"),
@@ -183,6 +185,13 @@ impl Turn {
             | RolloutState::Frozen
             | RolloutState::Promoting
             | RolloutState::RollingBack => self.refuse_in_state("has not ended; `rollout abort` first"),
+        }
+    }
+
+    /// What an operator was told is done outlives the daemon also where a webhook holds it up; an intent is in the journal by itself.
+    fn save_unless_under_way(&mut self) {
+        if self.state.flight.is_none() {
+            self.save();
         }
     }
 

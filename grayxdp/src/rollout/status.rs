@@ -37,6 +37,7 @@ impl State {
                 let own = self.metrics.values().filter_map(|record| record.finding.clone());
                 own.chain(self.comparison.division()).collect()
             },
+            prospects: Vec::new(),
             verdicts: looked.map(|(name, record)| (name.clone(), record.verdicts.clone())).collect(),
             started: time::timestamp(self.started),
             ended: self.ended.map(time::timestamp),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     balance::{Home, Ownership, ids::BackendKey},
-    model::{Name, Weight, config::Service},
+    model::{Name, Weight, config::Service, kernel::SAMPLE_RATE},
 };
 
 /// A service's weights and roles, and who has which of its buckets.
@@ -34,12 +34,20 @@ pub struct ServiceRecord {
     pub epoch: u64,
     /// Number of the rollout that set this; 0: none.
     pub rollout: u64,
+    /// Flows that are followed in this epoch while a rollout runs, of [`grayxdp_common::records::SAMPLE_ALL`].
+    #[serde(default = "rest")]
+    pub sample_rate: u16,
     /// Where flows without an exception entry go.
     #[serde(default)]
     pub home: Home,
     /// What the file said of it: the next start may find another file, and what that lacks is to drain.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "shared")]
     pub file: Option<Arc<Service>>,
+}
+
+/// The rate where no rollout runs.
+const fn rest() -> u16 {
+    SAMPLE_RATE
 }
 
 /// What is shared in memory is written out in the journal.

@@ -30,6 +30,7 @@ pub(super) fn record(epoch: u64) -> ServiceRecord {
         file: None,
         epoch,
         rollout: 3,
+        sample_rate: 11_184,
     }
 }
 

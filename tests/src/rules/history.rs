@@ -115,7 +115,8 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "history {}, step {}, at {} ms: {}", self.seed, self.step, self.at_ms, self.what)?;
-        self.before.iter().try_for_each(|line| writeln!(f, "  {line}"))
+        self.before.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+        write!(f, "this one again: GRAYXDP_HISTORY={} cargo test -p grayxdp-tests --test rules", self.seed)
     }
 }
 

@@ -181,7 +181,8 @@ impl World {
         if home.looks {
             self.table.held.remove(&tuple.number);
         }
-        if home.turned || home.backend == 0 || self.moves(home.backend) {
+        let is_off = home.turned && self.is_turned_off(home.version);
+        if is_off || home.backend == 0 || self.moves(home.backend) {
             let choice = self.choice(tuple, false);
             return if choice == 0 { Verdict::Dropped(Why::NoBackend) } else { Verdict::To(choice) };
         }

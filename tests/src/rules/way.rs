@@ -26,7 +26,8 @@ fn looks<T: Copy + PartialEq>(cell: &Cell<T>) -> bool {
 
 impl World {
     /// Whether a backend is down, or its version turned off or ended.
-    pub(super) fn takes_no_new_flow(&self, backend: Backend) -> bool {
+    #[must_use]
+    pub fn takes_no_new_flow(&self, backend: Backend) -> bool {
         let ends = |version: Place| match self.versions[version].existing {
             Existing::Reset => true,
             Existing::Stay | Existing::Move => false,

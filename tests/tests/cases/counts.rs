@@ -40,7 +40,11 @@ fn add(counts: &mut Counts, of: String, (name, count): (&str, u64)) {
     }
 }
 
+/// The name of what is counted; none of what belongs to no service.
 fn name_of(names: &BTreeMap<String, u16>, id: u16) -> String {
+    if id == 0 {
+        return String::new();
+    }
     let found = names.iter().find(|(_, number)| **number == id);
     found.map_or_else(|| format!("number {id}"), |(name, _)| name.clone())
 }
@@ -59,7 +63,7 @@ pub(crate) fn unknown<'a>(counted: &'a Counted, names: &Names) -> Vec<&'a str> {
 }
 
 fn outside<'a>(counts: &'a Counts, owners: &BTreeMap<String, u16>, counters: &[&str]) -> Vec<&'a str> {
-    let strangers = counts.keys().filter(|owner| !owners.contains_key(*owner));
+    let strangers = counts.keys().filter(|owner| !owner.is_empty() && !owners.contains_key(*owner));
     let unknown = counts.values().flat_map(BTreeMap::keys).filter(|name| !counters.contains(&name.as_str()));
     strangers.chain(unknown).map(String::as_str).collect()
 }

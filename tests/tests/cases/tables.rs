@@ -2,12 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use grayxdp::model::{
-    config::Forwarding,
-    kernel::{
-        self, BackendId, BackendState, ServiceId, SlotState, VersionId, Wanted, WantedBackend, WantedBuckets,
-        WantedInstance, WantedPrefix, WantedSegments, WantedService, WantedSlots, WantedVersion,
-    },
+use grayxdp::model::kernel::{
+    self, BackendId, BackendState, ServiceId, SlotState, VersionId, Wanted, WantedBackend, WantedBuckets,
+    WantedInstance, WantedPrefix, WantedSegments, WantedService, WantedSlots, WantedVersion,
 };
 use grayxdp_common::{
     BUCKETS, SLOTS,
@@ -66,9 +63,6 @@ pub(crate) fn wanted(file: &File, names: &Names, configuration: &str, epoch: u64
 }
 
 fn service_of(service: &Service, names: &Names) -> WantedService {
-    match service.forwarding {
-        Forwarding::Nat => {}
-    }
     let place = |name: &str| {
         let found = service.versions.iter().position(|version| version.name == name);
         found.unwrap_or_else(|| panic!("{} has no version `{name}`", service.name)) as u8
@@ -85,6 +79,7 @@ fn service_of(service: &Service, names: &Names) -> WantedService {
         ports: service.ports.clone(),
         protocol: service.protocol,
         quic: service.quic,
+        forwarding: service.forwarding,
         affinity: service.affinity,
         announce: service.announce,
         versions: service.versions.iter().map(|it| version_of(service, it, place(&it.name), &place, names)).collect(),

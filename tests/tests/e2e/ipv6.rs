@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{Ipv6Addr, Shutdown, SocketAddrV6, TcpListener, TcpStream, UdpSocket},
+    process::Stdio,
     thread,
     time::Duration,
 };
@@ -111,6 +112,39 @@ fn echo(stand: &Stand, backend: usize, name: &'static str) {
             socket.send_to(&[name.as_bytes(), &buffer[..length]].concat(), from).unwrap();
         }
     });
+}
+
+/// Whether a datagram of a flow comes back; one that is lost is sent again.
+fn is_answered(stand: &Stand, flow: u16) -> bool {
+    stand.lab().client().run(|| {
+        let socket = UdpSocket::bind((stand.lab().source6(flow), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        (0..5).any(|_| {
+            socket.send_to(b"?", target(stand)).unwrap();
+            socket.recv_from(&mut [0; 16]).is_ok()
+        })
+    })
+}
+
+#[test]
+fn a_daemon_that_dies_while_somebody_traces_leaves_ipv6_as_it_was() {
+    let mut stand = stand(Setup { protocol: "udp", v2_weight: 50, ..Setup::default() });
+    echo(&stand, 0, "v1/");
+    echo(&stand, 1, "v2/");
+    stand.start();
+    assert!(is_answered(&stand, 1), "before");
+    let before = stand.snapshot();
+    let mut command = stand.cli_command(&["trace", "--duration", "5m"]);
+    let trace = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the tracing program", || stand.snapshot().programs, |programs| *programs != before.programs);
+    stand.kill();
+    assert!(!trace.wait_with_output().unwrap().status.success(), "its daemon died");
+    // What the kernel does when nobody holds an array it does a while later.
+    thread::sleep(Duration::from_millis(500));
+    assert!((1..=20).all(|flow| is_answered(&stand, flow)), "while no daemon runs");
+    stand.start();
+    assert!((1..=20).all(|flow| is_answered(&stand, flow)), "with the next one");
+    assert_eq!(stand.snapshot().pins, before.pins);
 }
 
 #[test]

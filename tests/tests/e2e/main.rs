@@ -5,6 +5,7 @@
 mod changes;
 mod conflicts;
 mod consistency;
+mod direct;
 mod elsewhere;
 mod fuse;
 mod health;
@@ -12,6 +13,8 @@ mod hosts;
 mod inputs;
 mod intruders;
 mod ipv6;
+mod judged;
+mod lifelines;
 mod metrics;
 mod neighbours;
 mod old_kernel;

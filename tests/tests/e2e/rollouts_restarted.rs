@@ -79,7 +79,7 @@ fn a_paused_rollout_is_paused_after_a_restart_and_goes_on_by_an_operator() {
 }
 
 /// A reboot, as far as the daemon can tell: nothing is loaded and nothing is pinned, the files are there.
-fn reboot(stand: &mut Stand) {
+pub(crate) fn reboot(stand: &mut Stand) {
     stand.kill();
     let pins = stand.snapshot().pins;
     assert!(!pins.is_empty());

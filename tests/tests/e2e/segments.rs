@@ -123,7 +123,7 @@ fn a_canary_instance_alone_gets_its_clients_and_keeps_their_connections() {
 }
 
 /// The configuration with a version for each backend.
-fn one_version_a_backend(stand: &Stand, weights: &[u32]) -> String {
+fn one_version_a_backend(stand: &Stand, weights: &[f64]) -> String {
     let text = stand.configuration();
     let (head, _) = text.split_once("  versions:\n").unwrap();
     let mut text = head.to_owned() + "  versions:\n";
@@ -138,7 +138,8 @@ fn one_version_a_backend(stand: &Stand, weights: &[u32]) -> String {
 
 #[test]
 fn eight_versions_share_as_they_are_told_and_growth_takes_from_one_alone() {
-    let weights = [30, 20, 10, 10, 10, 10, 5, 5];
+    // Each is a whole number of buckets, so that nothing moves for the sake of rounding.
+    let weights = [25.0, 12.5, 12.5, 12.5, 12.5, 12.5, 6.25, 6.25];
     let mut stand = Stand::new(Setup { pools: [vec![1; 4], vec![1; 4]], ..Setup::default() });
     stand.write("grayxdp.yaml", &one_version_a_backend(&stand, &weights));
     stand.start();
@@ -149,10 +150,13 @@ fn eight_versions_share_as_they_are_told_and_growth_takes_from_one_alone() {
     for (index, weight) in weights.iter().enumerate() {
         let address = format!("/{}", stand.lab().backend_address(index));
         let count = before.values().filter(|who| who.ends_with(&address)).count() as u64;
-        assert!(within_five_deviations(count, 1_000, f64::from(*weight) / 100.0), "v{}: {count}", index + 1);
+        assert!(within_five_deviations(count, 1_000, weight / 100.0), "v{}: {count}", index + 1);
     }
-    let set: Vec<_> =
-        [10, 20, 10, 10, 10, 10, 5, 25].iter().enumerate().map(|(n, w)| format!("v{}={w}", n + 1)).collect();
+    let set: Vec<_> = [6.25, 12.5, 12.5, 12.5, 12.5, 12.5, 6.25, 25.0]
+        .iter()
+        .enumerate()
+        .map(|(n, w)| format!("v{}={w}", n + 1))
+        .collect();
     let words: Vec<_> = ["weights", "set", SERVICE].into_iter().chain(set.iter().map(String::as_str)).collect();
     let _ = stand.done(&words);
     let after = ask();
@@ -163,5 +167,5 @@ fn eight_versions_share_as_they_are_told_and_growth_takes_from_one_alone() {
         assert!(!moved || from_first_to_last, "{flow}: {who} and then {}", after[flow]);
     }
     let moved = before.iter().filter(|(flow, who)| after[*flow] != **who).count() as u64;
-    assert!(within_five_deviations(moved, 1_000, 0.2), "{moved} moved");
+    assert!(within_five_deviations(moved, 1_000, 0.1875), "{moved} moved");
 }

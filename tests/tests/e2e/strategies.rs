@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(120);
 const ERRORS: &str = "  analysis:\n    interval: 2s\n    metrics:\n    - {name: errors, provider: {kernel: {signal: \
                       connectFailureRatio}}, thresholdRange: {max: 0.05}}\n";
 
-fn with(name: &str, strategy: &str, more: &str) -> String {
+pub(crate) fn with(name: &str, strategy: &str, more: &str) -> String {
     format!(
         "apiVersion: grayxdp.io/v1\nkind: Rollout\nmetadata: {{name: {name}}}\nspec:\n  service: {SERVICE}\n  \
          candidate: v2\n  strategy:\n    {strategy}\n{ERRORS}{more}"

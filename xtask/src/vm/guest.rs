@@ -16,7 +16,7 @@ use super::kernels::Kernel;
 use crate::test::Counts;
 
 /// How long a kernel may take for everything: emulation is slow, and slower on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20 * 60);
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// Begins what the tests say about the programs of the data path.
 const FIGURES: &str = "figures: ";
 /// Begins what the machine's first process says.

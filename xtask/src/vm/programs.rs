@@ -20,8 +20,9 @@ struct Target {
 }
 
 /// All of them. What needs servers, captures or hours is not here.
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     Target { name: "program", skipped: &[], data: &[] },
+    Target { name: "cases", skipped: &[], data: &["tests/cases"] },
     Target { name: "unsettled", skipped: &[], data: &[] },
     Target { name: "packets", skipped: &[], data: &[] },
     Target { name: "rules", skipped: &["model::"], data: &[] },

@@ -38,13 +38,14 @@ impl Row {
 }
 
 /// The columns of the table of programs: what is said of each, and its heading.
-const COLUMNS: [(&str, &str); 8] = [
+const COLUMNS: [(&str, &str); 9] = [
     ("program", "program"),
     ("instructions", "instructions"),
     ("translated", "as the kernel runs it"),
     ("processed", "processed"),
     ("states", "states"),
     ("peak", "at most at once"),
+    ("stack", "stack, bytes"),
     ("verified_ms", "verifying, ms"),
     ("load_ms", "loading, ms"),
 ];

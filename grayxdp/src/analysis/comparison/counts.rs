@@ -12,7 +12,7 @@ use crate::{
         sparse,
         statistics::{
             count_e_process::CountEProcess,
-            dispersion::{capped, dispersion, divisor, dominant},
+            dispersion::{capped, dispersion, divisor, dominant, ratio_of_others},
             ratio_bound,
             sample_size::{detectable, failures_until_pass},
         },
@@ -182,6 +182,13 @@ impl Counts {
         both.into_iter().flatten().max_by(f64::total_cmp)
     }
 
+    /// Whether the candidate is no worse than tolerated but for the clients of one cell, which has over half of its failures.
+    fn is_of_one_cell(&self, judge: &Judge, tolerated: f64) -> bool {
+        let Cells { attempts, failures } = &self.candidate_cells;
+        let of_stable = judge.tolerate_ratio * self.stable.ratio().unwrap_or(0.0);
+        ratio_of_others(attempts, failures).is_some_and(|ratio| ratio <= tolerated.max(of_stable))
+    }
+
     /// Flows of both versions that a pass still takes on average, if the candidate is no worse than stable; none where it
     /// cannot be said.
     fn remaining(&self, judge: &Judge, tolerated: f64, refuted: f64) -> Option<f64> {
@@ -192,7 +199,7 @@ impl Counts {
         let by_failures = needed.map(|needed| needed * left * all as f64 / failed as f64);
         let is_below = |times: &f64| {
             let grown = |count: u64| (count as f64 * times) as u64;
-            ratio_bound::upper(grown(self.bound.failed), grown(self.bound.flows), judge.alpha) < tolerated
+            ratio_bound::is_below(grown(self.bound.failed), grown(self.bound.flows), tolerated, judge.alpha)
         };
         let times = (0..24).map(|power| 1.5_f64.powi(power)).find(is_below).filter(|_| self.bound.flows > 0);
         let by_flows = times.map(|times| (times - 1.0) * self.bound.flows as f64 / share);
@@ -225,6 +232,10 @@ impl Counts {
         if let Some((cell, part)) = dominant(&self.candidate_cells.failures) {
             sentence.push_str(&format!("; clients of cell {cell} have {} of the failures", percent(part)));
         }
+        let is_of_one_cell = self.is_of_one_cell(judge, tolerated);
+        if is_of_one_cell && self.worse.log_e() >= -judge.alpha.ln() {
+            sentence.push_str(" and do not decide alone");
+        }
         let why = match (is_below, is_refuted) {
             (true, _) => Some(format!("it is below {} at every look", percent(tolerated))),
             (false, true) => Some(format!("it is not {} times stable's", short(judge.detected()))),
@@ -232,9 +243,9 @@ impl Counts {
         };
         Weighed {
             evidence: self.worse.log_e(),
-            is_notable: above(self.candidate) || (self.step.failed >= ENOUGH && above(self.step)),
+            is_notable: !is_of_one_cell && (above(self.candidate) || (self.step.failed >= ENOUGH && above(self.step))),
             passes: is_below || is_refuted,
-            remaining: self.remaining(judge, tolerated, refuted),
+            remaining: if is_below || is_refuted { None } else { self.remaining(judge, tolerated, refuted) },
             samples: (self.candidate.flows, self.stable.flows),
             value: own,
             why,

@@ -1,4 +1,7 @@
 //! Stable itself: while it breaks its limit, nothing can be compared with it.
+//!
+//! Neither its ratio before the rollout nor that of a look is known exactly: the limit rests on the upper end of the one's interval, and is
+//! broken by the lower end of the other's (E. B. Wilson, JASA 22, 1927).
 
 use std::collections::BTreeMap;
 
@@ -13,6 +16,7 @@ use crate::{
     analysis::{
         Strata,
         said::{grouped, percent},
+        statistics::proportion::Part,
     },
     model::{
         Name,
@@ -26,8 +30,10 @@ const TIMES: f64 = 3.0;
 const LEAST_LIMIT: f64 = 0.01;
 /// Flows from which a ratio before the rollout is known.
 const KNOWN: u64 = 100;
+/// Half the width of the intervals in standard deviations.
+const WIDTH: f64 = 2.0;
 
-/// Stable's ratios of failures before the rollout.
+/// Stable's ratios of failures before the rollout, at most.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Before(BTreeMap<Signal, f64>);
@@ -40,7 +46,7 @@ impl Before {
             let mut sum = Counted::default();
             let own = strata.counts.iter().filter(|((version, _), _)| version == stable);
             own.for_each(|(_, measured)| sum.add(Counted::of(signal, measured)));
-            sum.ratio().filter(|_| sum.flows >= KNOWN).map(|ratio| (signal, ratio))
+            (sum.flows >= KNOWN).then(|| (signal, interval(sum).1))
         };
         Self(signals.filter_map(ratio).collect())
     }
@@ -49,6 +55,11 @@ impl Before {
         let before = self.0.get(&signal(metric)).copied().unwrap_or(0.0);
         metric.stable_limit.unwrap_or((TIMES * before).max(LEAST_LIMIT))
     }
+}
+
+/// Where the ratio of what was counted lies.
+fn interval(counted: Counted) -> (f64, f64) {
+    Part { of: counted.failed.min(counted.flows), all: counted.flows }.wilson(WIDTH)
 }
 
 /// What is wrong with stable in a look, in one sentence; none where its ratios are too little known.
@@ -65,7 +76,7 @@ pub(super) fn broken(
         increments.iter().for_each(|increment| sum.add(Counted::of(signal(metric), &increment.stable)));
         let ratio = sum.ratio().filter(|_| sum.flows >= metric.min_samples.max(1))?;
         let limit = before.limit(metric);
-        Some((ratio > limit).then(|| {
+        Some((interval(sum).0 > limit).then(|| {
             format!(
                 "{} itself fails {} of {} {}, above its limit of {}: nothing can be compared with it",
                 names.stable,

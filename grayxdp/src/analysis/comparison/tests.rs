@@ -187,6 +187,18 @@ fn while_stable_itself_breaks_its_limit_nothing_passes() {
 }
 
 #[test]
+fn a_failure_of_stable_among_few_flows_is_no_broken_limit() {
+    let mut world = World::new(vec![metric(serde_json::json!({}))]);
+    // One failure of 40 flows, 2.5 %, is nothing unusual of a version that fails 1 %; ten of 40 are.
+    world.count(Happening { flows: (40, 40), failing: (0, 25) });
+    world.look();
+    assert_eq!(world.comparison.environment(), None);
+    world.count(Happening { flows: (40, 40), failing: (0, 250) });
+    world.look();
+    assert!(world.comparison.environment().is_some());
+}
+
+#[test]
 fn after_a_restart_what_came_in_may_fail_and_never_pass() {
     let fresh = || World::new(vec![metric(serde_json::json!({}))]);
     let restarted = |mut world: World| {
@@ -239,6 +251,22 @@ fn one_client_that_makes_most_failures_does_not_decide_alone() {
         "{}",
         last.sentence
     );
+}
+
+#[test]
+fn nor_does_a_client_that_stays_below_the_cap_look_by_look() {
+    let mut world = World::new(vec![metric(serde_json::json!({}))]);
+    for _ in 0..30 {
+        world.count(Happening { flows: (100, 100), failing: (0, 0) });
+        let measured = Arc::make_mut(world.strata.counts.get_mut(&(name("v2"), world.stratum)).expect("counted"));
+        (measured.attempts, measured.refused) = (measured.attempts + 3, measured.refused + 3);
+        (measured.cell_attempts[7], measured.cell_failures[7]) =
+            (measured.cell_attempts[7] + 3, measured.cell_failures[7] + 3);
+        let found = world.look().remove(&name("errors")).expect("a finding");
+        assert_ne!(found.verdict, Verdict::Fail, "{}", found.sentence);
+    }
+    // The same failures by clients of all cells are the candidate's.
+    world.until(Verdict::Fail, Happening { flows: (103, 100), failing: (29, 0) }, 60);
 }
 
 #[test]

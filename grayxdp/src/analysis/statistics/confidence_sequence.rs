@@ -22,13 +22,13 @@ use super::{
 };
 
 /// λ = 2⁻¹ … 2⁻¹⁶.
-const LAMBDAS: i32 = 16;
+pub const LAMBDAS: i32 = 16;
 
 /// Values on either side that only set the scale where there is no range.
 const SCALING: u64 = 50;
 
 /// The weight `W` at which the asymptotic sequence is tightest.
-const TIGHTEST: f64 = 1_000.0;
+pub const TIGHTEST: f64 = 1_000.0;
 
 /// The difference of the candidate's mean and `ratio` × stable's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

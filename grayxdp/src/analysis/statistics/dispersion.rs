@@ -48,9 +48,25 @@ pub fn capped(attempts: &[u64], failures: &[u64], cap: u32) -> f64 {
 /// The cell with over half of at least ten failures, and its part of them.
 #[must_use]
 pub fn dominant(failures: &[u64]) -> Option<(usize, f64)> {
+    let (cell, part) = greatest(failures)?;
+    (failures.iter().sum::<u64>() >= 10).then_some((cell, part))
+}
+
+/// The cell with over half of the failures, and its part of them.
+fn greatest(failures: &[u64]) -> Option<(usize, f64)> {
     let all: u64 = failures.iter().sum();
     let (cell, &most) = failures.iter().enumerate().max_by_key(|(_, failed)| **failed)?;
-    (all >= 10 && most * 2 > all).then(|| (cell, most as f64 / all as f64))
+    (most * 2 > all).then(|| (cell, most as f64 / all as f64))
+}
+
+/// The ratio of failures of all cells but the one that has over half of them; none where no cell has, or where that one has over
+/// half of the attempts, too: behind one address may be many clients.
+#[must_use]
+pub fn ratio_of_others(attempts: &[u64], failures: &[u64]) -> Option<f64> {
+    let (cell, _) = greatest(failures)?;
+    let sum = |counts: &[u64]| counts.iter().sum::<u64>() - counts[cell];
+    let (of, failed) = (sum(attempts), sum(failures));
+    (of > 0 && of >= attempts[cell]).then(|| failed as f64 / of as f64)
 }
 
 #[cfg(test)]
@@ -91,6 +107,10 @@ mod tests {
         assert_eq!(capped(&[100; 256], &[40; 256], 3), 40.0 * 256.0);
         assert_eq!(dominant(&[40; 256]), None);
         assert_eq!(dominant(&[9, 0]), None, "nine failures name nobody");
+        assert_eq!(ratio_of_others(&[30, 100, 100], &[9, 1, 0]), Some(0.005));
+        assert_eq!(ratio_of_others(&[40, 100], &[5, 5]), None, "no cell has over half");
+        assert_eq!(ratio_of_others(&[40, 0], &[5, 0]), None, "there are no others");
+        assert_eq!(ratio_of_others(&[400, 20], &[50, 0]), None, "most clients come from one address");
     }
 
     proptest! {

@@ -26,6 +26,9 @@ use crate::analysis::Distribution;
 /// Alternatives: how many times the odds of a slow flow.
 const ODDS: [f64; 6] = [1.1, 1.25, 1.5, 2.0, 3.0, 6.0];
 
+/// How many alternatives the e-process is averaged over.
+pub const ALTERNATIVES: usize = ODDS.len();
+
 /// How much of what was known at a look is still believed at the next.
 const REMEMBERED: f64 = 0.95;
 

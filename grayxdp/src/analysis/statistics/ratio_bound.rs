@@ -41,6 +41,13 @@ pub fn upper(failures: u64, flows: u64, alpha: f64) -> f64 {
     solve_rising(-alpha.ln(), (found, 1.0), |ratio| log_e_below(failures, flows, ratio))
 }
 
+/// Whether the bound at level `alpha` lies below a ratio: what [`upper`] says, without looking for the bound itself.
+#[must_use]
+pub fn is_below(failures: u64, flows: u64, ratio: f64, alpha: f64) -> bool {
+    let is_above_found = (failures as f64) < ratio * flows as f64;
+    failures < flows && is_above_found && log_e_below(failures, flows, ratio) > -alpha.ln()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -54,6 +61,22 @@ mod tests {
         let theta = p.sqrt().asin();
         let expected = (0.5 + (2.0 * theta).sin() / (4.0 * theta)) / (1.0 - p);
         assert!((log_e_below(0, 1, p).exp() - expected).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_ratio_is_above_the_bound_where_the_bound_says_so() {
+        for flows in [0, 1, 50, 3_000, 1_000_000] {
+            for failures in [0, 1, flows / 1_000, flows / 10, flows] {
+                for ratio in [1e-6, 0.000_9, 0.001, 0.02, 0.12, 0.5] {
+                    let found = upper(failures, flows, 0.01);
+                    assert_eq!(
+                        is_below(failures, flows, ratio, 0.01),
+                        found < ratio,
+                        "{failures} of {flows}: {found}, {ratio}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

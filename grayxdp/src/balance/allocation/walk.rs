@@ -200,13 +200,21 @@ fn rounded(segments: &[Segment], shares: &[f64], target: f64, growth: f64) -> Ve
     let mut whole: Vec<f64> = exact.iter().map(start).collect();
     let total =
         |whole: &[f64]| segments.iter().zip(whole).map(|(segment, whole)| segment.share * whole / WHOLE).sum::<f64>();
+    let limit = if growing { target.min(now + growth) } else { target };
+    let beyond = |whole: &[f64]| if growing { total(whole) > limit + 1e-12 } else { total(whole) < limit - 1e-12 };
+    let one = if growing { 1.0 } else { -1.0 };
+    for index in 0..whole.len() {
+        // What the solver left a little short is taken for whole only where the total allows it; nothing moves back for that.
+        let behind = (whole[index] - one - segments[index].previous * WHOLE) * one;
+        if (whole[index] - exact[index]) * one > 0.0 && behind > -0.5 && beyond(&whole) {
+            whole[index] -= one;
+        }
+    }
     let mut order: Vec<_> = (0..whole.len()).filter(|index| (exact[*index] - whole[*index]).abs() > 1e-3).collect();
     order.sort_by(|one, other| (exact[*other] - whole[*other]).abs().total_cmp(&(exact[*one] - whole[*one]).abs()));
     for index in order {
         let before = whole[index];
-        whole[index] += if growing { 1.0 } else { -1.0 };
-        let limit = if growing { target.min(now + growth) } else { target };
-        let beyond = if growing { total(&whole) > limit + 1e-12 } else { total(&whole) < limit - 1e-12 };
+        whole[index] += one;
         let ahead = segments.iter().enumerate().any(|(key, segment)| {
             let passes = |other: usize| {
                 let kept = segment.previous <= segments[other].previous + SAME;
@@ -214,7 +222,7 @@ fn rounded(segments: &[Segment], shares: &[f64], target: f64, growth: f64) -> Ve
             };
             segment.key && (0..whole.len()).any(passes)
         });
-        if beyond || ahead {
+        if beyond(&whole) || ahead {
             whole[index] = before;
         }
     }

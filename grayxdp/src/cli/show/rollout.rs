@@ -113,6 +113,9 @@ pub(crate) fn tree(rollout: &RolloutStatus, paint: Paint) -> String {
         text.push('\n');
         text.push_str(&findings(rollout).render(paint));
     }
+    for prospect in &rollout.prospects {
+        let _infallible = writeln!(text, "{}: {}", prospect.metric, prospect.sentence);
+    }
     text
 }
 
@@ -266,7 +269,10 @@ mod tests {
     use super::*;
     use crate::{
         cli::show::samples,
-        model::api::{FuseStatus, LeaseStatus, ProgressPart},
+        model::{
+            api::{FuseStatus, LeaseStatus, ProgressPart},
+            state::Prospect,
+        },
     };
 
     #[test]
@@ -337,6 +343,19 @@ errors  pass        1200  pass 71, noData 1  v2 refuses 0.4 % of 1,200 connectio
         let text = tree(&rollout, Paint::Bare);
         assert!(text.contains(", attempt 2\n  fuse tripped: 23 connections to v2 failed\n"), "{text}");
         assert!(text.contains("  lease expired: new flows go to stable\n"), "{text}");
+    }
+
+    #[test]
+    fn what_a_step_can_show_stands_below_what_was_found() {
+        let mut rollout = samples::rollout(RolloutState::Progressing);
+        let metric = "errors".parse().expect("a name");
+        let sentence = "at 200 new flows a second 30m of this step show nothing".to_owned();
+        rollout.prospects = vec![Prospect { metric, detectable: None, seconds_needed: None, sentence }];
+        let text = tree(&rollout, Paint::Bare);
+        assert!(
+            text.ends_with("limit 1 %\nerrors: at 200 new flows a second 30m of this step show nothing\n"),
+            "{text}"
+        );
     }
 
     #[test]

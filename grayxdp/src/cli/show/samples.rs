@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::{
     Name, Weight,
     api::{Availability, BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
+    config::Forwarding,
     settling::{ExceptionTableStatus, SettlingStatus},
     signals::{Quantiles, SignalsStatus},
     state::{Finding, RolloutState, Verdict},
@@ -71,6 +72,7 @@ pub(crate) fn status() -> Status {
         services: vec![ServiceStatus {
             name: name("web"),
             endpoint: "192.0.2.10:80/tcp".to_owned(),
+            forwarding: Forwarding::Nat,
             epoch: 3,
             stable: name("v1"),
             rollout: Some(name("web-v2")),
@@ -100,6 +102,7 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         lease: None,
         hooks: Vec::new(),
         outlets: Vec::new(),
+        prospects: Vec::new(),
         message: "25 % for 30m".to_owned(),
         step: 1,
         steps: ["setWeight 5, pause 30m", "setWeight 25, pause 30m", "setWeight 100"].map(str::to_owned).to_vec(),

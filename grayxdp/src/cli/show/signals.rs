@@ -18,7 +18,10 @@ pub(super) fn table(service: &ServiceStatus) -> Option<Table> {
     let mut table = Table::new(2, &columns);
     for version in &service.versions {
         let signals = &version.signals;
-        let alarm = |count: u64| Cell::new(if count > 0 { Tone::Notable } else { Tone::Plain }, count);
+        let alarm = |count: u64| match service.forwarding.sees_answers() {
+            true => Cell::new(if count > 0 { Tone::Notable } else { Tone::Plain }, count),
+            false => Cell::plain("-"),
+        };
         table.row(vec![
             Cell::plain(&version.name),
             Cell::plain(signals.attempts),

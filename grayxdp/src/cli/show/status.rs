@@ -48,7 +48,11 @@ pub(crate) fn status(status: &Status, paint: Paint) -> String {
 
 fn one_service(service: &ServiceStatus, paint: Paint) -> String {
     let mut text = paint.text(Tone::Title, service.name.as_str());
-    let _infallible = write!(text, "  {}  stable {}  epoch {}", service.endpoint, service.stable, service.epoch);
+    let _infallible = write!(text, "  {}", service.endpoint);
+    if !service.forwarding.sees_answers() {
+        let _infallible = write!(text, "  {}", service.forwarding.label());
+    }
+    let _infallible = write!(text, "  stable {}  epoch {}", service.stable, service.epoch);
     if let Some(rollout) = &service.rollout {
         text.push_str("  ");
         text.push_str(&paint.text(Tone::Notable, &format!("rollout {rollout}")));

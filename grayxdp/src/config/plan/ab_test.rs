@@ -73,7 +73,7 @@ fn primary(plan: &Plan, test: &AbTest, place: &Place, problems: &mut Vec<Problem
     };
     let has_values = match &metric.provider {
         Provider::Kernel(kernel) => kernel.signal.is_of_flows(),
-        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => false,
+        Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) | Provider::Posted(_) => false,
     };
     if !has_values {
         let what = format!("metric `{}` has no value of single flows", test.primary);

@@ -3,7 +3,7 @@
 use super::{PLAN, plan_lines};
 use crate::{
     config::load_plan,
-    model::plan::{Judge, JudgeType, Metric},
+    model::plan::{Judge, JudgeType, Metric, Provider},
 };
 
 const LIMITS: &str = "      thresholdRange: {max: 0.01}\n";
@@ -32,6 +32,29 @@ fn failures_are_counted_against_stable_unless_a_limit_is_given() {
     assert_eq!((said.bounds(), said.tolerate_absolute), (Some((0.0, 10.0)), Some(0.005)));
     let again = serde_json::from_value(serde_json::to_value(&plan).expect("JSON")).expect("what it wrote");
     assert_eq!(plan, again);
+}
+
+#[test]
+fn what_is_posted_is_a_confusion_matrix_that_counts_for_a_time() {
+    let with = |provider: &str, words: &str| {
+        let text = PLAN.replacen(LIMITS, &format!("      {words}\n"), 1);
+        load_plan(&text.replacen("{kernel: {signal: connectFailureRatio}}", provider, 1), "p.yaml")
+    };
+    let plan = with("{posted: {}}", "quality: {minF1: 0.85}").expect("good");
+    let metric = &plan.spec.analysis.metrics[0];
+    let Provider::Posted(posted) = metric.provider else { panic!("{metric:?}") };
+    assert_eq!(
+        (posted.max_age.as_secs(), metric.judged().map(|judge| judge.r#type)),
+        (3_600, Some(JudgeType::Quality))
+    );
+    for (provider, words, expected) in [
+        ("{posted: {}}", "thresholdRange: {max: 1}", "is posted and has no `quality`; add `quality`"),
+        ("{posted: {maxAge: 1s}}", "quality: {minF1: 0.85}", "a maxAge of 1s; use 10s to 30d"),
+        ("{posted: {age: 1h}}", "quality: {minF1: 0.85}", "unknown field `age`"),
+    ] {
+        let said = with(provider, words).expect_err(words).to_string();
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]

@@ -79,8 +79,8 @@ fn wrong_form_is_said_with_line_column_and_remedy() {
         ),
         (
             "port: 80\n",
-            "port: 80\n  forwarding: dsr\n",
-            "g.yaml:6:15: `forwarding`: unknown value `dsr`; known here: `nat`",
+            "port: 80\n  forwarding: full-nat\n",
+            "g.yaml:6:15: `forwarding`: unknown value `full-nat`; known here: `nat`, `dsr`, `ipip`",
         ),
         ("v1: 90", "v1: 90.001", "`90.001` is not a weight: use a percentage from 0 to 100 with at most two decimals"),
         ("name: recsys", "name: Rec", "g.yaml:3:9: `name`: `Rec` is not a name: use 1 to 63 lower-case letters"),

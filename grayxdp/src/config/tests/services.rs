@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::config::{CheckType, OnDown, OnEmptyPool, Service};
+use crate::model::config::{CheckType, Forwarding, OnDown, OnEmptyPool, Service};
 
 const FULL: &str = "\
 interfaces: [{name: eth0}]
@@ -287,4 +287,73 @@ fn a_service_is_of_one_family_and_the_refusal_says_what_to_do() {
     let wrong = of_ipv6().replacen("\"fd00::3:1\"", "10.0.3.1", 1);
     let lines = load_config(&wrong, "g.yaml").expect_err("two families").lines().to_vec();
     assert!(lines[0].contains("give the backend's IPv6 address"), "{lines:?}");
+}
+
+const DIRECT: &str = "\
+interfaces: [{name: eth0}]
+tunnel: {sources: [10.7.0.0/16, \"fd07::/64\"], mtu: 1400}
+services:
+- name: near
+  vip: 192.0.2.10
+  port: 80
+  forwarding: dsr
+  versions:
+  - {name: v1, backends: [{address: 10.0.1.1}, {address: 10.0.1.2, port: 80}]}
+  - {name: v2, backends: [{address: 10.0.2.1}]}
+  weights: {v1: 100, v2: 0}
+- name: far
+  vip: 192.0.2.11
+  ports: [80, 443]
+  forwarding: ipip
+  versions:
+  - {name: v1, backends: [{address: 10.0.1.1}, {address: \"fd00::1\"}]}
+- name: six
+  vip: \"2001:db8::10\"
+  port: 80
+  forwarding: ipip
+  versions:
+  - {name: v1, backends: [{address: \"fd00::1\"}]}
+";
+
+#[test]
+fn a_server_may_be_in_many_services_whose_answers_do_not_come_by() {
+    let config = load_config(DIRECT, "g.yaml").expect("good");
+    assert_eq!(config.services[1].forwarding, Forwarding::Ipip);
+    assert_eq!((config.tunnel.sources.len(), config.tunnel.mtu), (2, Some(1_400)));
+}
+
+#[test]
+fn what_a_mode_cannot_do_is_refused_with_place_and_remedy() {
+    let cases = [
+        (
+            "10.0.1.2, port: 80",
+            "10.0.1.2, port: 8080",
+            "g.yaml:9:68: backend 10.0.1.2:8080 of service `near`, whose packets keep port 80 with `dsr`; leave its port out and let the \
+             server listen on 80; or use `forwarding: nat`",
+        ),
+        (
+            "[{address: 10.0.2.1}]",
+            "[{address: 10.0.1.1}]",
+            "backend 10.0.1.1:80 of version `v2` of service `near` is also of version `v1` of service `near` (g.yaml:9:27); both would be one server at \
+             one port; give each its own address",
+        ),
+        (
+            "[{address: 10.0.2.1}]",
+            "[{address: \"fd00::2\"}]",
+            "`dsr` does not translate between families: use `forwarding: ipip`, give the backend's IPv4 address",
+        ),
+        (
+            "backends: [{address: \"fd00::1\"}]",
+            "backends: [{address: 10.0.9.1}]",
+            "`ipip` does not carry IPv6 to a host of IPv4: give the backend's IPv6 address",
+        ),
+        ("mtu: 1400", "mtu: 1200", "g.yaml:2:47: mtu 1200 of tunnels; use 1280 to 9000"),
+        ("10.7.0.0/16, ", "10.7.0.0/16, 10.8.0.0/16, ", "outer sources 10.8.0.0/16 beside 10.7.0.0/16 (g.yaml:2:"),
+        ("10.7.0.0/16", "10.0.0.0/7", "outer sources 10.0.0.0/7; use a prefix of 8 bits or more"),
+    ];
+    for (from, to, expected) in cases {
+        assert!(DIRECT.contains(from), "{from}");
+        let lines = load_config(&DIRECT.replacen(from, to, 1), "g.yaml").expect_err(to).lines().to_vec();
+        assert!(lines.iter().any(|line| line.contains(expected)), "{lines:?}\nnot: {expected}");
+    }
 }

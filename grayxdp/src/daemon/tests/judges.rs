@@ -1,5 +1,7 @@
 //! Rollouts whose candidate is compared with stable, on counts of the data path.
 
+use grayxdp_common::records::SAMPLE_ALL;
+
 use super::*;
 
 /// The canary with failures counted against stable's.
@@ -58,4 +60,58 @@ fn a_restart_in_the_middle_of_a_comparison_counts_nothing_twice() {
     host.refusing = vec!["v2"];
     host.seconds(&mut owner, 6);
     assert_eq!(state(&mut owner), RolloutState::RolledBack);
+}
+
+/// The rate at which flows of the first service are followed.
+fn sample_rate(host: &Host) -> u16 {
+    host.kernel.memory().wanted.services[0].sample_rate
+}
+
+#[test]
+fn more_flows_are_followed_while_a_rollout_runs_at_one_rate_within_an_epoch() {
+    let host = Host::new();
+    let mut owner = host.start();
+    host.seconds(&mut owner, 3);
+    assert_eq!(sample_rate(&host), SAMPLE_ALL / 64);
+    let mut slow = compared();
+    slow.spec.analysis.interval = Duration::from_secs(1);
+    start_rollout(&mut owner, slow).expect("a rollout");
+    let mut rates: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
+    let mut restarted = false;
+    while !state(&mut owner).is_final() {
+        host.second(&mut owner);
+        let (epoch, measures) = {
+            let service = &host.kernel.memory().wanted.services[0];
+            (service.epoch, service.measures)
+        };
+        if measures {
+            rates.entry(epoch).or_default().push(sample_rate(&host));
+        }
+        if rates.len() == 2 && !restarted {
+            restarted = true;
+            drop(owner);
+            owner = host.start();
+        }
+    }
+    assert_eq!(rates.len(), 3, "{rates:?}");
+    // 1,000 new flows a second (949 and 50 at 5 %): 16,384 ÷ 4 ÷ 60 s of them.
+    let expected = 68.27 / 1_000.0 * f64::from(SAMPLE_ALL);
+    for (epoch, rates) in &rates {
+        assert!(rates.iter().all(|rate| *rate == rates[0]), "epoch {epoch}: {rates:?}");
+        assert!((f64::from(rates[0]) / expected - 1.0).abs() < 0.01, "epoch {epoch}: {rates:?}");
+    }
+    host.second(&mut owner);
+    assert_eq!(sample_rate(&host), SAMPLE_ALL / 64, "after the end");
+}
+
+#[test]
+fn flows_of_udp_are_followed_at_one_rate_always() {
+    let host = Host::new();
+    host.configure(&CONFIG.replacen("  port: 80\n", "  port: 80\n  protocol: udp\n", 1));
+    let mut owner = host.start();
+    host.seconds(&mut owner, 3);
+    start_rollout(&mut owner, canary()).expect("a rollout");
+    host.seconds(&mut owner, 3);
+    assert!(host.kernel.memory().wanted.services[0].measures);
+    assert_eq!(sample_rate(&host), SAMPLE_ALL / 64);
 }

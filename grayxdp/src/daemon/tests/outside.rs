@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::{
     analysis::Answer,
-    model::plan::Provider,
+    model::{plan::Provider, state::Verdict},
     providers::{Errand, Failure, Outcome, Outlet, Report, Targets, Told, Whose},
 };
 
@@ -28,6 +28,61 @@ fn canary_with(more: serde_json::Value) -> Plan {
 
 fn all(errands: &mut Errands) -> Vec<Errand> {
     std::iter::from_fn(|| errands.try_recv().ok()).collect()
+}
+
+fn posted(metric: Option<&str>, matrices: serde_json::Value) -> Request {
+    let json = json!({"metric": metric, "matrices": matrices});
+    let quality = Box::new(serde_json::from_value(json).expect("a quality"));
+    Request::QualityPost { rollout: name("recsys-v2"), quality }
+}
+
+#[test]
+fn posted_quality_judges_at_the_next_look_and_counts_for_its_time() {
+    let host = Host::new();
+    let mut owner = host.start();
+    let (asked, _errands) = listening(&mut owner);
+    let metric = |limits: serde_json::Value| {
+        json!({"analysis": {"interval": "1s", "maxExtension": "1h", "metrics": [{
+            "name": "model", "provider": {"posted": {"maxAge": "10s"}}, "quality": limits, "critical": true,
+        }]}})
+    };
+    let (old, new) = (json!({"tp": 80, "fp": 15, "fn": 20}), json!({"tp": 85, "fp": 10, "fn": 15}));
+    let early = posted(None, json!({"v2": new}));
+    assert!(refused(ask(&mut owner, early)).message.contains("recsys-v2"), "no rollout runs");
+    start_rollout(&mut owner, canary_with(metric(json!({"minF1": 0.85, "margin": 0.2})))).expect("started");
+    host.seconds(&mut owner, 3);
+    assert!(asked.borrow().is_empty(), "nobody is asked for what is posted");
+    let verdict = |owner: &mut Owner| rollout(owner, "recsys-v2").findings[0].verdict;
+    assert_eq!(verdict(&mut owner), Verdict::NoData);
+    for (wrong, word) in [
+        (posted(Some("cpu"), json!({"v2": new})), "cpu"),
+        (posted(None, json!({"v1": old})), "the counts of v2 are missing"),
+        (posted(None, json!({"v2": new, "v3": old})), "v3"),
+        (posted(None, json!({"v2": {"tp": 1_u64 << 53, "fp": 0, "fn": 0}})), "2^53"),
+    ] {
+        let message = refused(ask(&mut owner, wrong)).message;
+        assert!(message.contains(word), "{message}");
+    }
+    let said = done(ask(&mut owner, posted(Some("model"), json!({"v1": old, "v2": new})))).changes;
+    assert_eq!(said, ["model: v1 has F1 0.821 (80/15/20), v2 has F1 0.872 (85/10/15)"]);
+    assert!(events(&mut owner).contains(&"qualityPosted".to_owned()));
+    host.seconds(&mut owner, 2);
+    let sentence = rollout(&mut owner, "recsys-v2").findings[0].sentence.clone();
+    assert_eq!(verdict(&mut owner), Verdict::Pass, "{sentence}");
+    assert!(
+        sentence.starts_with("v2 has F1 0.872 (at least 0.85)") && sentence.contains("v1 has F1 0.821"),
+        "{sentence}"
+    );
+    // At 50 % nothing was posted yet, and nothing advances; then what was posted grows too old.
+    host.seconds(&mut owner, 20);
+    assert_eq!(
+        (verdict(&mut owner), rollout(&mut owner, "recsys-v2").weight.to_string()),
+        (Verdict::NoData, "50".to_owned())
+    );
+    done(ask(&mut owner, posted(None, json!({"v1": new, "v2": old}))));
+    host.seconds(&mut owner, 2);
+    assert_eq!(state(&mut owner), RolloutState::RolledBack, "F1 0.821 is below 0.85");
+    assert!(refused(ask(&mut owner, posted(None, json!({"v2": new})))).message.contains("nothing is judged any more"));
 }
 
 #[test]

@@ -118,6 +118,15 @@ impl Mirror {
         backends.iter().filter_map(|backend| Some((*backend, by(backend).filter(is_kernels)?))).collect()
     }
 
+    /// Backends that are reached through a router.
+    pub(super) fn behind_routers(&self, backends: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        let is_routed = |backend: &IpAddr| match self.ways.get(backend) {
+            Some(Via::Gateway(..) | Via::Other) => true,
+            Some(Via::Link(_)) | None => false,
+        };
+        backends.iter().copied().filter(is_routed).collect()
+    }
+
     /// Neighbours whose Ethernet addresses the data path needs and the kernel is to find out.
     pub(super) fn needed_neighbours(&self) -> BTreeSet<(u32, IpAddr)> {
         let gateways = self.routes.values().filter_map(|via| match via {
@@ -131,6 +140,11 @@ impl Mirror {
         });
         let asked = |place: &(u32, IpAddr)| self.links.contains_key(&place.0) && !self.permanent.contains(place);
         gateways.chain(backends).filter(asked).collect()
+    }
+
+    /// What links take, by their index.
+    pub(super) fn mtus(&self) -> BTreeMap<u32, u32> {
+        self.links.iter().map(|(index, link)| (*index, link.mtu)).collect()
     }
 
     /// What the narrowest link takes; 0 while none says so.

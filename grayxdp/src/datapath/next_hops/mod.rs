@@ -37,8 +37,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Rounds of asking for missing neighbours between two of probing known ones.
 const ROUNDS_PER_REFRESH: u32 = 10;
 
-/// How many times [`BURST`] a new neighbour has for its first answer; those that are down take longer.
-const ANSWER_ROUNDS: u32 = 25;
+/// How long a new neighbour has for its first answer; those that are down take longer, and others wait behind them.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// What the thread is told.
 enum Order {
@@ -192,10 +192,12 @@ impl Watcher {
     async fn refresh(&mut self) {
         self.read(Scope::Everything).await;
         self.ask().await;
-        for _ in 0..ANSWER_ROUNDS {
-            if self.mirror.needed_neighbours().iter().all(|needed| self.mirror.neighbours.contains_key(needed)) {
-                return;
-            }
+        // What the limit cuts short is read again at the next change.
+        let _ = tokio::time::timeout(ANSWER_LIMIT, self.await_answers()).await;
+    }
+
+    async fn await_answers(&mut self) {
+        while !self.mirror.needed_neighbours().iter().all(|needed| self.mirror.neighbours.contains_key(needed)) {
             tokio::time::sleep(BURST).await;
             self.read(Scope::Neighbours).await;
         }
@@ -209,9 +211,10 @@ impl Watcher {
     fn write(&mut self) {
         let backends = self.backends();
         let (hops, by_kernel) = (self.mirror.backend_hops(&backends), self.mirror.kernel_ways(&backends));
+        let behind_routers = self.mirror.behind_routers(&backends);
         let plans = [Family::Ipv4, Family::Ipv6].map(|family| self.mirror.reply_plan(family, &self.direct));
         let mut tables = self.tables.lock().expect("no holder panics");
-        tables.set_next_hops(hops, by_kernel);
+        tables.set_next_hops(hops, by_kernel, behind_routers, self.mirror.mtus());
         tables.set_local_addresses(self.mirror.local.clone());
         if let Err(error) = self.maps.write(&plans, &self.mirror, tables.control()) {
             tracing::error!(%error, "routes of replies could not be written; replies go by the kernel's own tables");

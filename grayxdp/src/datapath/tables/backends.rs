@@ -2,23 +2,23 @@
 //! another, both written in place. Next hops belong to the thread that follows the neighbours.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem::offset_of,
     net::IpAddr,
 };
 
 use grayxdp_common::{
-    ipv6::Ends6,
-    records::{BackendRecord, NextHop},
+    ipv6::{Address6, Ends6},
+    records::{BackendRecord, NextHop, Target, TunnelKind},
 };
 
 use super::{
     Memory, Tables,
-    entries::{raw, raw6},
+    entries::{address6, raw, raw6},
     live::Live,
 };
 use crate::model::{
-    config::Affinity,
+    config::{Affinity, Forwarding, Tunnel, width},
     kernel::{BackendId, BackendState, ExistingFlows, WantedBackend, WantedService, WantedVersion},
 };
 
@@ -45,13 +45,69 @@ impl Manner {
         Self { flags: self.flags | flags, ..self }
     }
 
+    /// With the greater sample rate of both: until the switch flows of either rate are answered.
+    fn with_rate_of(self, other: Self) -> Self {
+        Self { sample_rate: self.sample_rate.max(other.sample_rate), ..self }
+    }
+
     const fn without(self, flags: u16) -> Self {
         Self { flags: self.flags & !flags, ..self }
     }
 }
 
-/// Who a backend is, and both its ends if they are of IPv6. Ends of two families are checked for: see [`super::check`].
-fn identity(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> (BackendRecord, Ends6) {
+/// Who a backend is: its record, both its ends if they are of IPv6, and what else there is to a packet that keeps its virtual endpoint.
+type Identity = (BackendRecord, Ends6, Target);
+
+/// Who a backend is. Ends of two families are checked for: see [`super::check`].
+fn identity(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> Identity {
+    match service.forwarding {
+        Forwarding::Nat => {
+            let (record, ends) = rewritten(service, version, backend);
+            (record, ends, Target::default())
+        }
+        Forwarding::Dsr => kept(service, version, backend),
+        Forwarding::Ipip => {
+            let (record, ends, target) = kept(service, version, backend);
+            (record, ends, in_tunnel(target, &service.tunnel, backend.address))
+        }
+    }
+}
+
+/// The same by a tunnel.
+fn in_tunnel(target: Target, tunnel: &Tunnel, backend: IpAddr) -> Target {
+    let prefix = tunnel.source(backend);
+    // The last word of the address: all of an IPv4 one.
+    let free = u32::from(width(prefix.address) - prefix.length);
+    Target {
+        source: mapped(prefix.address),
+        spread: u32::MAX.checked_shr(32_u32.saturating_sub(free)).unwrap_or(0).to_be(),
+        tunnel: if backend.is_ipv4() { TunnelKind::Ipv4 } else { TunnelKind::Ipv6 } as u32,
+        way_mtu: tunnel.mtu.map_or(0, u32::from),
+        ..target
+    }
+}
+
+/// A backend whose packets keep the virtual endpoint.
+fn kept(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> Identity {
+    let target = Target { address: mapped(backend.address), ..Target::default() };
+    let (address, ends) = match service.vip {
+        IpAddr::V4(vip) => (raw(vip), Ends6::default()),
+        IpAddr::V6(vip) => (0, Ends6 { address: raw6(vip), virtual_address: raw6(vip) }),
+    };
+    let record = BackendRecord::one_way(service.id, version.id, address);
+    (BackendRecord { place: version.place, ..record }, ends, target)
+}
+
+/// An address of either family as one of IPv6.
+fn mapped(address: IpAddr) -> Address6 {
+    match address {
+        IpAddr::V4(address) => raw6(address.to_ipv6_mapped()),
+        IpAddr::V6(address) => raw6(address),
+    }
+}
+
+/// A backend whose packets are rewritten to it.
+fn rewritten(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> (BackendRecord, Ends6) {
     let (port, virtual_port) = (backend.port.to_be(), service.ports.first().copied().unwrap_or(0).to_be());
     let place = version.place;
     match (service.vip, backend.address) {
@@ -88,6 +144,8 @@ fn manner(service: &WantedService, version: &WantedVersion, backend: &WantedBack
         (version.existing == ExistingFlows::Reset, BackendRecord::FLAG_ENDS),
         (version.existing == ExistingFlows::Move, BackendRecord::FLAG_MOVES),
         (service.quic, BackendRecord::FLAG_QUIC),
+        (!service.forwarding.sees_answers(), BackendRecord::FLAG_ONE_WAY),
+        (service.forwarding == Forwarding::Ipip, BackendRecord::FLAG_TUNNEL),
     ];
     let index = live.detail.map_or(0, |detail| detail.guard);
     Manner { flags: state, sample_rate: service.sample_rate, guard: guard.map_or(0, |_| index) }
@@ -106,14 +164,23 @@ impl Tables {
         let old = self.live.get(&service.id);
         for version in &service.versions {
             for backend in &version.backends {
-                let (identity, ends) = identity(service, version, backend);
+                let (identity, ends, target) = identity(service, version, backend);
                 let manner = manner(service, version, backend, live);
                 let index = u32::from(backend.id.0);
                 if self.memory.ends.read(index) != ends {
                     self.memory.ends.write(index, &ends);
                 }
+                let is_tunnel = service.forwarding == Forwarding::Ipip;
+                let target = if is_tunnel { self.reached(target) } else { target };
+                if self.memory.targets.read(index) != target {
+                    self.memory.targets.write(index, &target);
+                }
                 if !self.backends.contains_key(&backend.id) {
-                    let next_hop = self.hops.get(&backend.address).copied().unwrap_or(NextHop::UNKNOWN);
+                    let next_hop = match service.forwarding {
+                        Forwarding::Nat => self.hop(backend.address, true),
+                        Forwarding::Dsr => self.hop(backend.address, false),
+                        Forwarding::Ipip => NextHop::UNKNOWN,
+                    };
                     let Manner { flags, sample_rate, guard } = manner;
                     let epoch = service.epoch;
                     let record = BackendRecord { next_hop, flags, sample_rate, guard, epoch, ..identity };
@@ -126,7 +193,7 @@ impl Tables {
                 } else {
                     BackendRecord::FLAG_WATCHED
                 };
-                let manner = manner.with(now.flags & kept);
+                let manner = manner.with(now.flags & kept).with_rate_of(Manner::of(&now));
                 let BackendRecord { next_hop, flags, sample_rate, guard, epoch, .. } = now;
                 let record = BackendRecord { next_hop, flags, sample_rate, guard, epoch, ..identity };
                 self.memory.backends.write(index, &record);
@@ -161,12 +228,54 @@ impl Tables {
         &mut self,
         hops: HashMap<IpAddr, NextHop>,
         by_kernel: BTreeMap<IpAddr, u32>,
+        behind_routers: BTreeSet<IpAddr>,
+        mtus: BTreeMap<u32, u32>,
     ) {
-        (self.hops, self.by_kernel) = (hops, by_kernel);
+        (self.hops, self.by_kernel, self.behind_routers, self.mtus) = (hops, by_kernel, behind_routers, mtus);
         for (id, address) in &self.backends {
-            let hop = self.hops.get(address).copied().unwrap_or(NextHop::UNKNOWN);
-            self.write_next_hop(*id, &hop);
+            let index = u32::from(id.0);
+            if self.has(*id, BackendRecord::FLAG_TUNNEL) {
+                let target = self.memory.targets.read(index);
+                self.write_target(index, &target, &self.reached(target));
+            } else {
+                self.write_next_hop(*id, &self.hop(*address, !self.has(*id, BackendRecord::FLAG_ONE_WAY)));
+            }
         }
+    }
+
+    /// Whether a backend's record has a flag.
+    pub(super) fn has(&self, id: BackendId, flag: u16) -> bool {
+        self.memory.backends.read(u32::from(id.0)).flags & flag != 0
+    }
+
+    /// The end of a tunnel as it is reached now.
+    fn reached(&self, target: Target) -> Target {
+        let address = address6(target.address).to_canonical();
+        let next_hop = self.hop(address, true);
+        let link = self.mtus.get(&next_hop.interface).copied().unwrap_or(0);
+        let tunnel = Tunnel { mtu: u16::try_from(target.way_mtu).ok().filter(|mtu| *mtu != 0), ..Tunnel::default() };
+        Target { next_hop, mtu: tunnel.inner_mtu(address, link), ..target }
+    }
+
+    fn write_target(&self, index: u32, now: &Target, wanted: &Target) {
+        let targets = &self.memory.targets;
+        if now.next_hop != wanted.next_hop {
+            for (at, word) in [0, 8].into_iter().zip(wanted.next_hop.words()) {
+                targets.store(index, offset_of!(Target, next_hop) + at, word);
+            }
+        }
+        if now.mtu != wanted.mtu {
+            let word = u64::from(wanted.mtu) | u64::from(wanted.way_mtu) << 32;
+            targets.store(index, offset_of!(Target, mtu), word);
+        }
+    }
+
+    /// Where packets to a backend leave. One that keeps its virtual address cannot pass a router, which would send it back here.
+    pub(super) fn hop(&self, address: IpAddr, may_be_routed: bool) -> NextHop {
+        if !may_be_routed && self.behind_routers.contains(&address) {
+            return NextHop::UNKNOWN;
+        }
+        self.hops.get(&address).copied().unwrap_or(NextHop::UNKNOWN)
     }
 
     fn write_next_hop(&self, id: BackendId, hop: &NextHop) {

@@ -8,6 +8,7 @@ use grayxdp_common::{
 use super::{super::directory, Memory, Tables, TablesError, entries::wanted_entries, segments::has_doubles};
 use crate::{
     datapath::Capacity,
+    model::config::Forwarding,
     model::kernel::{ExistingFlows, Wanted, WantedBuckets, WantedService, WantedVersion},
 };
 
@@ -24,10 +25,11 @@ pub(in crate::datapath) fn check(wanted: &Wanted) -> Result<(), TablesError> {
 
 fn check_family(service: &WantedService) -> Result<(), &'static str> {
     let is_ipv4 = service.vip.is_ipv4();
+    let takes_both = is_ipv4 && service.forwarding == Forwarding::Ipip;
     let prefixes = service.segments.iter().flat_map(|segments| segments.prefixes.iter());
     let mut others = prefixes.filter(|prefix| prefix.length > 0 && prefix.address.is_ipv4() != is_ipv4);
     let mut backends = service.versions.iter().flat_map(|version| &version.backends);
-    if others.next().is_some() || backends.any(|backend| backend.address.is_ipv4() != is_ipv4) {
+    if others.next().is_some() || backends.any(|backend| backend.address.is_ipv4() != is_ipv4 && !takes_both) {
         Err("its addresses are of two families")
     } else {
         Ok(())

@@ -8,11 +8,11 @@ use std::{
 use grayxdp_common::{
     directory::{DirectorySet, EndpointKey, Entry, Place},
     hash::HashKey,
-    ipv6::{Address6, AddressFilter6, Ends6},
+    ipv6::{Address6, AddressFilter6},
     records::{AddressFilter, BackendRecord},
 };
 
-use super::{super::mapped::Mapped, live::Live};
+use super::{super::mapped::Mapped, Memory, live::Live};
 use crate::model::kernel::{BackendId, ServiceId, Wanted};
 
 /// What a directory is made from.
@@ -119,6 +119,11 @@ pub(super) fn wanted_entries(
         let of_address = entries.entry(keys.address(service.vip)).or_insert(Entry::address(service.id, 0).0);
         *of_address |= flags;
         for backend in service.versions.iter().flat_map(|version| &version.backends) {
+            if !service.forwarding.sees_answers() {
+                // Nothing of what it sends is looked for: only the daemon finds it by this. No packet is of protocol 0.
+                entries.insert(keys.backend(backend.address, backend.id.0, 0), u64::from(backend.id.0));
+                continue;
+            }
             // A backend that keeps the client's port answers from all ports of the service.
             let own = [backend.port];
             let ports = if backend.port == 0 { service.ports.as_slice() } else { own.as_slice() };
@@ -147,20 +152,21 @@ pub(super) const fn is_backend(key: EndpointKey) -> bool {
     key.0 & 2 != 0
 }
 
-pub(super) fn read_backends(
-    backends: &Mapped<BackendRecord>,
-    ends: &Mapped<Ends6>,
-    entries: &Entries,
-) -> BTreeMap<BackendId, IpAddr> {
+pub(super) fn read_backends(memory: &Memory, entries: &Entries) -> BTreeMap<BackendId, IpAddr> {
+    let Memory { backends, ends, targets, .. } = memory;
+    let room = backends.len().min(ends.len()).min(targets.len());
     let known = entries.iter().filter(|(key, _)| is_backend(**key)).map(|(key, value)| (*key, *value as u16));
     known
-        .filter(|(_, id)| u32::from(*id) < backends.len().min(ends.len()))
+        .filter(|(_, id)| u32::from(*id) < room)
         .map(|(key, id)| {
             let index = u32::from(id);
-            let address = if key.0 & 1 == 0 {
+            let record = backends.read(index);
+            let address = if record.flags & BackendRecord::FLAG_ONE_WAY != 0 {
+                address6(targets.read(index).address).to_canonical()
+            } else if key.0 & 1 == 0 {
                 IpAddr::V6(address6(ends.read(index).address))
             } else {
-                IpAddr::V4(backends.read(index).address.to_ne_bytes().into())
+                IpAddr::V4(record.address.to_ne_bytes().into())
             };
             (BackendId(id), address)
         })

@@ -14,7 +14,7 @@ use grayxdp_common::{
     guard::Guard,
     hash::HashKey,
     ipv6::Ends6,
-    records::{BackendRecord, Control, NextHop, ServiceRecord, SlotTable},
+    records::{BackendRecord, Control, NextHop, ServiceRecord, SlotTable, Target},
     signals::Signals,
 };
 
@@ -61,6 +61,7 @@ pub(super) struct Memory {
     pub(super) classes: Array<MapData, SegmentClass>,
     pub(super) prefixes: PrefixMaps,
     pub(super) ends: Mapped<Ends6>,
+    pub(super) targets: Mapped<Target>,
     /// The key of flows and of IPv6 endpoints.
     pub(super) hash_key: HashKey,
     pub(super) stamps: Mappable<Stamps>,
@@ -97,6 +98,10 @@ pub(super) struct Tables {
     region: Option<u32>,
     hops: HashMap<IpAddr, NextHop>,
     by_kernel: BTreeMap<IpAddr, u32>,
+    /// Backends that are reached through a router.
+    behind_routers: BTreeSet<IpAddr>,
+    /// What links take, by their index.
+    mtus: BTreeMap<u32, u32>,
     local: BTreeSet<IpAddr>,
 }
 
@@ -137,8 +142,12 @@ impl Tables {
         let place = memory.control.read(0).directory;
         let entries = read_directory(&memory.directory, place);
         let live = read_live(&memory, &entries);
-        let backends = read_backends(&memory.backends, &memory.ends, &entries);
-        let hop = |id: &BackendId| memory.backends.read(u32::from(id.0)).next_hop;
+        let backends = read_backends(&memory, &entries);
+        let hop = |id: &BackendId| {
+            let record = memory.backends.read(u32::from(id.0));
+            let is_tunnel = record.flags & BackendRecord::FLAG_TUNNEL != 0;
+            if is_tunnel { memory.targets.read(u32::from(id.0)).next_hop } else { record.next_hop }
+        };
         let hops = backends.iter().map(|(id, address)| (*address, hop(id))).collect();
         let regions = memory.directory.len() >> region_log2;
         let region = (place != Place::default()).then(|| place.base() >> region_log2);
@@ -162,6 +171,8 @@ impl Tables {
             memory,
             hops,
             by_kernel: BTreeMap::new(),
+            behind_routers: BTreeSet::new(),
+            mtus: BTreeMap::new(),
             local: BTreeSet::new(),
         })
     }
@@ -291,7 +302,9 @@ impl Tables {
     /// Whether a backend has a next hop.
     pub(super) fn is_resolved(&self, backend: BackendId) -> bool {
         let Some(address) = self.backends.get(&backend) else { return false };
-        self.hops.get(address).is_some_and(NextHop::is_known) || self.by_kernel.contains_key(address)
+        let is_tunnel = self.has(backend, BackendRecord::FLAG_TUNNEL);
+        let may_be_routed = is_tunnel || !self.has(backend, BackendRecord::FLAG_ONE_WAY);
+        self.hop(*address, may_be_routed).is_known() || (may_be_routed && self.by_kernel.contains_key(address))
     }
 
     /// Interfaces by which only the kernel reaches backends.

@@ -322,4 +322,5 @@ fn flags_of(service: &WantedService) -> u32 {
         | flag(service.quic, DetailRecord::FLAG_QUIC)
         | flag(service.segments.as_ref().is_some_and(|segments| segments.by_dscp), DetailRecord::FLAG_DSCP)
         | flag(service.measures, DetailRecord::FLAG_MEASURES)
+        | flag(!service.forwarding.sees_answers(), DetailRecord::FLAG_ONE_WAY)
 }

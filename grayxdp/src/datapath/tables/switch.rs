@@ -6,28 +6,31 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem::offset_of,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
 
 use grayxdp_common::{
     directory::{DirectorySet, Place, WAYS},
-    ipv6::Control6,
-    records::Control,
+    ipv6::{Control6, Prefix6},
+    records::{Control, Prefix},
 };
 
 use super::{
     Staged, Tables, TablesError,
     backends::EpochChange,
-    entries::{Entries, Keys, Virtual, wanted_entries},
+    entries::{Entries, Keys, Virtual, raw, raw6, wanted_entries},
     live::Live,
     places::{Kind, Places},
     segments::LeavingSet,
 };
 use crate::{
     datapath::directory,
-    model::kernel::{BackendId, ServiceId, Wanted, WantedService},
+    model::{
+        config::Forwarding,
+        kernel::{BackendId, ServiceId, Wanted, WantedService},
+    },
 };
 
 /// How much longer than a sampled flow a place of signals may be named.
@@ -61,6 +64,7 @@ impl Tables {
     pub(super) fn switch(&mut self, staged: Staged, wanted: &Wanted) -> Result<(), TablesError> {
         let entries = wanted_entries(wanted, &self.local, self.keys(), |id| staged.live[&id].index);
         let services: Vec<_> = wanted.services.iter().collect();
+        self.write_tunnels(wanted);
         let backends = addresses(&services);
         self.exchange(entries, staged.live, backends, &services)?;
         self.sources.retain(|id, _| self.live.contains_key(id));
@@ -104,6 +108,34 @@ impl Tables {
             self.sources.insert(service.id, Arc::new(service.clone()));
         }
         self.empty_sets()
+    }
+
+    /// Tells the data path which outer sources are its tunnels': before packets have them, and as long as a service has tunnels.
+    fn write_tunnels(&self, wanted: &Wanted) {
+        let is_tunnel = |service: &&WantedService| service.forwarding == Forwarding::Ipip;
+        let backends = wanted.services.iter().filter(is_tunnel).flat_map(|service| {
+            let backends = service.versions.iter().flat_map(|version| &version.backends);
+            backends.map(|backend| service.tunnel.source(backend.address))
+        });
+        let (mut prefix, mut prefix6) = (Prefix::default(), Prefix6::default());
+        for source in backends {
+            match source.address {
+                IpAddr::V4(address) => {
+                    let mask = u32::MAX.checked_shl(32 - u32::from(source.length)).unwrap_or(0);
+                    prefix = Prefix { address: raw(address), mask: mask.to_be() };
+                }
+                IpAddr::V6(address) => {
+                    let mask = u128::MAX.checked_shl(128 - u32::from(source.length)).unwrap_or(0);
+                    prefix6 = Prefix6 { address: raw6(address), mask: raw6(Ipv6Addr::from_bits(mask)) };
+                }
+            }
+        }
+        let control = &self.memory.control;
+        let at6 = offset_of!(Control, ipv6) + offset_of!(Control6, tunnels);
+        let words = prefix6.address.0.into_iter().chain(prefix6.mask.0);
+        (0..).step_by(size_of::<u64>()).zip(words).for_each(|(at, word)| control.store(0, at6 + at, word));
+        let ([a, b, c, d], [e, f, g, h]) = (prefix.address.to_ne_bytes(), prefix.mask.to_ne_bytes());
+        control.store(0, offset_of!(Control, tunnels), u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
     }
 
     /// What a service was before a switch, here or in the maps that these replace.

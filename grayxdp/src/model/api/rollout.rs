@@ -9,7 +9,7 @@ use crate::model::{
     Name, Weight,
     kernel::LeaseEnd,
     plan::HookType,
-    state::{Finding, RolloutState, Verdict},
+    state::{Finding, Prospect, RolloutState, Verdict},
 };
 
 /// One rollout.
@@ -52,6 +52,9 @@ pub struct RolloutStatus {
     pub pause_seconds: Option<f64>,
     /// The newest finding of each metric.
     pub findings: Vec<Finding>,
+    /// What the step can show of metrics that have not passed yet, at the traffic of now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prospects: Vec<Prospect>,
     /// Looks so far, by metric and verdict.
     pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
     /// When it began.

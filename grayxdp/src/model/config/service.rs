@@ -221,6 +221,33 @@ pub enum Forwarding {
     /// Destination address, port and Ethernet addresses are rewritten; replies come back through the load balancer.
     #[default]
     Nat,
+    /// Only the Ethernet addresses are rewritten: backends are on a link of this host, have the virtual address themselves (on their
+    /// loopback), and answer clients directly.
+    Dsr,
+    /// Packets go to the backend inside another one (4-in-4, 6-in-6, 4-in-6): backends take them out again, have the virtual address
+    /// themselves, and answer clients directly.
+    Ipip,
+}
+
+impl Forwarding {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+        }
+    }
+
+    /// Whether what backends answer comes by, so that it can be seen.
+    #[must_use]
+    pub const fn sees_answers(self) -> bool {
+        match self {
+            Self::Nat => true,
+            Self::Dsr | Self::Ipip => false,
+        }
+    }
 }
 
 /// What makes a flow.

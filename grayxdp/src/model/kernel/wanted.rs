@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BackendId, Bucket, ServiceId, SlotState, Split, VersionId};
-use crate::model::config::{Affinity, Protocol};
+use crate::model::config::{Affinity, Forwarding, Protocol, Tunnel};
 
 /// Whether a backend takes flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
@@ -197,6 +197,10 @@ pub struct WantedService {
     pub protocol: Protocol,
     /// UDP: a long-header Initial counts as a SYN.
     pub quic: bool,
+    /// How packets reach a backend.
+    pub forwarding: Forwarding,
+    /// The tunnels to its backends, if packets reach them by such.
+    pub tunnel: Tunnel,
     /// What makes a flow.
     pub affinity: Affinity,
     /// Whether ARP requests for the VIP are answered.
@@ -246,6 +250,8 @@ impl Default for WantedService {
             ports: vec![80],
             protocol: Protocol::Tcp,
             quic: false,
+            forwarding: Forwarding::Nat,
+            tunnel: Tunnel::default(),
             affinity: Affinity::Flow,
             announce: false,
             versions: Vec::new(),

@@ -199,7 +199,7 @@ impl Metric {
     pub const fn kernel(&self) -> Option<&KernelSignal> {
         match &self.provider {
             Provider::Kernel(kernel) => Some(kernel),
-            Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => None,
+            Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) | Provider::Posted(_) => None,
         }
     }
 
@@ -216,7 +216,7 @@ impl Metric {
             } else {
                 match &self.provider {
                     Provider::Kernel(kernel) => kernel.signal.is_failure().then_some(JudgeType::CountEProcess),
-                    Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) => None,
+                    Provider::Prometheus(_) | Provider::Http(_) | Provider::Command(_) | Provider::Posted(_) => None,
                 }
             }
         };

@@ -23,14 +23,16 @@ pub enum Provider {
     Http(HttpQuery),
     /// What a program of the daemon's host prints.
     Command(CommandQuery),
+    /// What `grayxdp quality post` brings.
+    Posted(Posted),
 }
 
 impl Provider {
     /// Whether somebody outside is asked.
     #[must_use]
-    pub const fn is_outside(&self) -> bool {
+    pub const fn is_asked(&self) -> bool {
         match self {
-            Self::Kernel(_) => false,
+            Self::Kernel(_) | Self::Posted(_) => false,
             Self::Prometheus(_) | Self::Http(_) | Self::Command(_) => true,
         }
     }
@@ -142,6 +144,20 @@ pub struct CommandQuery {
     /// How often it is begun again within a look after it failed, at most 10.
     #[serde(default)]
     pub retries: u32,
+}
+
+/// What somebody posts when he knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Posted {
+    /// How long it counts, `10s..=30d`; without a newer one there is no data then.
+    #[serde(default = "default_max_age", with = "duration")]
+    #[schemars(with = "String")]
+    pub max_age: Duration,
+}
+
+const fn default_max_age() -> Duration {
+    Duration::from_secs(3_600)
 }
 
 const fn default_timeout() -> Duration {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::config::{Forwarding, Protocol};
+
 /// A signal of the data path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -110,6 +112,30 @@ impl Signal {
         }
     }
 
+    /// Whether the data path can see it of flows of a protocol. Where answers do not come by, only what clients open is seen, and of
+    /// UDP not even that: nothing of a single datagram tells that it is the first.
+    #[must_use]
+    pub const fn is_measured(self, protocol: Protocol, forwarding: Forwarding) -> bool {
+        if !forwarding.sees_answers() {
+            return matches!((protocol, self), (Protocol::Tcp, Self::FlowsPerSecond));
+        }
+        match (protocol, self) {
+            (Protocol::Tcp, _) => true,
+            (
+                Protocol::Udp,
+                Self::ConnectFailureRatio | Self::FirstByte | Self::BytesPerFlow | Self::FlowsPerSecond,
+            ) => true,
+            (
+                Protocol::Udp,
+                Self::Connect
+                | Self::ResetRatio
+                | Self::SynTimeoutRatio
+                | Self::RetransmitRatio
+                | Self::ZeroWindowRatio,
+            ) => false,
+        }
+    }
+
     /// Its name in plans.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -208,6 +234,21 @@ mod tests {
             serde_json::from_str(&serde_json::to_string(&range).expect("JSON")).expect("what it wrote");
         assert_eq!(again, range);
         assert!(serde_json::from_str::<ThresholdRange>(r#"{"max": "soon"}"#).is_err());
+    }
+
+    #[test]
+    fn what_needs_an_answer_is_not_seen_where_answers_do_not_come_by() {
+        let seen = |protocol, forwarding| {
+            let seen = Signal::ALL.into_iter().filter(|signal| signal.is_measured(protocol, forwarding));
+            seen.map(Signal::label).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(Protocol::Tcp, Forwarding::Nat).len(), Signal::ALL.len());
+        assert_eq!(
+            seen(Protocol::Udp, Forwarding::Nat),
+            ["connectFailureRatio", "firstByte", "bytesPerFlow", "flowsPerSecond"]
+        );
+        assert_eq!(seen(Protocol::Tcp, Forwarding::Dsr), ["flowsPerSecond"]);
+        assert_eq!(seen(Protocol::Udp, Forwarding::Dsr), [""; 0]);
     }
 
     #[test]

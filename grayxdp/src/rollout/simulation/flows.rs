@@ -2,20 +2,23 @@
 
 use std::{f64::consts::TAU, sync::Arc, time::Duration};
 
-use grayxdp_common::signals::{CLIENT_CELLS, Histogram};
+use grayxdp_common::{
+    records::SAMPLE_ALL,
+    signals::{CLIENT_CELLS, Histogram},
+};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::{
-    analysis::{Measured, Strata, Stratum},
+    analysis::{Measured, Strata, Stratum, sampling},
     model::{
         Name,
+        kernel::SAMPLE_RATE,
         traffic::{Answers, Incident, Latency, Struck, Traffic},
     },
     rollout::{Exposure, simulation::dice::Dice},
 };
 
-/// Of the flows, those whose times are taken: 1 in 64, as in the data path, and at most so many a tick and segment.
-const FOLLOWED: f64 = 64.0;
+/// Of the followed flows, those whose times are taken: at most so many a tick and segment.
 const MOST_FOLLOWED: u64 = 64;
 
 /// Clients beside the weights (a canary instance, a preview) are this part of all flows.
@@ -55,6 +58,10 @@ pub(super) struct Flows<'a> {
     dice: Dice,
     stable: Side,
     candidate: Side,
+    /// How long a flow is followed.
+    horizon: Duration,
+    /// The epoch, and of how many flows in it times are taken, of [`SAMPLE_ALL`].
+    followed: (u64, u16),
 }
 
 /// How new flows are divided during a tick.
@@ -84,7 +91,7 @@ pub(super) struct Passed {
 }
 
 impl<'a> Flows<'a> {
-    pub(super) fn new(traffic: &'a Traffic, stable: Name, candidate: Name) -> Self {
+    pub(super) fn new(traffic: &'a Traffic, horizon: Duration, stable: Name, candidate: Name) -> Self {
         let side = |name, answers: Answers| Side {
             name,
             whole: Measured::default(),
@@ -95,6 +102,8 @@ impl<'a> Flows<'a> {
             dice: Dice::new(traffic.seed),
             stable: side(stable, traffic.stable),
             candidate: side(candidate, traffic.candidate),
+            horizon,
+            followed: (0, SAMPLE_RATE),
         }
     }
 
@@ -120,20 +129,26 @@ impl<'a> Flows<'a> {
         // The data path has room for two epochs.
         strata.counts.retain(|(_, stratum), _| stratum.epoch + 1 >= tick.epoch);
         strata.shares.clear();
-        let mean = self.rate(tick.at) * tick.length.as_secs_f64();
+        let rate = self.rate(tick.at);
+        if self.followed.0 != tick.epoch {
+            self.followed = (tick.epoch, sampling::rate(Some(rate), self.horizon, 1, self.followed.1));
+        }
+        let part = f64::from(self.followed.1) / f64::from(SAMPLE_ALL);
+        let mean = rate * tick.length.as_secs_f64();
         let (of_stable, of_candidate_now) = self.answers(tick.at);
         let mut passed = Passed::default();
-        for (segment, (name, part)) in (0..=u8::MAX).zip(self.segments()) {
+        for (segment, (name, of_all)) in (0..=u8::MAX).zip(self.segments()) {
             let stratum = Stratum { epoch: tick.epoch, segment };
             let share = of_candidate(tick.exposure, name);
             if tick.exposure.aside.is_none() {
                 strata.shares.insert(stratum, share);
             }
-            let flows = self.dice.poisson(mean * part);
+            let flows = self.dice.poisson(mean * of_all);
             let candidate = self.dice.binomial(flows, share);
             let Self { dice, stable, candidate: new, .. } = self;
-            passed.stable_failures += stable.answer(dice, flows - candidate, of_stable, stratum, strata);
-            passed.candidate_failures += new.answer(dice, candidate, of_candidate_now, stratum, strata);
+            let (old, others) = ((of_stable, part), (of_candidate_now, part));
+            passed.stable_failures += stable.answer(dice, flows - candidate, old, stratum, strata);
+            passed.candidate_failures += new.answer(dice, candidate, others, stratum, strata);
             passed.flows += flows;
             passed.candidate += candidate;
         }
@@ -173,11 +188,18 @@ impl<'a> Flows<'a> {
 }
 
 impl Side {
-    /// Answers flows of a stratum: how many it refused.
-    fn answer(&mut self, dice: &mut Dice, flows: u64, answers: Answers, stratum: Stratum, strata: &mut Strata) -> u64 {
+    /// Answers flows of a stratum, of which a part is followed: how many it refused.
+    fn answer(
+        &mut self,
+        dice: &mut Dice,
+        flows: u64,
+        (answers, part): (Answers, f64),
+        stratum: Stratum,
+        strata: &mut Strata,
+    ) -> u64 {
         let failures = dice.binomial(flows, answers.failure_ratio.clamp(0.0, 1.0));
         let opened = flows - failures;
-        let followed = dice.binomial(opened, 1.0 / FOLLOWED).min(MOST_FOLLOWED);
+        let followed = dice.binomial(opened, part).min(MOST_FOLLOWED);
         if self.times.0 != answers.first_byte {
             self.times = (answers.first_byte, times_of(answers.first_byte));
         }

@@ -32,6 +32,9 @@ use crate::{
 const SHORT_TICK: Duration = Duration::from_secs(1);
 const LONG_TICK: Duration = Duration::from_secs(5);
 
+/// How long a flow is followed where no configuration says it.
+const FLOW_HORIZON: Duration = Duration::from_secs(60);
+
 /// A rollout of days has longer pauses than this.
 const DAYS: Duration = Duration::from_secs(2 * 86_400);
 
@@ -72,7 +75,8 @@ impl<'a> World<'a> {
                 Dwell::UntilResumed => Some(traffic.resume_after),
             })
             .sum();
-        let flows = Flows::new(traffic, state.stable.clone(), state.candidate().clone());
+        let horizon = service.map_or(FLOW_HORIZON, |service| service.flow_horizon);
+        let flows = Flows::new(traffic, horizon, state.stable.clone(), state.candidate().clone());
         let told = Simulated {
             name: state.name().clone(),
             state: state.phase,

@@ -155,10 +155,10 @@ impl<C: Carrier> History<'_, C> {
         self.carrier.answer(&mut self.world, from, flow.tuple, answer)
     }
 
-    /// Whether a backend answers.
+    /// Whether a backend answers, and is one still: what one says that nothing refers to any more is nobody's.
     fn is_alive(&self, backend: Backend) -> bool {
         self.world.member(backend).is_some_and(|member| match member.health {
-            Health::Up | Health::Draining => true,
+            Health::Up | Health::Draining => !member.retired,
             Health::Down { .. } => false,
         })
     }
@@ -207,11 +207,8 @@ impl<C: Carrier> History<'_, C> {
         flow.last_syn = now;
         let verdict = self.send_syn(flow.tuple, flow.isn, flow.marked)?;
         let Verdict::To(backend) = verdict else { return Ok(()) };
-        let takes_none = |backend: Backend| {
-            self.world.is_down(backend)
-                || self.world.member(backend).is_some_and(|member| self.world.is_turned_off(member.version))
-        };
-        flow.syn_acks.retain(|(_, from)| *from == backend || !takes_none(*from));
+        // The SYN-ACK of one that gets no new flow is worth nothing once the SYN has gone elsewhere: its flow would end anyhow.
+        flow.syn_acks.retain(|(_, from)| *from == backend || !self.world.takes_no_new_flow(*from));
         if !self.random.chance(0.1) {
             flow.syn_acks.push((now + self.random.pick(&[0, 100, 900, 1_500]), backend));
         }

@@ -1,5 +1,7 @@
 //! The judges that compare have both versions' flows by stratum, as the data path gives them.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     analysis::{Comparison, Look, Strata},
@@ -8,6 +10,9 @@ use crate::{
         simulation::flows::{Flows, Tick},
     },
 };
+
+/// How long a flow is followed.
+const HORIZON: Duration = Duration::from_secs(60);
 
 /// 10 → 50 → 100 over twenty minutes with one metric.
 fn judged(metric: serde_json::Value, more: serde_json::Value) -> Plan {
@@ -97,10 +102,10 @@ fn flows_are_divided_as_the_shares_say_and_not_otherwise() {
     let [v1, v2]: [Name; 2] = ["v1", "v2"].map(|name| name.parse().expect("a name"));
     let exposure = Exposure::of(Weight::from_hundredths(2_000).expect("a weight"));
     let division = |claimed: Option<f64>| {
-        let mut flows = Flows::new(&traffic, v1.clone(), v2.clone());
+        let mut flows = Flows::new(&traffic, HORIZON, v1.clone(), v2.clone());
         let (mut strata, mut comparison) = (Strata::default(), Comparison::default());
         for second in 1..=60 {
-            let (at, length) = (std::time::Duration::from_secs(second), std::time::Duration::from_secs(1));
+            let (at, length) = (Duration::from_secs(second), Duration::from_secs(1));
             flows.pass(Tick { at, length, exposure: &exposure, epoch: 2 }, &mut strata);
             if let Some(claimed) = claimed {
                 strata.shares.values_mut().for_each(|share| *share = claimed);
@@ -111,7 +116,7 @@ fn flows_are_divided_as_the_shares_say_and_not_otherwise() {
                 stable: &v1,
                 metrics: &[],
                 family: &[],
-                since: std::time::Duration::ZERO,
+                since: Duration::ZERO,
                 is_apart: false,
             };
             comparison.look(&look);
@@ -128,10 +133,10 @@ fn cells_hold_each_flow_once_and_two_epochs_at_most() {
     let traffic = traffic(json!({"flowsPerSecond": 300, "candidate": {"failureRatio": 0.5}}));
     let [v1, v2]: [Name; 2] = ["v1", "v2"].map(|name| name.parse().expect("a name"));
     let exposure = Exposure::of(Weight::from_hundredths(5_000).expect("a weight"));
-    let mut flows = Flows::new(&traffic, v1, v2);
+    let mut flows = Flows::new(&traffic, HORIZON, v1, v2);
     let mut strata = Strata::default();
     for epoch in 1..=4 {
-        let second = std::time::Duration::from_secs(1);
+        let second = Duration::from_secs(1);
         let passed = flows.pass(Tick { at: second, length: second, exposure: &exposure, epoch }, &mut strata);
         assert!(passed.candidate > 0 && passed.candidate < passed.flows);
         let new = strata.counts.iter().filter(|((_, stratum), _)| stratum.epoch == epoch);
@@ -147,4 +152,24 @@ fn cells_hold_each_flow_once_and_two_epochs_at_most() {
     }
     let epochs: std::collections::BTreeSet<_> = strata.counts.keys().map(|(_, stratum)| stratum.epoch).collect();
     assert_eq!(epochs, [3, 4].into());
+}
+
+#[test]
+fn as_many_flows_are_followed_as_the_sample_table_has_room_for_from_the_first_weight_on() {
+    let traffic =
+        traffic(json!({"flowsPerSecond": 200, "stable": {"failureRatio": 0}, "candidate": {"failureRatio": 0}}));
+    let [v1, v2]: [Name; 2] = ["v1", "v2"].map(|name| name.parse().expect("a name"));
+    let exposure = Exposure::of(Weight::from_hundredths(5_000).expect("a weight"));
+    let mut flows = Flows::new(&traffic, HORIZON, v1, v2);
+    let followed = |flows: &mut Flows<'_>, epoch: u64| {
+        let mut strata = Strata::default();
+        for second in 1..=100 {
+            let (at, length) = (Duration::from_secs(second), Duration::from_secs(1));
+            flows.pass(Tick { at, length, exposure: &exposure, epoch }, &mut strata);
+        }
+        strata.counts.values().map(|measured| measured.flows).sum::<u64>() as f64 / 100.0
+    };
+    let (before, after) = (followed(&mut flows, 0), followed(&mut flows, 1));
+    // 200 ÷ 64, and a quarter of 16,384 places ÷ 60 s.
+    assert!((before - 3.125).abs() < 1.0 && (after - 68.27).abs() < 5.0, "{before} {after}");
 }
