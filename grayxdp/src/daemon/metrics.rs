@@ -74,6 +74,7 @@ fn rollout(owner: &Owner, state: &State) -> RolloutMetrics {
         state: state.phase,
         fuse_tripped: state.tripped.is_some(),
         lease_remaining: lease.and_then(|lease| lease.remaining_seconds),
+        shadow: state.copies(),
         verdicts: verdicts.collect(),
     }
 }

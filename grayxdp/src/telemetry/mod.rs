@@ -8,6 +8,7 @@ mod family;
 mod guards;
 mod logging;
 mod render;
+mod shadow;
 mod signals;
 mod view;
 

@@ -8,6 +8,7 @@ use crate::{
         Name,
         config::BackendAddress,
         kernel::{BackendCounters, Reason},
+        shadow::ShadowCounts,
         settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
         state::{RolloutState, Verdict},
     },
@@ -84,6 +85,8 @@ pub struct RolloutMetrics {
     pub fuse_tripped: bool,
     /// What is left of its lease, in seconds; none where none is armed.
     pub lease_remaining: Option<f64>,
+    /// What became of the copies of a shadow release; none of others.
+    pub shadow: Option<ShadowCounts>,
     /// Looks so far, by metric and verdict; verdicts left out stand at zero.
     pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
 }

@@ -23,6 +23,7 @@ mod rollouts;
 mod rollouts_restarted;
 mod segments;
 mod servers;
+mod shadow;
 mod split;
 mod strategies;
 mod survive;

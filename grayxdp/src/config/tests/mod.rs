@@ -4,6 +4,7 @@ mod documented;
 mod judges;
 mod plans;
 mod services;
+mod shadows;
 
 use super::*;
 
