@@ -21,6 +21,7 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
         unassigned_reasons: reasons(counters, ServiceId::NONE),
         exceptions: owner.exception_table(),
         news: owner.deliveries(),
+        flow_log: owner.flow_log_lines(),
         rollouts: owner.engines.values().map(|engine| rollout(owner, &engine.state)).collect(),
     }
 }

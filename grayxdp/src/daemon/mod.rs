@@ -7,6 +7,7 @@ mod backends;
 mod clock;
 mod engine;
 mod explain;
+mod flow_log;
 mod guards;
 mod handle;
 mod headers;
@@ -41,6 +42,7 @@ mod tests;
 use std::{
     future::Future,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -57,7 +59,7 @@ use crate::{
     health::{self, Targets},
     model::{
         api::{ChangeOptions, Request, Response},
-        kernel::{Kernel, KernelError},
+        kernel::{CopySink, Kernel, KernelError},
     },
     providers::{self, Datagram, Errand, ShadowTargets},
 };
@@ -121,7 +123,13 @@ where
     let (asking, asked) = watch::channel(providers::Targets::default());
     let (sending, errands) = mpsc::unbounded_channel();
     let (shadowing, shadowed) = watch::channel(ShadowTargets::default());
-    let (copies, datagrams) = providers::shadow_queue(shadowed.clone());
+    let (to_shadows, datagrams) = providers::shadow_queue(shadowed.clone());
+    let (naming, names) = watch::channel(None);
+    let to_log = flow_log::flow_sink(names);
+    let copies: CopySink = Arc::new(move |copied| {
+        to_log(&copied);
+        to_shadows(copied);
+    });
     let (started, start) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let work = move || match owner::Owner::start(&config_path, clock, pins_left, open) {
@@ -130,6 +138,7 @@ where
                 owner.wake_by_events(waker);
                 owner.begin_checks(checks);
                 owner.begin_asking(asking, sending);
+                owner.begin_flow_log(naming);
                 owner.begin_shadows(shadowing, copies);
                 handle::serve(owner, messages);
                 // Nobody waits where the process is ending.

@@ -9,8 +9,8 @@ use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     balance::Moment,
     daemon::{
-        backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, outside::Outside, past::Past,
-        settle::Settling, shadow::Shadows, shares::SegmentFlows, trace::Tracing,
+        backends::Backends, clock::Clock, flow_log::FlowLogging, held, layout::Layout, meter::Meter, outside::Outside,
+        past::Past, settle::Settling, shadow::Shadows, shares::SegmentFlows, trace::Tracing,
     },
     model::{
         Name, Weight,
@@ -70,6 +70,7 @@ pub(super) struct Owner {
     pub(super) backends: Backends,
     pub(super) outside: Outside,
     pub(super) shadows: Shadows,
+    pub(super) flow_log: FlowLogging,
     pub(super) past: Past,
     pub(super) hash_key: HashKey,
     pub(super) signals: Totals,

@@ -11,7 +11,7 @@ use crate::{
     model::{
         Name, Weight,
         config::Service,
-        kernel::{COPY_ALL, CopiesAsked, CopySink, ServiceId, WantedCopies},
+        kernel::{COPY_ALL, CopySink, ServiceId, WantedCopies},
         plan::Shadow,
     },
     providers::{Counts, ShadowBackend, ShadowTarget, ShadowTargets},
@@ -55,12 +55,16 @@ impl Owner {
             let new = || Run { number: *number, counts: Arc::default() };
             self.shadows.runs.entry(name.clone()).or_insert_with(new);
         }
-        let Some((sender, sink)) = &self.shadows.channel else { return };
+        if self.shadows.channel.is_none() {
+            return;
+        }
         let (mut targets, mut asked) = (BTreeMap::new(), WantedCopies::new());
+        self.follow_flow_log(&mut asked);
+        let Some((sender, sink)) = &self.shadows.channel else { return };
         for (name, (shadow, _)) in &copying {
             if let Some((id, target)) = self.shadow_target(name) {
                 targets.insert(id, Arc::new(target));
-                asked.insert(id, CopiesAsked { whole: rate(shadow.sample), first: 0 });
+                asked.entry(id).or_default().whole = rate(shadow.sample);
             }
         }
         sender.send_if_modified(|present| {
@@ -142,7 +146,7 @@ pub(super) fn most_files() -> usize {
 }
 
 /// The program's rate of a sample, at least its least one.
-fn rate(sample: Weight) -> u32 {
+pub(super) fn rate(sample: Weight) -> u32 {
     let part = u64::from(COPY_ALL) * u64::from(sample.hundredths()) / u64::from(Weight::FULL.hundredths());
     u32::try_from(part).unwrap_or(COPY_ALL).max(1)
 }

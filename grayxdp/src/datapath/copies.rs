@@ -119,8 +119,7 @@ mod tests {
     use super::*;
 
     fn frame(payload: &[u8]) -> Vec<u8> {
-        let builder =
-            PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([10, 1, 0, 7], [10, 0, 2, 1], 64).udp(4_000, 53);
+        let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([10, 1, 0, 7], [10, 0, 2, 1], 64).udp(4_000, 53);
         let mut frame = Vec::new();
         builder.write(&mut frame, payload).expect("a frame");
         frame

@@ -52,8 +52,8 @@ use crate::model::{
     api::InterfaceStatus,
     config::{Interface, Protocol},
     kernel::{
-        BackendId, CopySink, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published, Question,
-        ServiceId, SignalKey, Signals, TraceQuestion, TraceRead, Wanted, WantedCopies, Way,
+        BackendId, CopySink, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
+        Question, ServiceId, SignalKey, Signals, TraceQuestion, TraceRead, Wanted, WantedCopies, Way,
     },
 };
 
@@ -203,10 +203,7 @@ impl Datapath {
     }
 
     /// Asks the instance that traces and copies for something; the links run it from then on.
-    fn ask_tracer(
-        &mut self,
-        ask: impl FnOnce(&mut Tracer) -> Result<(), KernelError>,
-    ) -> Result<(), KernelError> {
+    fn ask_tracer(&mut self, ask: impl FnOnce(&mut Tracer) -> Result<(), KernelError>) -> Result<(), KernelError> {
         if let Some(tracer) = &mut self.tracer {
             return ask(tracer);
         }

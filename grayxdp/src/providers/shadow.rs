@@ -208,6 +208,11 @@ fn send(
     };
     let (more, others) = mpsc::channel(FLOW_QUEUE);
     let counts = Arc::clone(&target.counts);
-    tokio::spawn(flow::follow(flow::Begin { backend, client: client.ip(), epoch: target.epoch, first }, others, counts, clock));
+    tokio::spawn(flow::follow(
+        flow::Begin { backend, client: client.ip(), epoch: target.epoch, first },
+        others,
+        counts,
+        clock,
+    ));
     flows.insert(key, Flow { run: target.run, more });
 }

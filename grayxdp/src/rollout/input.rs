@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     analysis::History,
-    model::{Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan, shadow::ShadowCounts},
+    model::{
+        Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan, shadow::ShadowCounts,
+    },
     rollout::{exposure::Exposure, hooks::HookAnswer},
 };
 

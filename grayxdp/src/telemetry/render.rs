@@ -33,6 +33,7 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     families.push(guards::backends(view));
     families.extend(guards::rollouts(view));
     families.extend(shadow::rollouts(view));
+    families.push(shadow::flow_log(view));
     families.push(news(view));
     families.push(build_info());
     let families: Vec<MetricFamily> = families.into_iter().filter_map(Family::finish).collect();
@@ -224,8 +225,8 @@ mod tests {
         analysis::Measured,
         model::{
             Name,
-            shadow::ShadowCounts,
             settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+            shadow::ShadowCounts,
         },
         telemetry::{BackendMetrics, RolloutMetrics, ServiceMetrics, VersionMetrics},
     };
@@ -259,6 +260,7 @@ mod tests {
         let reasons = BTreeMap::from([(Reason::Fragment, 6), (Reason::Echo, 7)]);
         MetricsView {
             news: BTreeMap::from([(name("web"), (5, 1))]),
+            flow_log: Some((90, 4)),
             services: vec![ServiceMetrics {
                 name: name("web"),
                 versions,
@@ -339,6 +341,7 @@ mod tests {
             r#"grayxdp_fuse_tripped{rollout="web-v2",service="web"} 1"#,
             r#"grayxdp_lease_remaining_seconds{rollout="web-v2",service="web"} 29.5"#,
             r#"grayxdp_shadow_datagrams_total{rollout="web-v2",service="web",result="lost"} 2"#,
+            r#"grayxdp_flow_log_lines_total{result="lost"} 4"#,
             r#"grayxdp_shadow_flows_total{rollout="web-v2",service="web",result="answered"} 5"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="pass"} 0"#,
         ] {
@@ -350,7 +353,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 37);
+        assert_eq!(heads.len(), 38);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");

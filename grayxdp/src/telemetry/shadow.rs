@@ -1,4 +1,4 @@
-//! Copies of shadow releases.
+//! Copies of shadow releases, and the flow log, which rests on the same.
 
 use crate::telemetry::{MetricsView, family::Family};
 
@@ -26,9 +26,22 @@ pub(super) fn rollouts(view: &MetricsView) -> [Family; 2] {
             ("answers", counts.answers),
         ];
         of_datagrams.into_iter().for_each(|(result, count)| datagrams.count(labels(result), count));
-        let of_flows =
-            [("sent", counts.flows), ("answered", counts.answered), ("unanswered", counts.unanswered)];
+        let of_flows = [("sent", counts.flows), ("answered", counts.answered), ("unanswered", counts.unanswered)];
         of_flows.into_iter().for_each(|(result, count)| flows.count(labels(result), count));
     }
     [datagrams, flows]
+}
+
+/// Lines of the flow log.
+pub(super) fn flow_log(view: &MetricsView) -> Family {
+    let mut lines = Family::counter(
+        "grayxdp_flow_log_lines_total",
+        &["result"],
+        "Lines of the flow log: written, or lost because there was no time or no room for them.",
+    );
+    if let Some((written, lost)) = view.flow_log {
+        lines.count(["written"], written);
+        lines.count(["lost"], lost);
+    }
+    lines
 }

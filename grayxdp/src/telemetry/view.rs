@@ -8,8 +8,8 @@ use crate::{
         Name,
         config::BackendAddress,
         kernel::{BackendCounters, Reason},
-        shadow::ShadowCounts,
         settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+        shadow::ShadowCounts,
         state::{RolloutState, Verdict},
     },
 };
@@ -25,6 +25,8 @@ pub struct MetricsView {
     pub exceptions: ExceptionTableStatus,
     /// News of rollouts by service: arrived, given up.
     pub news: BTreeMap<Name, (u64, u64)>,
+    /// Lines of the flow log that were written, and lines that were lost; none without one.
+    pub flow_log: Option<(u64, u64)>,
     /// The newest rollout of each service, and all that have not ended.
     pub rollouts: Vec<RolloutMetrics>,
 }

@@ -7,6 +7,7 @@ mod conflicts;
 mod consistency;
 mod direct;
 mod elsewhere;
+mod flow_log;
 mod fuse;
 mod health;
 mod hosts;

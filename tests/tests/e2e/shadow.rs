@@ -15,7 +15,9 @@ use std::{
 };
 
 use grayxdp::model::{api::TracedPacket, shadow::ShadowCounts, state::RolloutState};
-use grayxdp_tests::stand::{SERVER_PORT, SERVICE, Setup, Stand, VIP_PORT, assert_one_line, eventually, within, within_five_deviations};
+use grayxdp_tests::stand::{
+    SERVER_PORT, SERVICE, Setup, Stand, VIP_PORT, assert_one_line, eventually, within, within_five_deviations,
+};
 
 /// Long enough for looks on two busy cores.
 const LONG: Duration = Duration::from_secs(90);
@@ -36,7 +38,8 @@ impl Server {
             true => stand.lab().backend_address6(backend).into(),
             false => stand.lab().backend_address(backend).into(),
         };
-        let socket = stand.lab().backend(backend).run(|| UdpSocket::bind(SocketAddr::new(address, SERVER_PORT))).unwrap();
+        let socket =
+            stand.lab().backend(backend).run(|| UdpSocket::bind(SocketAddr::new(address, SERVER_PORT))).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         make_room(&socket);
         let (got, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));

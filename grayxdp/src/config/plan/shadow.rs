@@ -79,7 +79,8 @@ pub(super) fn against(plan: &Plan, service: &Service, place: &Place, problems: &
         problems.push(Problem::new(place.clone(), what, remedy));
     } else if !service.forwarding.sees_answers() {
         let what = format!("service `{name}` has {}", service.forwarding.label());
-        let remedy = "use `nat`: backends of other modes answer to the virtual address only, and stable's answers are not seen";
+        let remedy =
+            "use `nat`: backends of other modes answer to the virtual address only, and stable's answers are not seen";
         problems.push(Problem::new(place.clone(), what, remedy));
     }
     let candidate = &plan.spec.candidate;

@@ -1,10 +1,10 @@
 //! Files that are refused, each with its line, and what a reload would change.
 
+mod copies;
 mod documented;
 mod judges;
 mod plans;
 mod services;
-mod shadows;
 
 use super::*;
 

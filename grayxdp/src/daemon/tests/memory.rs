@@ -16,9 +16,9 @@ use crate::model::{
     api::{DETACHED, InterfaceStatus},
     config::Protocol,
     kernel::{
-        BackendCounters, BackendId, CopySink, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
-        Question, ServiceId, ServiceStamps, SignalKey, Signals, Sweep, SweptService, TraceQuestion, TraceRead, Traced,
-        VersionId, Wanted, WantedBuckets, WantedCopies, WantedService, Way,
+        BackendCounters, BackendId, CopySink, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed,
+        Published, Question, ServiceId, ServiceStamps, SignalKey, Signals, Sweep, SweptService, TraceQuestion,
+        TraceRead, Traced, VersionId, Wanted, WantedBuckets, WantedCopies, WantedService, Way,
     },
 };
 

@@ -43,7 +43,9 @@ fn shadow(rollout: &str, service: &str, candidate: &str, sample: f64) -> Plan {
 }
 
 /// A daemon, and the way of copies to those who send them.
-fn start(host: &Host) -> (Owner, watch::Receiver<ShadowTargets>, tokio::sync::mpsc::Receiver<crate::providers::Datagram>) {
+fn start(
+    host: &Host,
+) -> (Owner, watch::Receiver<ShadowTargets>, tokio::sync::mpsc::Receiver<crate::providers::Datagram>) {
     let mut owner = host.start();
     let (targets, watched) = watch::channel(ShadowTargets::default());
     let (sink, datagrams) = shadow_queue(watched.clone());
@@ -96,7 +98,10 @@ fn two_shadows_are_copied_at_once_and_each_ends_by_itself() {
 
     done(ask(&mut owner, change("recsys-v2", RolloutAction::Abort)));
     host.second(&mut owner);
-    assert_eq!((state(&mut owner), asked(&host).len(), backends(&targets.borrow())), (RolloutState::RolledBack, 1, vec![1]));
+    assert_eq!(
+        (state(&mut owner), asked(&host).len(), backends(&targets.borrow())),
+        (RolloutState::RolledBack, 1, vec![1])
+    );
     assert_eq!(copied(&mut owner, "recsys-v2"), 1, "what was counted stays known");
     done(ask(&mut owner, change("search-new", RolloutAction::Abort)));
     host.second(&mut owner);

@@ -12,10 +12,7 @@ use grayxdp_common::{
     signals::Histogram,
 };
 
-use crate::{
-    analysis::Measured,
-    model::shadow::ShadowCounts,
-};
+use crate::{analysis::Measured, model::shadow::ShadowCounts};
 
 /// Counts that rise for as long as a daemon runs the release.
 #[derive(Debug, Default)]

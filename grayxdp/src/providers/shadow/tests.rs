@@ -44,8 +44,12 @@ fn targets(target: ShadowTarget) -> ShadowTargets {
 
 /// A datagram of a client, on its way to a version.
 fn copy(client: u16, version: u16, payload: &[u8]) -> Copied {
-    let explanation =
-        Explanation { service: SERVICE.0, version, hash: u64::from(client).wrapping_mul(0x9e37_79b9_7f4a_7c15), ..Default::default() };
+    let explanation = Explanation {
+        service: SERVICE.0,
+        version,
+        hash: u64::from(client).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        ..Default::default()
+    };
     let client = SocketAddr::from((Ipv4Addr::new(10, 64, 0, 1), client));
     let content = Content::Datagram(payload.to_vec());
     Copied::Packet(Box::new(Copy { client, port: 53, explanation, content }))

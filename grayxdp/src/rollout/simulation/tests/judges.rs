@@ -137,7 +137,8 @@ fn cells_hold_each_flow_once_and_two_epochs_at_most() {
     let mut strata = Strata::default();
     for epoch in 1..=4 {
         let second = Duration::from_secs(1);
-        let passed = flows.pass(Tick { at: second, length: second, exposure: &exposure, copied: 0.0, epoch }, &mut strata);
+        let passed =
+            flows.pass(Tick { at: second, length: second, exposure: &exposure, copied: 0.0, epoch }, &mut strata);
         assert!(passed.candidate > 0 && passed.candidate < passed.flows);
         let new = strata.counts.iter().filter(|((_, stratum), _)| stratum.epoch == epoch);
         let sum = |count: fn(&crate::analysis::Measured) -> u64| {

@@ -1,4 +1,4 @@
-//! Shadow releases: what can be copied, and what can be told of copies.
+//! What rests on copies: shadow releases and the flow log.
 
 use super::*;
 
@@ -75,5 +75,32 @@ fn what_of_a_service_cannot_be_copied_is_refused_with_the_reason() {
     ] {
         let error = check(from, to).expect_err(to).to_string();
         assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
+#[test]
+fn a_flow_log_has_a_full_path_a_sample_and_services_that_are_there() {
+    let with = |log: &str| load_config(&format!("flowLog: {log}\n{CONFIG}"), "g.yaml");
+    let good = with("{path: /var/log/flows.jsonl, sample: 0.5, services: [dns]}").expect("good");
+    let log = good.flow_log.clone().expect("a log");
+    assert!(log.has(&"dns".parse().expect("a name")) && !log.has(&"web".parse().expect("a name")));
+    let all = with("{path: /var/log/flows.jsonl, sample: 100}").expect("good");
+    assert!(all.flow_log.as_ref().is_some_and(|log| log.has(&"web".parse().expect("a name"))));
+    let plain = load_config(CONFIG, "g.yaml").expect("good");
+    let lines = diff(&plain, &good);
+    assert_eq!(lines, ["flowLog: none → /var/log/flows.jsonl, 0.5 % of dns"]);
+    assert_eq!(diff(&good, &good), Vec::<String>::new());
+    for (log, expected) in [
+        ("{path: flows.jsonl, sample: 1}", "g.yaml:1:11: `flows.jsonl` is no full path; write one, as"),
+        ("{path: /flows.jsonl, sample: 0}", "a sample of 0; use more than 0, as 1"),
+        ("{path: /flows.jsonl, sample: 101}", "g.yaml:1:"),
+        ("{path: /flows.jsonl, sample: .nan}", "g.yaml:1:"),
+        ("{path: /flows.jsonl}", "missing field `sample`"),
+        ("{path: /flows.jsonl, sample: 1, services: [dsn]}", "there is no service `dsn`; did you mean `dns`?"),
+        ("{path: /flows.jsonl, sample: 1, services: [dns, dns]}", "service `dns` stands twice; remove one of the two"),
+        ("{path: /flows.jsonl, sample: 1, size: 10}", "unknown field `size`"),
+    ] {
+        let error = with(log).expect_err(log).to_string();
+        assert!(error.contains(expected) && error.lines().count() == 1, "{log}: {error}");
     }
 }
