@@ -149,12 +149,22 @@ pub struct Explanation {
     pub dscp: u8,
     /// [`crate::exceptions::EntryState`] of the entry that decided.
     pub entry_state: u8,
-    /// Zero.
-    pub zero: u8,
+    /// 1: a packet that may open a flow: a SYN, or any datagram of a client.
+    pub opens: u8,
     /// Where it leaves.
     pub next_hop: NextHop,
+    /// The client of a packet to a service, as it lies in the packet: of IPv4 its four bytes in the first word, of IPv6 both words.
+    pub client: [u64; 2],
+    /// The client's port.
+    pub client_port: u16,
+    /// The port that the client asked.
+    pub service_port: u16,
+    /// 4 or 6; 0: no client's packet to a service.
+    pub family: u8,
+    /// Zero.
+    pub zero: [u8; 3],
     /// Room for what comes later.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 3],
 }
 
 map_value!(Explanation, size 128);

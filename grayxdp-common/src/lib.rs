@@ -8,6 +8,7 @@ extern crate std;
 pub mod answers;
 pub mod cells;
 pub mod checksum;
+pub mod copies;
 pub mod counters;
 pub mod directory;
 pub mod exceptions;

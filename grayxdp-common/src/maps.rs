@@ -113,6 +113,10 @@ pub const PINNED: [&str; 33] = [
 pub const TRACE_FILTER: &str = "TRACE_FILTER";
 /// What it tells.
 pub const TRACES: &str = "TRACES";
+/// By service id, what it is to copy.
+pub const COPIES_ASKED: &str = "COPIES_ASKED";
+/// Where it puts copies.
+pub const COPIES: &str = "COPIES";
 /// Bytes of the ring in which it tells that: some 1,400 packets.
 pub const TRACE_BYTES: u32 = 1 << 19;
 

@@ -59,6 +59,12 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
         (explanation.hash, explanation.bucket, explanation.slot) = (hash.0, hash.bucket(), hash.slot());
     });
     let kind = kind_of(checksum);
+    note(|explanation| {
+        let (client, is_six) = I::words(packet.ip.source());
+        (explanation.client, explanation.family) = (client, if is_six == 0 { 4 } else { 6 });
+        (explanation.client_port, explanation.service_port) = (packet.source_port, packet.destination_port);
+        explanation.opens = u8::from(matches!(kind, Kind::First | Kind::Datagram));
+    });
     let id = if service.detail == 0 {
         choose(hash, service).map(u32::from)
     } else {

@@ -11,6 +11,8 @@
 mod answers;
 mod atomic;
 mod backward;
+#[cfg(feature = "trace")]
+mod copy;
 mod detail;
 mod errors;
 mod exceptions;

@@ -16,7 +16,7 @@ use grayxdp_ebpf::{
     packet::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ip, Ip6, Network as _, Ports},
 };
 
-use crate::{Arrival, family::Family, tables};
+use crate::{Arrival, copy, family::Family, tables};
 
 #[map(name = "TRACE_FILTER")]
 static FILTER: Array<TraceFilter> = Array::with_max_entries(1, 0);
@@ -44,10 +44,13 @@ pub(crate) extern "C" fn trace_begin(context: *mut xdp_md) -> u64 {
     // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
     let traced = unsafe { &mut *traced };
     traced.interface = NONE;
-    if filter.remaining == 0 || !fits(arrival.frame, filter) {
+    let is_told = filter.remaining != 0 && fits(arrival.frame, filter);
+    if is_told || copy::is_any_asked_for() {
+        clear(&mut traced.explanation);
+    }
+    if !is_told {
         return 0;
     }
-    clear(&mut traced.explanation);
     traced.time_ns = tables::precise_ns();
     traced.length = arrival.frame.len() as u32;
     traced.interface = arrival.interface;
@@ -55,7 +58,7 @@ pub(crate) extern "C" fn trace_begin(context: *mut xdp_md) -> u64 {
     0
 }
 
-/// Tells of the packet that was begun, if it is to be told of.
+/// Copies and tells of the packet that was begun, if either is asked for.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn trace_end(context: *mut xdp_md, action: u64) -> u64 {
@@ -64,6 +67,9 @@ pub(crate) extern "C" fn trace_end(context: *mut xdp_md, action: u64) -> u64 {
     let (Some(filter), Some(traced)) = (FILTER.get_ptr_mut(0), TRACED.get_ptr_mut(0)) else { return 0 };
     // SAFETY: as in `trace_begin`; the filter is shared, but only its count is written.
     let (filter, traced) = unsafe { (&mut *filter, &mut *traced) };
+    if copy::is_any_asked_for() {
+        copy::copy(context, traced, traced.interface != NONE);
+    }
     if traced.interface == NONE {
         return 0;
     }

@@ -135,6 +135,7 @@ fn rollout(name: &Name) -> Result<Response, ApiError> {
         attempt: 1,
         fuse: None,
         lease: None,
+        shadow: None,
         hooks: Vec::new(),
         outlets: Vec::new(),
         epoch: 1,

@@ -172,6 +172,7 @@ pub(super) mod tests {
             control: Control::default(),
             http: Http::default(),
             hash_key_file: None,
+            flow_log: None,
             direct_access: vec!["10.9.0.0/16".to_owned().try_into().expect("a prefix")],
             tunnel: Default::default(),
             history_retention: std::time::Duration::from_secs(86_400),

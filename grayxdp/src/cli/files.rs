@@ -278,6 +278,7 @@ fn summary(content: &Content) -> String {
                 Strategy::BlueGreen(blue_green) => format!("blueGreen, steps {}", blue_green.steps.len()),
                 Strategy::AbTest(test) => format!("abTest by {}", test.primary),
                 Strategy::Rolling(rolling) => format!("rolling, {} at once", rolling.max_unavailable),
+                Strategy::Shadow(shadow) => format!("shadow {}", shadow.sample),
             };
             format!("plan {name}; {service} to {candidate}, {how}")
         }

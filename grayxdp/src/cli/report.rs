@@ -142,6 +142,7 @@ fn facts(record: &RolloutRecord) -> Vec<(&'static str, String)> {
         ("run", format!("{}, attempt {}", record.number, status.attempt)),
         ("started", status.started.to_string()),
     ];
+    facts.extend(status.shadow.map(|counts| ("copies", counts.said())));
     facts.extend(status.ended.map(|ended| ("ended", ended.to_string())));
     facts.extend(record.events.first().map(|event| ("by", event.actor.clone())));
     facts.extend(record.events.first().and_then(|event| Some(("reason", event.reason.clone()?))));

@@ -13,7 +13,7 @@ use crate::{
     },
     model::{
         Name, Weight,
-        config::{Config, HttpToken, Interface, Prefix, Service, Tunnel, Version},
+        config::{Config, FlowLog, HttpToken, Interface, Prefix, Service, Tunnel, Version},
     },
 };
 
@@ -46,6 +46,7 @@ pub fn check_all(config: &Config) -> Vec<Problem> {
     }
     tunnel(&config.tunnel, &mut problems);
     tokens(&config.http.tokens, &mut problems);
+    flow_log(config, &mut problems);
     let services = Place::default().field("services");
     if config.services.len() > MAX_SERVICES {
         let what = format!("{} services", config.services.len());
@@ -127,6 +128,30 @@ fn interfaces(interfaces: &[Interface], problems: &mut Vec<Problem>) {
         if let Some(first) = seen.clash_text(name, &place) {
             let what = format!("interface `{name}` stands twice");
             problems.push(Problem::new(place, what, "remove one of the two").with_other(&first));
+        }
+    }
+}
+
+/// A file that can be found, and services that are there.
+fn flow_log(config: &Config, problems: &mut Vec<Problem>) {
+    let Some(FlowLog { path, sample, services }) = &config.flow_log else { return };
+    let place = Place::default().field("flowLog");
+    if !path.is_absolute() {
+        let what = format!("`{}` is no full path", path.display());
+        problems.push(Problem::new(place.field("path"), what, "write one, as /var/log/grayxdp/flows.jsonl"));
+    }
+    if *sample == Weight::ZERO {
+        let remedy = "use more than 0, as 1 for 1 % of flows, or leave `flowLog` out";
+        problems.push(Problem::new(place.field("sample"), "a sample of 0", remedy));
+    }
+    for (index, name) in services.iter().enumerate() {
+        let place = place.field("services").index(index);
+        if !config.services.iter().any(|service| service.name == *name) {
+            let known = config.services.iter().map(|service| service.name.as_str());
+            let remedy = suggestion(name.as_str(), known);
+            problems.push(Problem::new(place, format!("there is no service `{name}`"), remedy));
+        } else if services[..index].contains(name) {
+            problems.push(Problem::new(place, format!("service `{name}` stands twice"), "remove one of the two"));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Name, Weight,
-    config::{Backend, Config, Fuse, HealthCheck, Match, Service, Tunnel, Version, duration::said},
+    config::{Backend, Config, FlowLog, Fuse, HealthCheck, Match, Service, Tunnel, Version, duration::said},
 };
 
 /// One line for each difference; none where the two mean the same.
@@ -25,6 +25,17 @@ pub fn diff(old: &Config, new: &Config) -> Vec<String> {
             format!("sources [{}], mtu {mtu}", sources.join(", "))
         };
         lines.push(format!("tunnel: {} → {}", own(&old.tunnel), own(&new.tunnel)));
+    }
+    if old.flow_log != new.flow_log {
+        let own = |log: Option<&FlowLog>| {
+            let of = |services: &[Name]| match services {
+                [] => "all services".to_owned(),
+                some => some.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
+            };
+            let said = |log: &FlowLog| format!("{}, {} % of {}", log.path.display(), log.sample, of(&log.services));
+            log.map_or_else(|| "none".to_owned(), said)
+        };
+        lines.push(format!("flowLog: {} → {}", own(old.flow_log.as_ref()), own(new.flow_log.as_ref())));
     }
     if old.history_retention != new.history_retention {
         let days = |config: &Config| said(config.history_retention);

@@ -8,9 +8,6 @@ use crate::config::{
     problem::{ConfigError, suggestion},
 };
 
-/// A strategy that people ask for and that is not there.
-const SHADOW: &str = "shadow";
-
 /// How files are read: room for 60,000 backends.
 pub(super) fn options() -> Options {
     serde_saphyr::options! {
@@ -61,11 +58,6 @@ fn explain(error: &Error, text: &str) -> (Option<Spot>, String) {
 /// What is wrong with a value (`whose` names it) or with the text itself, and what to do.
 fn wrong_value(error: &Error, whose: &str) -> String {
     match error {
-        Error::SerdeUnknownVariant { variant, .. } if variant == SHADOW => {
-            format!(
-                "{whose}`{SHADOW}` is not there yet: nothing copies datagrams to the candidate; use a `canary` with an `instance`"
-            )
-        }
         Error::SerdeUnknownVariant { variant, expected, .. } => {
             format!("{whose}unknown value `{variant}`; {}", suggestion(variant, expected.iter().copied()))
         }

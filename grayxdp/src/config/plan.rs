@@ -2,6 +2,7 @@
 
 mod ab_test;
 mod allocation;
+mod shadow;
 mod strategy;
 
 use std::time::Duration;

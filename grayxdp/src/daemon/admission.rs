@@ -46,7 +46,7 @@ impl Owner {
     pub(super) fn check_parity(&self, plan: &Plan, service: &Service, record: &ServiceRecord) -> Result<(), ApiError> {
         match &plan.spec.strategy {
             Strategy::BlueGreen(_) => {}
-            Strategy::Canary(_) | Strategy::AbTest(_) | Strategy::Rolling(_) => return Ok(()),
+            Strategy::Canary(_) | Strategy::AbTest(_) | Strategy::Rolling(_) | Strategy::Shadow(_) => return Ok(()),
         }
         let (stable, candidate) = (&record.stable, &plan.spec.candidate);
         let (old, new) = (self.pool(service, stable), self.pool(service, candidate));

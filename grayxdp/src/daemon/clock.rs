@@ -34,6 +34,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// The host's monotonic time.
+pub(super) fn monotonic() -> Duration {
+    SystemClock.now().monotonic
+}
+
 fn since_start(time: Timespec) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).expect("less than a second"))

@@ -21,6 +21,7 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
         unassigned_reasons: reasons(counters, ServiceId::NONE),
         exceptions: owner.exception_table(),
         news: owner.deliveries(),
+        flow_log: owner.flow_log_lines(),
         rollouts: owner.engines.values().map(|engine| rollout(owner, &engine.state)).collect(),
     }
 }
@@ -74,6 +75,7 @@ fn rollout(owner: &Owner, state: &State) -> RolloutMetrics {
         state: state.phase,
         fuse_tripped: state.tripped.is_some(),
         lease_remaining: lease.and_then(|lease| lease.remaining_seconds),
+        shadow: state.copies(),
         verdicts: verdicts.collect(),
     }
 }

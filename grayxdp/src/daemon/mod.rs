@@ -7,6 +7,7 @@ mod backends;
 mod clock;
 mod engine;
 mod explain;
+mod flow_log;
 mod guards;
 mod handle;
 mod headers;
@@ -25,6 +26,7 @@ mod replacing;
 mod rollouts;
 mod sampling;
 mod settle;
+mod shadow;
 mod shares;
 mod signals;
 mod start;
@@ -40,6 +42,7 @@ mod tests;
 use std::{
     future::Future,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -56,9 +59,9 @@ use crate::{
     health::{self, Targets},
     model::{
         api::{ChangeOptions, Request, Response},
-        kernel::{Kernel, KernelError},
+        kernel::{CopySink, Kernel, KernelError},
     },
-    providers::{self, Errand},
+    providers::{self, Datagram, Errand, ShadowTargets},
 };
 
 /// Findings of health checks that may wait for the owner; those who check wait where there are more.
@@ -77,6 +80,8 @@ pub struct Daemon {
     targets: watch::Receiver<Targets>,
     asked: watch::Receiver<providers::Targets>,
     errands: mpsc::UnboundedReceiver<Errand>,
+    shadowed: watch::Receiver<ShadowTargets>,
+    datagrams: mpsc::Receiver<Datagram>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -117,6 +122,14 @@ where
     let (checks, targets) = watch::channel(Targets::default());
     let (asking, asked) = watch::channel(providers::Targets::default());
     let (sending, errands) = mpsc::unbounded_channel();
+    let (shadowing, shadowed) = watch::channel(ShadowTargets::default());
+    let (to_shadows, datagrams) = providers::shadow_queue(shadowed.clone());
+    let (naming, names) = watch::channel(None);
+    let to_log = flow_log::flow_sink(names);
+    let copies: CopySink = Arc::new(move |copied| {
+        to_log(&copied);
+        to_shadows(copied);
+    });
     let (started, start) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let work = move || match owner::Owner::start(&config_path, clock, pins_left, open) {
@@ -125,6 +138,8 @@ where
                 owner.wake_by_events(waker);
                 owner.begin_checks(checks);
                 owner.begin_asking(asking, sending);
+                owner.begin_flow_log(naming);
+                owner.begin_shadows(shadowing, copies);
                 handle::serve(owner, messages);
                 // Nobody waits where the process is ending.
                 let _ = end.send(());
@@ -138,7 +153,7 @@ where
     let spawned = std::thread::Builder::new().name("owner".to_owned()).spawn(work);
     spawned.map_err(|error| StartError::Thread(error.to_string()))?;
     start.await.unwrap_or_else(|_| Err(StartError::Thread("it died while it started".to_owned())))?;
-    Ok(Daemon { handle, targets, asked, errands, ended })
+    Ok(Daemon { handle, targets, asked, errands, shadowed, datagrams, ended })
 }
 
 impl Daemon {
@@ -162,8 +177,9 @@ impl Daemon {
         let asking = providers::run(self.asked.clone(), reports);
         let (telling, mut told) = mpsc::channel(OUTSIDE_QUEUE);
         let delivery = providers::deliver(self.errands, telling);
-        tokio::pin!(shutdown, checks, asking, delivery);
-        let (mut checking, mut is_asking, mut delivers) = (true, true, true);
+        let shadow = providers::shadow(self.shadowed.clone(), self.datagrams, shadow::most_files(), clock::monotonic);
+        tokio::pin!(shutdown, checks, asking, delivery, shadow);
+        let (mut checking, mut is_asking, mut delivers, mut shadows) = (true, true, true, true);
         loop {
             tokio::select! {
                 end = &mut self.ended => return end.map_err(|_| DaemonError::OwnerDied),
@@ -172,6 +188,7 @@ impl Daemon {
                 () = &mut asking, if is_asking => is_asking = false,
                 Some(report) = measured.recv(), if is_asking => self.handle.measured(report).await,
                 () = &mut delivery, if delivers => delivers = false,
+                () = &mut shadow, if shadows => shadows = false,
                 Some(outcome) = told.recv(), if delivers => self.handle.told(outcome).await,
                 _ = ticks.tick() => self.handle.tick(),
                 _ = reloads.recv() => reload(&self.handle).await,

@@ -9,8 +9,8 @@ use crate::{
     analysis::{History, Measured, Reading, Sample, Totals, history::SignalSample},
     balance::Moment,
     daemon::{
-        backends::Backends, clock::Clock, held, layout::Layout, meter::Meter, outside::Outside, past::Past,
-        settle::Settling, shares::SegmentFlows, trace::Tracing,
+        backends::Backends, clock::Clock, flow_log::FlowLogging, held, layout::Layout, meter::Meter, outside::Outside,
+        past::Past, settle::Settling, shadow::Shadows, shares::SegmentFlows, trace::Tracing,
     },
     model::{
         Name, Weight,
@@ -53,6 +53,7 @@ pub(super) struct Problems {
     pub(super) publish: Option<String>,
     pub(super) stamps: Option<String>,
     pub(super) settling: Option<String>,
+    pub(super) copies: Option<String>,
 }
 
 /// Holds everything.
@@ -68,6 +69,8 @@ pub(super) struct Owner {
     pub(super) settling: Settling,
     pub(super) backends: Backends,
     pub(super) outside: Outside,
+    pub(super) shadows: Shadows,
+    pub(super) flow_log: FlowLogging,
     pub(super) past: Past,
     pub(super) hash_key: HashKey,
     pub(super) signals: Totals,
@@ -152,9 +155,11 @@ impl Owner {
                 self.measure_shares(&service, now.monotonic);
             }
             self.follow_batch(&service);
+            self.tell_copies(&service);
             self.drive(&service, |history| Input::Tick { observed: counted.then_some(history) });
         }
         self.renew_targets();
+        self.follow_copies();
         self.write_past();
         self.follow_needs();
         self.follow_backends();
@@ -224,6 +229,8 @@ impl Owner {
             self.read_signals();
         }
         let readings = self.strata();
+        let shadowed = |(name, engine): (&Name, &Engine)| Some((name.clone(), Arc::new(self.shadowed(&engine.state)?)));
+        let shadowed: BTreeMap<_, _> = self.engines.iter().filter_map(shadowed).collect();
         for (name, engine) in self.engines.iter_mut().filter(|(_, engine)| !engine.state.phase.is_final()) {
             if let Some(record) = self.layout.services.get(name) {
                 engine.history.note_sample_rate(record.sample_rate);
@@ -232,6 +239,9 @@ impl Owner {
                 engine.history.push_strata(strata.clone());
             }
             let measured = |version: &Name| {
+                if let Some(copies) = shadowed.get(name).filter(|_| version == engine.state.candidate()) {
+                    return Some((version.clone(), Arc::clone(copies)));
+                }
                 let id = self.layout.ids.version(name, version)?;
                 Some((version.clone(), Arc::new(self.signals.of(id))))
             };

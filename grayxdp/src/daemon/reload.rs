@@ -68,6 +68,8 @@ impl Owner {
         }
         let services = if hindered.is_empty() { services } else { self.records(&config, reset_weights).0 };
         self.exchange(config, services)?;
+        self.reopen_flow_log();
+        self.follow_copies();
         for change in &changes {
             tracing::info!("reload: {change}");
         }

@@ -18,6 +18,7 @@ use crate::{
         backends::Backends,
         clock::Clock,
         engine::journaled,
+        flow_log::FlowLogging,
         held::{self, Dealer},
         layout::Layout,
         meter::Meter,
@@ -26,6 +27,7 @@ use crate::{
         past::Past,
         rollouts::read_state,
         settle::Settling,
+        shadow::Shadows,
     },
     model::{
         Name,
@@ -172,10 +174,11 @@ impl Owner {
         let started = clock.now();
         let (config_path, meter, problems) = (config_path.to_owned(), Meter::default(), Problems::default());
         let (bucket_moves, signals, settling) = (BTreeMap::new(), Totals::default(), Settling::default());
-        let (pruned, detached, outside, past) = (None, false, Outside::default(), Past::default());
+        let (pruned, detached, outside, past, shadows, flow_log) =
+            (None, false, Outside::default(), Past::default(), Shadows::default(), FlowLogging::default());
         #[rustfmt::skip]
         let mut owner = Self {
-            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, outside, past, hash_key, problems, started,
+            config_path, layout, kernel, journal, clock, engines, meter, settling, signals, backends, bucket_moves, outside, shadows, flow_log, past, hash_key, problems, started,
             pruned, detached, replacing: Vec::new(), tracing: None, traces: 0,
         };
         owner.settle(told)?;

@@ -57,6 +57,14 @@ impl Owner {
         if let Some(problem) = &self.problems.stamps {
             warnings.push(format!("nothing settles, because the data path's stamps cannot be read: {problem}"));
         }
+        if let Some(problem) = self.flow_log_problem() {
+            warnings.push(format!("flows are not written down: {problem}"));
+        }
+        if let Some(problem) = &self.problems.copies {
+            warnings.push(format!(
+                "nothing is copied for shadow releases and the flow log, tried again every second: {problem}"
+            ));
+        }
         if let Some(problem) = &self.problems.settling {
             warnings.push(format!("what settled could not be published: {problem}"));
         }

@@ -32,6 +32,13 @@ impl Owner {
                 ((name.clone(), stratum), Arc::new(measured.clone()))
             })
         });
+        if state.shadow().is_some() {
+            let stable = counts.filter(|((version, _), _)| *version == state.stable);
+            let own = self.shadow_strata(state);
+            let own = own.map(|(stratum, measured)| ((state.candidate().clone(), stratum), Arc::new(measured)));
+            // No bucket divides copies from what they are copies of.
+            return Strata { counts: stable.chain(own).collect(), shares: BTreeMap::new() };
+        }
         let shares = self.layout.service(service).zip(self.layout.services.get(service));
         let shares = shares.filter(|(service, _)| self.are_divided_by_buckets(service, ids));
         let shares = shares.map(|(_, record)| shares_of(record, state)).unwrap_or_default();

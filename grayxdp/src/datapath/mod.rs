@@ -2,6 +2,7 @@
 
 mod announce;
 mod capacity;
+mod copies;
 mod counters;
 mod defaults;
 mod devices;
@@ -51,8 +52,8 @@ use crate::model::{
     api::InterfaceStatus,
     config::{Interface, Protocol},
     kernel::{
-        BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published, Question,
-        ServiceId, SignalKey, Signals, TraceQuestion, TraceRead, Wanted, Way,
+        BackendId, CopySink, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
+        Question, ServiceId, SignalKey, Signals, TraceQuestion, TraceRead, Wanted, WantedCopies, Way,
     },
 };
 
@@ -91,7 +92,7 @@ pub struct Datapath {
     unused: Option<PathBuf>,
     /// The thread that waits for events; their map stays the same when others are made larger.
     events: Option<Events>,
-    /// What the links run in place of the live program, while somebody looks at packets.
+    /// What the links run in place of the live program, while somebody looks at packets or has them copied.
     tracer: Option<Tracer>,
 }
 
@@ -199,6 +200,22 @@ impl Datapath {
     #[must_use]
     pub fn map_folder(&self) -> &Path {
         &self.loaded.folder
+    }
+
+    /// Asks the instance that traces and copies for something; the links run it from then on.
+    fn ask_tracer(&mut self, ask: impl FnOnce(&mut Tracer) -> Result<(), KernelError>) -> Result<(), KernelError> {
+        if let Some(tracer) = &mut self.tracer {
+            return ask(tracer);
+        }
+        let mut tracer = Tracer::load(&self.loaded.folder, &self.settings)?;
+        ask(&mut tracer)?;
+        let interfaces = self.present_interfaces();
+        if let Err(error) = self.links.attach(tracer.program()?, &self.pins, &interfaces) {
+            self.attach_to(&interfaces)?;
+            return Err(error);
+        }
+        self.tracer = Some(tracer);
+        Ok(())
     }
 
     fn attach_to(&mut self, interfaces: &[Interface]) -> Result<(), KernelError> {
@@ -345,14 +362,7 @@ impl Kernel for Datapath {
     }
 
     fn start_trace(&mut self, question: &TraceQuestion) -> Result<(), KernelError> {
-        let mut tracer = Tracer::load(&self.loaded.folder, &self.settings, question)?;
-        let interfaces = self.present_interfaces();
-        if let Err(error) = self.links.attach(tracer.program()?, &self.pins, &interfaces) {
-            self.attach_to(&interfaces)?;
-            return Err(error);
-        }
-        self.tracer = Some(tracer);
-        Ok(())
+        self.ask_tracer(|tracer| tracer.ask(question))
     }
 
     fn read_trace(&mut self) -> Result<TraceRead, KernelError> {
@@ -360,10 +370,22 @@ impl Kernel for Datapath {
     }
 
     fn end_trace(&mut self) -> Result<(), KernelError> {
-        if self.tracer.is_none() {
-            return Ok(());
+        match &mut self.tracer {
+            None => Ok(()),
+            Some(tracer) if tracer.copies() => tracer.ask_nothing(),
+            Some(_) => self.attach_to(&self.present_interfaces()),
         }
-        self.attach_to(&self.present_interfaces())
+    }
+
+    fn copy(&mut self, asked: &WantedCopies, sink: &CopySink) -> Result<(), KernelError> {
+        if !asked.is_empty() {
+            return self.ask_tracer(|tracer| tracer.copy(asked, sink));
+        }
+        match &mut self.tracer {
+            None => Ok(()),
+            Some(tracer) if tracer.tells() => tracer.copy(asked, sink),
+            Some(_) => self.attach_to(&self.present_interfaces()),
+        }
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {

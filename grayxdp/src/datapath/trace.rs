@@ -1,5 +1,5 @@
-//! Tracing: while somebody looks, the links run a program that also tells what becomes of packets; else they run one that knows
-//! nothing of it, so that it costs nothing.
+//! Tracing and copying: while somebody looks, or packets are copied, the links run a program that also does this; else they run
+//! one that knows nothing of it, so that it costs nothing.
 
 use std::{fs, io, net::IpAddr, path::Path};
 
@@ -16,34 +16,94 @@ use grayxdp_common::{
 
 use super::{
     Settings,
+    copies::Reader,
     object::{self, Purpose},
     unreadable_map,
 };
 use crate::model::{
     config::Prefix,
-    kernel::{KernelError, TraceQuestion, TraceRead},
+    kernel::{CopiesAsked, CopySink, KernelError, TraceQuestion, TraceRead, WantedCopies},
 };
 
 /// Where the tracing instance's own array of programs is pinned while it runs: the kernel empties one that nobody holds, and
 /// after the death of a daemon its links run on with nothing behind them for IPv6.
 const PROGRAMS_PIN: &str = "TRACE_PROGRAMS";
 
-/// The instance that tells.
+/// The instance that tells and copies.
 pub(super) struct Tracer {
     object: Ebpf,
     ring: RingBuf<MapData>,
+    /// Whether somebody asked to be told.
+    tells: bool,
+    /// What is copied.
+    copied: WantedCopies,
+    /// The thread that reads the copies; it ends with this value.
+    reader: Option<Reader>,
 }
 
 impl Tracer {
-    /// Loads it on the live tables; it tells nothing before it is attached.
-    pub(super) fn load(folder: &Path, settings: &Settings, question: &TraceQuestion) -> Result<Self, KernelError> {
+    /// Loads it on the live tables; it tells and copies nothing.
+    pub(super) fn load(folder: &Path, settings: &Settings) -> Result<Self, KernelError> {
         let mut object = object::load(folder, settings, Purpose::Trace)?;
         keep_programs(&mut object, folder)?;
         let ring = object.take_map(maps::TRACES).expect("the object file has the map");
         let ring = RingBuf::try_from(map_data(ring)?).map_err(|error| unreadable_map(maps::TRACES, &error))?;
-        let mut tracer = Self { object, ring };
-        tracer.filter()?.set(0, filter(question), 0).map_err(|error| unreadable_map(maps::TRACE_FILTER, &error))?;
-        Ok(tracer)
+        Ok(Self { object, ring, tells: false, copied: WantedCopies::new(), reader: None })
+    }
+
+    /// Whether somebody asked to be told.
+    pub(super) const fn tells(&self) -> bool {
+        self.tells
+    }
+
+    /// Whether packets are copied.
+    pub(super) fn copies(&self) -> bool {
+        !self.copied.is_empty()
+    }
+
+    /// Tells of packets from now on.
+    pub(super) fn ask(&mut self, question: &TraceQuestion) -> Result<(), KernelError> {
+        self.ask_nothing()?;
+        while self.ring.next().is_some() {}
+        self.set_filter(filter(question))?;
+        self.tells = true;
+        Ok(())
+    }
+
+    /// Tells of nothing more.
+    pub(super) fn ask_nothing(&mut self) -> Result<(), KernelError> {
+        self.tells = false;
+        self.set_filter(TraceFilter::default())
+    }
+
+    fn set_filter(&mut self, filter: TraceFilter) -> Result<(), KernelError> {
+        self.filter()?.set(0, filter, 0).map_err(|error| unreadable_map(maps::TRACE_FILTER, &error))
+    }
+
+    /// Copies what is asked for, and nothing else.
+    pub(super) fn copy(&mut self, asked: &WantedCopies, sink: &CopySink) -> Result<(), KernelError> {
+        if *asked == self.copied {
+            return Ok(());
+        }
+        if self.reader.is_none() {
+            let gone = || KernelError("a reader of the copies did not start; end the trace that goes on".to_owned());
+            let map = self.object.take_map(maps::COPIES).ok_or_else(gone)?;
+            self.reader = Some(Reader::start(map, CopySink::clone(sink))?);
+        }
+        let failed = |error: MapError| unreadable_map(maps::COPIES_ASKED, &error);
+        let map = self.object.map_mut(maps::COPIES_ASKED).expect("the object file has the map");
+        let mut table: Array<&mut MapData, CopiesAsked> = map.try_into().map_err(failed)?;
+        let gone = self.copied.keys().filter(|service| !asked.contains_key(*service));
+        for service in gone {
+            table.set(u32::from(service.0), CopiesAsked::default(), 0).map_err(failed)?;
+        }
+        for (service, asked) in asked {
+            table.set(u32::from(service.0), asked, 0).map_err(failed)?;
+        }
+        let any = CopiesAsked { whole: u32::from(!asked.is_empty()), first: 0 };
+        table.set(0, any, 0).map_err(failed)?;
+        self.copied.clone_from(asked);
+        Ok(())
     }
 
     /// The program to attach.
@@ -67,7 +127,7 @@ impl Tracer {
             }
         }
         let filter = self.filter()?.get(&0, 0).map_err(|error| unreadable_map(maps::TRACE_FILTER, &error))?;
-        Ok(TraceRead { packets, remaining: filter.remaining, goes_on: true })
+        Ok(TraceRead { packets, remaining: filter.remaining, goes_on: self.tells })
     }
 
     fn filter(&mut self) -> Result<Array<&mut MapData, TraceFilter>, KernelError> {

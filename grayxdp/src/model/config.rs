@@ -2,6 +2,7 @@
 
 mod address;
 pub mod duration;
+mod flow_log;
 mod guarding;
 mod prefix;
 mod service;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use address::{BackendAddress, NotABackend};
+pub use flow_log::FlowLog;
 pub use guarding::{CheckType, DEFAULT_SEGMENT, Fuse, HealthCheck, Match, Segment};
 pub use prefix::{NotAPrefix, Prefix, width};
 pub use service::{Affinity, Backend, Forwarding, OnDown, OnEmptyPool, Protocol, Service, Version};
@@ -47,6 +49,9 @@ pub struct Config {
     /// What tunnels of services with `forwarding: ipip` have in common.
     #[serde(default)]
     pub tunnel: Tunnel,
+    /// Where it is written which version sampled flows went to; nowhere where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_log: Option<FlowLog>,
     /// How long the journal keeps history.
     #[serde(default = "default_history_retention", with = "crate::model::config::duration")]
     #[schemars(with = "String")]

@@ -1,5 +1,6 @@
 //! What the kernel is to hold, what it holds, and what it counted: the language between the daemon and the data path.
 
+mod copies;
 mod trace;
 mod wanted;
 
@@ -24,6 +25,7 @@ use crate::model::{api::InterfaceStatus, config::Protocol};
 /// Flows that are followed where no rollout runs, of [`records::SAMPLE_ALL`]: one in 64. The least that a rollout has.
 pub const SAMPLE_RATE: u16 = records::SAMPLE_ALL / 64;
 
+pub use copies::{COPY_ALL, Content, Copied, CopiesAsked, Copy, CopySink, WantedCopies, is_copied};
 pub use trace::{TraceQuestion, TraceRead, Traced};
 pub use wanted::{
     BackendState, ExistingFlows, LeaseEnd, Wanted, WantedBackend, WantedBuckets, WantedFuse, WantedGuard,
@@ -288,6 +290,13 @@ pub trait Kernel: Send {
     /// # Errors
     /// The first interface that could not be given it.
     fn end_trace(&mut self) -> Result<(), KernelError>;
+
+    /// Copies packets of services, as is asked for of each, to `sink`; nothing where nothing is asked for. Idempotent, and to be
+    /// called often: what the data path has to do otherwise may end it.
+    ///
+    /// # Errors
+    /// What the kernel refused; then nothing new is copied, and the interfaces keep the program that they had.
+    fn copy(&mut self, asked: &WantedCopies, sink: &CopySink) -> Result<(), KernelError>;
 
     /// The interfaces and how they are attached now.
     fn interfaces(&self) -> Vec<InterfaceStatus>;

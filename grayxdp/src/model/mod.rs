@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod name;
 pub mod plan;
 pub mod settling;
+pub mod shadow;
 pub mod signals;
 pub mod state;
 pub mod time;

@@ -8,6 +8,7 @@ mod flows;
 mod judge;
 mod provider;
 mod secret;
+mod shadow;
 mod signal;
 mod strategy;
 mod webhook;
@@ -28,6 +29,7 @@ pub use flows::{ExistingFlows, FlowsEnd, Lease};
 pub use judge::{Judge, JudgeType, QualityLimits, ValueBound};
 pub use provider::{CommandQuery, HttpQuery, Posted, PrometheusQuery, Provider, Range, Reduce};
 pub use secret::SecretSource;
+pub use shadow::Shadow;
 pub use signal::{KernelSignal, Signal, ThresholdRange, Unit};
 pub use strategy::{
     AbTest, Adaptive, BlueGreen, Canary, Curve, Instance, OnWinner, Pause, Preview, Ramp, Replace, ReplaceHook,

@@ -50,7 +50,7 @@ impl Turn {
         let watched = self.state.watched;
         let looked: Vec<_> = metrics.iter().filter(|metric| watched >= metric.initial_delay).collect();
         let (candidate, stable) = (self.state.candidate().clone(), self.state.stable.clone());
-        let is_apart = self.state.exposure.aside.is_some();
+        let is_apart = self.state.exposure.aside.is_some() || self.state.shadow().is_some();
         let look = Look {
             strata: history.strata(),
             candidate: &candidate,

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     analysis::History,
-    model::{Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan},
+    model::{
+        Name, Weight, api::RolloutAction, config::BackendAddress, kernel::Latch, plan::Plan, shadow::ShadowCounts,
+    },
     rollout::{exposure::Exposure, hooks::HookAnswer},
 };
 
@@ -36,6 +38,8 @@ pub enum Input<'a> {
         /// The candidate's backends of it are well.
         is_well: bool,
     },
+    /// What became of the copies of a shadow release since the daemon was started.
+    Copied(ShadowCounts),
     /// A [`Command::Replace`] has ended.
     Replaced(Result<(), String>),
     /// An operator's command.

@@ -14,7 +14,7 @@
 //!     └──────────────────┴────────────┴──────► rollingBack ◄─────────────────┘◄─────────────────┘
 //!                                                   │  stable's 100 % read back          `undo`
 //!                                                   ▼
-//!                                   rolledBack, or completed: a test's end
+//!                                   rolledBack, or completed: the end of a test or a shadow
 //! ```
 //!
 //! Two rules order everything (ENGINE: durability):
@@ -42,6 +42,7 @@ pub mod prospects;
 mod restart;
 mod results;
 pub mod rolling;
+mod shadow;
 pub mod simulation;
 mod stages;
 mod state;
@@ -59,6 +60,7 @@ pub use exposure::{Aside, Exposure};
 pub use hooks::{HookAnswer, HookRecord};
 pub use input::{Command, InKernel, Input, Notice, Record};
 pub use needs::{AsideNeeds, GuardNeeds, RolloutNeeds};
+pub use shadow::Copies;
 pub use stages::{Dwell, Goal, Stage, StageKind};
 pub use state::{Awaits, Cause, Ending, Flight, MetricRecord, Posted, State};
 
@@ -74,6 +76,7 @@ pub fn step(state: State, input: Input<'_>, now: Now) -> (State, Vec<Command>) {
         Input::Shares(shares) => turn.state.measured_shares = shares,
         Input::Apply { plan, actor, reason } => turn.apply(*plan, &actor, reason),
         Input::Batch { is_turned, is_drained, is_well } => turn.note_batch(is_turned, is_drained, is_well),
+        Input::Copied(counts) => turn.copied(counts),
         Input::Replaced(outcome) => turn.replaced(outcome),
         Input::Operator { action, actor, reason } => turn.operator(action, &actor, reason),
         Input::Journaled(record) => turn.journaled(record),

@@ -96,12 +96,14 @@ impl State {
     fn guard(&self, service: &Service, exposure: &Exposure) -> Option<GuardNeeds> {
         let fuse = service.fuse.map(|fuse| WantedFuse { limit: fuse.limit, ratio: fuse.ratio, window: fuse.window });
         let lease = self.plan.spec.lease.map(|lease| lease.on_expiry);
-        (self.is_armed(exposure) && (fuse.is_some() || lease.is_some())).then(|| GuardNeeds {
-            attempt: self.attempt,
-            candidate: self.candidate().clone(),
-            stable: self.stable.clone(),
-            fuse,
-            lease,
+        (self.is_armed(exposure) && self.shadow().is_none() && (fuse.is_some() || lease.is_some())).then(|| {
+            GuardNeeds {
+                attempt: self.attempt,
+                candidate: self.candidate().clone(),
+                stable: self.stable.clone(),
+                fuse,
+                lease,
+            }
         })
     }
 

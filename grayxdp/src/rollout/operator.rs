@@ -118,6 +118,11 @@ impl Turn {
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused if self.state.lease_expired => {
                 self.refuse_expired();
             }
+            RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused
+                if self.state.shadow().is_some() =>
+            {
+                self.refuse_in_state("is a shadow, which exposes nothing; `rollout promote` without --full ends it");
+            }
             RolloutState::Pending | RolloutState::Progressing | RolloutState::Paused => {
                 self.forgive();
                 self.state.backoff = None;

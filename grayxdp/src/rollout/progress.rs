@@ -66,7 +66,8 @@ impl State {
             | StageKind::Step(..)
             | StageKind::Preview(_)
             | StageKind::Switch(..)
-            | StageKind::Test(_) => left,
+            | StageKind::Test(_)
+            | StageKind::Shadow(_) => left,
         };
         Some(Progress {
             share: self.share(),
@@ -171,7 +172,11 @@ const fn is_open_ended(kind: StageKind<'_>) -> bool {
     match kind {
         StageKind::Test(_) | StageKind::Batch(..) => true,
         StageKind::Step(_, step) => step.ab_test.is_some(),
-        StageKind::Instance(_) | StageKind::Point { .. } | StageKind::Preview(_) | StageKind::Switch(..) => false,
+        StageKind::Instance(_)
+        | StageKind::Point { .. }
+        | StageKind::Preview(_)
+        | StageKind::Switch(..)
+        | StageKind::Shadow(_) => false,
     }
 }
 

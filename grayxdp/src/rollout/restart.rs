@@ -22,6 +22,7 @@ impl Turn {
         self.state.last_tick = None;
         self.state.comparison.restarted();
         self.state.backoff = None;
+        self.state.copies.restarted();
         self.state.since = self.now.monotonic;
         self.state.frozen_in = None;
         if self.state.pools.replacing == Replacing::Asked {

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     model::{
         Name, Weight,
-        plan::{AbTest, Adaptive, BlueGreen, Canary, Instance, Metric, Pause, Preview, Ramp, Step, Strategy},
+        plan::{AbTest, Adaptive, BlueGreen, Canary, Instance, Metric, Pause, Preview, Ramp, Shadow, Step, Strategy},
     },
     rollout::{exposure::Aside, rolling::Part, state::State},
 };
@@ -35,6 +35,8 @@ pub enum StageKind<'a> {
     Test(&'a AbTest),
     /// Of a rolling release: a part of a batch.
     Batch(usize, Part),
+    /// Copies go to the candidate, which stands at 0 %.
+    Shadow(&'a Shadow),
 }
 
 /// A stage, and where in the plan it stands.
@@ -86,6 +88,7 @@ impl<'a> Stage<'a> {
             StageKind::Preview(_) => Dwell::UntilResumed,
             StageKind::Switch(blue_green, Weight::FULL) => Dwell::For(blue_green.post_promotion_duration),
             StageKind::Switch(_, _) | StageKind::Batch(..) => Dwell::For(Duration::ZERO),
+            StageKind::Shadow(shadow) => Dwell::For(shadow.duration),
         }
     }
 
@@ -103,6 +106,7 @@ impl<'a> Stage<'a> {
             StageKind::Switch(_, _) => None,
             StageKind::Test(test) => test.analysis.as_deref(),
             StageKind::Batch(..) => None,
+            StageKind::Shadow(shadow) => shadow.analysis.as_deref(),
         }
     }
 }
@@ -118,7 +122,7 @@ impl State {
                     + ramp.as_ref().map_or(0, |ramp| points::count(ramp) as usize)
             }
             Strategy::BlueGreen(blue_green) => usize::from(has_preview(blue_green)) + blue_green.steps.len(),
-            Strategy::AbTest(_) => 1,
+            Strategy::AbTest(_) | Strategy::Shadow(_) => 1,
             Strategy::Rolling(rolling) => self.rolling_stages(rolling),
         }
     }
@@ -140,6 +144,7 @@ impl State {
                 Stage { part: index / 3, kind: StageKind::Batch(index / 3, part) }
             }),
             Strategy::AbTest(test) => (index == 0).then_some(Stage { part: 0, kind: StageKind::Test(test) }),
+            Strategy::Shadow(shadow) => (index == 0).then_some(Stage { part: 0, kind: StageKind::Shadow(shadow) }),
         }
     }
 
@@ -165,6 +170,7 @@ impl State {
                 Goal { aside: blue_green.preview.as_ref().map(aside), ..of(Weight::ZERO) }
             }
             (Some(StageKind::Switch(_, weight)), _) => of(weight),
+            (Some(StageKind::Shadow(_)), _) => of(Weight::ZERO),
             (Some(StageKind::Test(test)), _) => of(self.test_weight(test)),
             (Some(StageKind::Batch(batch, part)), Strategy::Rolling(rolling)) => {
                 of(self.rolling_weight(rolling, batch, part))
@@ -189,7 +195,8 @@ impl State {
             | StageKind::Point { .. }
             | StageKind::Preview(_)
             | StageKind::Switch(..)
-            | StageKind::Batch(..) => None,
+            | StageKind::Batch(..)
+            | StageKind::Shadow(_) => None,
         }
     }
 
@@ -223,7 +230,7 @@ impl State {
     pub(super) fn adaptive(&self) -> Option<Adaptive> {
         match &self.plan.spec.strategy {
             Strategy::Canary(canary) => canary.adaptive,
-            Strategy::BlueGreen(_) | Strategy::AbTest(_) | Strategy::Rolling(_) => None,
+            Strategy::BlueGreen(_) | Strategy::AbTest(_) | Strategy::Rolling(_) | Strategy::Shadow(_) => None,
         }
     }
 
@@ -279,6 +286,9 @@ impl State {
                 first.into_iter().chain(steps).collect()
             }
             Strategy::AbTest(test) => vec![said_test(test, self.test_weight(test))],
+            Strategy::Shadow(Shadow { sample, duration, analysis: _ }) => {
+                vec![format!("shadow {sample}, {}", humantime::format_duration(*duration))]
+            }
             Strategy::Rolling(rolling) => {
                 let batches = 0..self.rolling_stages(rolling) / 3;
                 let said = |batch: usize| {

@@ -13,7 +13,7 @@ use crate::{
         state::{Finding, RolloutState, Verdict},
         time::Now,
     },
-    rollout::{exposure::Exposure, hooks::HookRecord, rolling::Pools},
+    rollout::{exposure::Exposure, hooks::HookRecord, rolling::Pools, shadow::Copies},
 };
 
 /// All that a rollout is.
@@ -93,6 +93,9 @@ pub struct State {
     /// The backends of a rolling release.
     #[serde(default)]
     pub pools: Pools,
+    /// What became of the copies of a shadow release.
+    #[serde(default)]
+    pub copies: Copies,
     /// What an A/B test has measured.
     #[serde(default)]
     pub trial: Option<Trial>,
@@ -306,6 +309,7 @@ impl State {
             ending: Ending::RolledBack,
             reversing: None,
             trial: None,
+            copies: Copies::default(),
             pools: Pools::default(),
             since_change: Duration::ZERO,
             end_looked: false,

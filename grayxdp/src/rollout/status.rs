@@ -44,6 +44,7 @@ impl State {
             epoch,
             fuse: None,
             lease: None,
+            shadow: self.copies(),
             hooks: self.hook_status(),
             outlets: Vec::new(),
         }

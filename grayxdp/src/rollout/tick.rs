@@ -277,6 +277,8 @@ impl Turn {
         let next = self.state.step + usize::from(self.state.reached);
         if next < self.state.stage_count() {
             self.go_to(next);
+        } else if self.state.shadow().is_some() {
+            self.complete_shadow();
         } else if !self.is_kept_by_mismatch() {
             let candidate = self.state.candidate().clone();
             self.enter(RolloutState::Promoting, None, format!("all steps are done; {candidate} becomes stable"));
@@ -286,7 +288,7 @@ impl Turn {
 
     /// What keeps the step from ending: a metric whose last look did not pass. Where nothing is exposed, nothing can.
     pub(super) fn lacking(&self) -> Option<String> {
-        if self.state.exposure.is_nothing() {
+        if self.state.exposure.is_nothing() && !self.state.is_judged_by_copies() {
             return None;
         }
         if let Some(why) = self.failing_hook() {

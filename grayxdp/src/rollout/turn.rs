@@ -221,6 +221,10 @@ impl Turn {
             Some(StageKind::Preview(blue_green)) if blue_green.preview.is_some() => {
                 format!("step {part} of {of}: {candidate} has the matched clients")
             }
+            Some(StageKind::Shadow(shadow)) => {
+                let sample = shadow.sample;
+                format!("step {part} of {of}: {candidate} is sent copies of {sample} % of flows and answers nobody")
+            }
             Some(
                 StageKind::Step(..)
                 | StageKind::Point { .. }

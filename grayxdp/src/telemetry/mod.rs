@@ -5,12 +5,15 @@
 
 mod exceptions;
 mod family;
+mod flow_log;
 mod guards;
 mod logging;
 mod render;
+mod shadow;
 mod signals;
 mod view;
 
+pub use flow_log::{FlowLine, FlowLog};
 pub use logging::{LoggingError, start_logging};
 pub use render::{RenderError, render};
 pub use view::{BackendMetrics, MetricsView, RolloutMetrics, ServiceMetrics, VersionMetrics};

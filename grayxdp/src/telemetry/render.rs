@@ -8,7 +8,7 @@ use crate::{
         kernel::{BackendCounters, Reason},
         state::{RolloutState, Verdict},
     },
-    telemetry::{MetricsView, exceptions, family::Family, guards, signals},
+    telemetry::{MetricsView, exceptions, family::Family, guards, shadow, signals},
 };
 
 /// The encoder refused the metrics: a fault of grayxdp.
@@ -32,6 +32,8 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     families.extend(rollouts(view));
     families.push(guards::backends(view));
     families.extend(guards::rollouts(view));
+    families.extend(shadow::rollouts(view));
+    families.push(shadow::flow_log(view));
     families.push(news(view));
     families.push(build_info());
     let families: Vec<MetricFamily> = families.into_iter().filter_map(Family::finish).collect();
@@ -224,6 +226,7 @@ mod tests {
         model::{
             Name,
             settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+            shadow::ShadowCounts,
         },
         telemetry::{BackendMetrics, RolloutMetrics, ServiceMetrics, VersionMetrics},
     };
@@ -257,6 +260,7 @@ mod tests {
         let reasons = BTreeMap::from([(Reason::Fragment, 6), (Reason::Echo, 7)]);
         MetricsView {
             news: BTreeMap::from([(name("web"), (5, 1))]),
+            flow_log: Some((90, 4)),
             services: vec![ServiceMetrics {
                 name: name("web"),
                 versions,
@@ -283,6 +287,7 @@ mod tests {
                 state: RolloutState::Paused,
                 fuse_tripped: true,
                 lease_remaining: Some(29.5),
+                shadow: Some(ShadowCounts { copied: 9, lost: 2, answered: 5, ..ShadowCounts::default() }),
                 verdicts: BTreeMap::from([(name("errors"), BTreeMap::from([(Verdict::NoData, 3)]))]),
             }],
         }
@@ -335,6 +340,9 @@ mod tests {
             r#"grayxdp_backend_up{service="web",version="v1",backend="10.0.1.1:8080"} 1"#,
             r#"grayxdp_fuse_tripped{rollout="web-v2",service="web"} 1"#,
             r#"grayxdp_lease_remaining_seconds{rollout="web-v2",service="web"} 29.5"#,
+            r#"grayxdp_shadow_datagrams_total{rollout="web-v2",service="web",result="lost"} 2"#,
+            r#"grayxdp_flow_log_lines_total{result="lost"} 4"#,
+            r#"grayxdp_shadow_flows_total{rollout="web-v2",service="web",result="answered"} 5"#,
             r#"grayxdp_rollout_verdicts_total{rollout="web-v2",metric="errors",verdict="pass"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -345,7 +353,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 35);
+        assert_eq!(heads.len(), 38);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");

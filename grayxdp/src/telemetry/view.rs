@@ -9,6 +9,7 @@ use crate::{
         config::BackendAddress,
         kernel::{BackendCounters, Reason},
         settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+        shadow::ShadowCounts,
         state::{RolloutState, Verdict},
     },
 };
@@ -24,6 +25,8 @@ pub struct MetricsView {
     pub exceptions: ExceptionTableStatus,
     /// News of rollouts by service: arrived, given up.
     pub news: BTreeMap<Name, (u64, u64)>,
+    /// Lines of the flow log that were written, and lines that were lost; none without one.
+    pub flow_log: Option<(u64, u64)>,
     /// The newest rollout of each service, and all that have not ended.
     pub rollouts: Vec<RolloutMetrics>,
 }
@@ -84,6 +87,8 @@ pub struct RolloutMetrics {
     pub fuse_tripped: bool,
     /// What is left of its lease, in seconds; none where none is armed.
     pub lease_remaining: Option<f64>,
+    /// What became of the copies of a shadow release; none of others.
+    pub shadow: Option<ShadowCounts>,
     /// Looks so far, by metric and verdict; verdicts left out stand at zero.
     pub verdicts: BTreeMap<Name, BTreeMap<Verdict, u64>>,
 }

@@ -1,5 +1,5 @@
 //! Rollouts in every state whose daemon is killed; reboots in the middle and after the end of every strategy; a reload that takes
-//! a version away; a full disk.
+//! a version away; a full disk and a read-only one.
 
 use std::{
     fs,
@@ -197,6 +197,59 @@ impl SmallDisk {
     }
 }
 
+/// A disk of its own at the daemon's state folder, that can fail.
+struct Disk {
+    image: PathBuf,
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// Puts it there, before the daemon begins.
+    fn put(stand: &Stand) -> Self {
+        let (image, folder) = (stand.file("disk"), stand.file("state"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::File::create(&image).and_then(|file| file.set_len(32 << 20)).unwrap();
+        let made = Command::new("mkfs.ext4").arg("-q").arg(&image).status().unwrap();
+        assert!(made.success(), "{made}");
+        let disk = Self { image, folder };
+        disk.mount(stand);
+        disk
+    }
+
+    fn mount(&self, stand: &Stand) {
+        let mount = || {
+            let mut command = Command::new("mount");
+            let output = command.args(["-o", "loop"]).args([&self.image, &self.folder]).output().unwrap();
+            output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        // A loop device that was left a moment ago may still be there.
+        eventually("a mount by a loop device", || stand.lab().balancer().run(mount), Result::is_ok).unwrap();
+    }
+
+    /// What the kernel does to a disk that fails in the middle of work: from now on it can be read only, also by who has files open.
+    fn fail(&self, stand: &Stand) {
+        let folder = std::ffi::CString::new(self.folder.as_os_str().as_encoded_bytes()).unwrap();
+        let options = c"abort";
+        stand.lab().balancer().run(|| {
+            // SAFETY: path and options are terminated strings, which live through the call; the others are none.
+            let done = unsafe {
+                let nothing = std::ptr::null();
+                libc::mount(nothing, folder.as_ptr(), nothing, libc::MS_REMOUNT, options.as_ptr().cast())
+            };
+            assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        });
+        let written = stand.lab().balancer().run(|| fs::write(self.folder.join("probe"), b"?"));
+        assert!(written.is_err(), "it can be written still");
+    }
+
+    /// Somebody mounts it anew, while no daemon runs.
+    fn repair(&self, stand: &Stand) {
+        let umount = || Command::new("umount").arg(&self.folder).status().unwrap();
+        assert!(stand.lab().balancer().run(umount).success());
+        self.mount(stand);
+    }
+}
+
 #[test]
 fn on_a_full_disk_nothing_more_is_exposed_and_a_rollback_still_works_at_once() {
     let mut stand = Stand::new(Setup::default());
@@ -227,4 +280,30 @@ fn on_a_full_disk_nothing_more_is_exposed_and_a_rollback_still_works_at_once() {
     stand.kill();
     stand.start();
     assert_eq!((state(&stand, "full"), stand.v2()), (RolloutState::RolledBack, 0.0));
+}
+
+#[test]
+fn on_a_read_only_disk_nothing_more_is_exposed_and_a_rollback_still_works_at_once_and_outlives_the_daemon() {
+    let mut stand = Stand::new(Setup::default());
+    let disk = Disk::put(&stand);
+    stand.start();
+    stand.start_rollout("kept", &plan("kept", &[(20, "1h"), (60, "1h"), (100, "none")], false));
+    eventually("20 %", || stand.v2(), |v2| *v2 >= 20.0);
+    disk.fail(&stand);
+    let _ = stand.cli(&["rollout", "promote", "kept"]);
+    let refuses = |stand: &Stand| stand.status().warnings.iter().any(|line| line.contains("journal cannot be written"));
+    within(LONG, "the warning", || refuses(&stand), |refuses| *refuses);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(stand.v2(), 20.0, "nothing more without a durable intent");
+    let _ = stand.cli(&["rollout", "abort", "kept"]);
+    eventually("stable has everything", || stand.v2(), |v2| *v2 <= 0.0);
+    assert!(refuses(&stand), "the disk is still read-only");
+    assert_eq!(stand.send(100).by_version("v1"), 100);
+    // The journal never heard of the end: what the kernel has is adopted.
+    stand.kill();
+    assert_eq!(stand.send(100).by_version("v1"), 100);
+    disk.repair(&stand);
+    stand.start();
+    assert_eq!((state(&stand, "kept"), stand.v2()), (RolloutState::RolledBack, 0.0));
+    assert_eq!((stand.service().stable.as_str(), stand.send(100).by_version("v1")), ("v1", 100));
 }

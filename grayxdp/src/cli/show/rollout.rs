@@ -145,6 +145,9 @@ fn guard(rollout: &RolloutStatus, paint: Paint) -> String {
             None => write!(text, "\n  lease of {:.0} s, then {end}", lease.duration_seconds),
         };
     }
+    if let Some(counts) = &rollout.shadow {
+        let _infallible = write!(text, "\n  {}", counts.said());
+    }
     for hook in &rollout.hooks {
         let (name, kind, calls) = (&hook.name, hook.r#type.label(), hook.calls);
         let said = match &hook.error {

@@ -106,6 +106,7 @@ pub(crate) fn rollout(state: RolloutState) -> RolloutStatus {
         attempt: 1,
         fuse: None,
         lease: None,
+        shadow: None,
         hooks: Vec::new(),
         outlets: Vec::new(),
         prospects: Vec::new(),

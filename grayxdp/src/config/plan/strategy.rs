@@ -7,7 +7,7 @@ use grayxdp_common::cells;
 use crate::{
     config::{
         judging, outlets,
-        plan::ab_test,
+        plan::{ab_test, shadow},
         problem::{Place, Problem, suggestion},
         segments::{in_order, unseen},
     },
@@ -64,6 +64,7 @@ pub(super) fn alone(plan: &Plan, place: &Place, problems: &mut Vec<Problem>) {
         }
         Strategy::BlueGreen(blue_green) => self::blue_green(blue_green, analysis, &place.field("blueGreen"), problems),
         Strategy::AbTest(test) => ab_test::alone(plan, test, false, &place.field("abTest"), problems),
+        Strategy::Shadow(shadow) => shadow::alone(plan, shadow, &place.field("shadow"), problems),
     }
 }
 
@@ -83,6 +84,7 @@ pub(super) fn against(plan: &Plan, service: &Service, place: &Place, problems: &
             }
         }
         Strategy::AbTest(test) => ab_test::against(test, service, &place.field("abTest"), problems),
+        Strategy::Shadow(_) => shadow::against(plan, service, &place.field("shadow"), problems),
         Strategy::Rolling(rolling) => rolling_against(plan, rolling, service, &place.field("rolling"), problems),
         Strategy::BlueGreen(blue_green) => {
             if let Some(preview) = &blue_green.preview {

@@ -21,5 +21,5 @@ fn every_documented_plan_is_sound_for_the_documented_services() {
         assert!(names.insert(plan.metadata.name.clone()), "{file}: its name stands twice");
     }
     assert!(names.len() >= 14, "{names:?}");
-    assert_eq!(strategies.into_iter().collect::<Vec<_>>(), ["abTest", "blueGreen", "canary", "rolling"]);
+    assert_eq!(strategies.into_iter().collect::<Vec<_>>(), ["abTest", "blueGreen", "canary", "rolling", "shadow"]);
 }

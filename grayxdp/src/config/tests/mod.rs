@@ -1,5 +1,6 @@
 //! Files that are refused, each with its line, and what a reload would change.
 
+mod copies;
 mod documented;
 mod judges;
 mod plans;

@@ -156,14 +156,3 @@ fn backends_are_replaced_by_a_command_or_by_a_webhook() {
         assert!(error.lines()[0].contains(expected), "{error}\nnot: {expected}");
     }
 }
-
-#[test]
-fn a_shadow_is_refused_with_a_line_that_says_what_to_do() {
-    let text = FULL.replace("    canary:\n", "    shadow: {sample: 10}\n    canary:\n");
-    let error = load_plan(&text, "p.yaml").expect_err("a strategy that is not there");
-    assert_eq!(error.lines().len(), 1);
-    assert!(
-        error.lines()[0].contains("`shadow` is not there yet") && error.lines()[0].contains("use a `canary`"),
-        "{error}"
-    );
-}

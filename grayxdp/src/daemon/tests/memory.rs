@@ -16,9 +16,9 @@ use crate::model::{
     api::{DETACHED, InterfaceStatus},
     config::Protocol,
     kernel::{
-        BackendCounters, BackendId, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed, Published,
-        Question, ServiceId, ServiceStamps, SignalKey, Signals, Sweep, SweptService, TraceQuestion, TraceRead, Traced,
-        VersionId, Wanted, WantedBuckets, WantedService, Way,
+        BackendCounters, BackendId, CopySink, Counters, GuardStatus, HeldSlots, Kernel, KernelError, Latch, Observed,
+        Published, Question, ServiceId, ServiceStamps, SignalKey, Signals, Sweep, SweptService, TraceQuestion,
+        TraceRead, Traced, VersionId, Wanted, WantedBuckets, WantedCopies, WantedService, Way,
     },
 };
 
@@ -44,6 +44,18 @@ pub(super) struct Memory {
     /// What a trace asks for, and what it will be told.
     pub(super) tracing: Option<TraceQuestion>,
     pub(super) told: Vec<Traced>,
+    /// What is to be copied, and who gets it.
+    pub(super) copied: Option<(WantedCopies, Sink)>,
+}
+
+/// Who gets copies.
+#[derive(Clone)]
+pub(super) struct Sink(pub(super) CopySink);
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
 }
 
 /// When a daemon dies at a write.
@@ -201,6 +213,15 @@ impl Kernel for FakeKernel {
 
     fn end_trace(&mut self) -> Result<(), KernelError> {
         self.memory().tracing = None;
+        Ok(())
+    }
+
+    fn copy(&mut self, asked: &WantedCopies, sink: &CopySink) -> Result<(), KernelError> {
+        let mut memory = self.memory();
+        if memory.broken {
+            return Err(KernelError("no memory for the program; free some".to_owned()));
+        }
+        memory.copied = (!asked.is_empty()).then(|| (asked.clone(), Sink(CopySink::clone(sink))));
         Ok(())
     }
 

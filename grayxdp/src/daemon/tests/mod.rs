@@ -10,6 +10,7 @@ mod past;
 mod rollouts;
 mod runs;
 mod settling;
+mod shadow;
 mod starts;
 
 use std::{

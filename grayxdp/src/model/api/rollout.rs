@@ -9,6 +9,7 @@ use crate::model::{
     Name, Weight,
     kernel::LeaseEnd,
     plan::HookType,
+    shadow::ShadowCounts,
     state::{Finding, Prospect, RolloutState, Verdict},
 };
 
@@ -70,6 +71,9 @@ pub struct RolloutStatus {
     /// The lease, while it is armed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseStatus>,
+    /// What became of the copies of a shadow release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowCounts>,
     /// Webhooks that are asked, in the order of the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookStatus>,

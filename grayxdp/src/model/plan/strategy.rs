@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{
     Name, Weight,
     config::{BackendAddress, Match, duration},
-    plan::SecretSource,
+    plan::{SecretSource, Shadow},
 };
 
 /// How the candidate gets its traffic.
@@ -23,6 +23,8 @@ pub enum Strategy {
     AbTest(AbTest),
     /// Backend by backend.
     Rolling(Rolling),
+    /// By copies of what stable is asked; of UDP.
+    Shadow(Shadow),
 }
 
 impl Strategy {
@@ -34,6 +36,7 @@ impl Strategy {
             Self::BlueGreen(_) => "blueGreen",
             Self::AbTest(_) => "abTest",
             Self::Rolling(_) => "rolling",
+            Self::Shadow(_) => "shadow",
         }
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Tick<'a> {
     pub(super) length: Duration,
     /// What of the candidate is exposed.
     pub(super) exposure: &'a Exposure,
+    /// The part of stable's flows of which the candidate gets copies, `0.0..=1.0`.
+    pub(super) copied: f64,
     /// The service's epoch.
     pub(super) epoch: u64,
 }
@@ -140,7 +142,7 @@ impl<'a> Flows<'a> {
         for (segment, (name, of_all)) in (0..=u8::MAX).zip(self.segments()) {
             let stratum = Stratum { epoch: tick.epoch, segment };
             let share = of_candidate(tick.exposure, name);
-            if tick.exposure.aside.is_none() {
+            if tick.exposure.aside.is_none() && tick.copied == 0.0 {
                 strata.shares.insert(stratum, share);
             }
             let flows = self.dice.poisson(mean * of_all);
@@ -149,6 +151,11 @@ impl<'a> Flows<'a> {
             let (old, others) = ((of_stable, part), (of_candidate_now, part));
             passed.stable_failures += stable.answer(dice, flows - candidate, old, stratum, strata);
             passed.candidate_failures += new.answer(dice, candidate, others, stratum, strata);
+            if tick.copied > 0.0 {
+                let copies = dice.binomial(flows - candidate, tick.copied);
+                // All copies are followed, and no client hears what becomes of them.
+                let _unheard = new.answer(dice, copies, (of_candidate_now, 1.0), stratum, strata);
+            }
             passed.flows += flows;
             passed.candidate += candidate;
         }

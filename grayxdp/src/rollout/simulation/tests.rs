@@ -149,6 +149,7 @@ fn every_documented_plan_goes_to_its_good_and_to_its_bad_end() {
         ("ab-test.yaml", Promoted, RolledBack),
         ("ab-test-report.yaml", Completed, RolledBack),
         ("rolling.yaml", Promoted, RolledBack),
+        ("shadow.yaml", Completed, RolledBack),
     ];
     let mut wrong = Vec::new();
     for (file, good, bad) in plans {

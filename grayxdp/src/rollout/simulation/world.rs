@@ -207,7 +207,8 @@ impl<'a> World<'a> {
 
     /// The flows of some time until now.
     fn flow(&mut self, length: Duration) -> Passed {
-        let tick = Tick { at: self.at, length, exposure: &self.exposure, epoch: self.epoch };
+        let copied = self.state().copying().map_or(0.0, |shadow| shadow.sample.ratio());
+        let tick = Tick { at: self.at, length, exposure: &self.exposure, copied, epoch: self.epoch };
         let mut strata = self.history.take_strata();
         let passed = self.flows.pass(tick, &mut strata);
         self.history.push_strata(strata);

@@ -7,6 +7,7 @@ mod durability;
 mod guard;
 mod hooks;
 mod rolling;
+mod shadow;
 mod strategies;
 mod table;
 mod verdicts;
@@ -159,7 +160,8 @@ impl World {
         self.now.monotonic += time;
         self.now.wall += time;
         let aside = if self.state.exposure.aside.is_some() { self.previewed } else { 0 };
-        let syns = (self.kernel.weight.ratio() * 1_000.0) as u64 + aside;
+        let copies = self.state.copying().map_or(0, |shadow| (shadow.sample.ratio() * 1_000.0) as u64);
+        let syns = (self.kernel.weight.ratio() * 1_000.0) as u64 + aside + copies;
         match self.candidate {
             Candidate::Sound => {
                 (self.counted.syns, self.counted.syn_acks) = (self.counted.syns + syns, self.counted.syn_acks + syns)

@@ -5,6 +5,7 @@ use crate::{
     model::{
         kernel::LeaseEnd,
         plan::{Lease, Windows},
+        shadow::ShadowCounts,
     },
     rollout::{Awaits, Cause, Flight},
 };
@@ -45,6 +46,7 @@ const TABLE: &str = "
  tick, deadline    | -           rollingBack  -            -            rollingBack  -            -        -          -         -
  tick, closed      | -           -            -            -            -            -            -        -          -         -
  shares            | -           -            -            -            -            -            -        -          -         -
+ copied            | -           -            -            -            -            -            -        -          -         -
 ";
 
 /// State, input, expected: every cell of the table.
@@ -192,6 +194,7 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
         "apply" => Input::Apply { plan: Box::new(plan()), actor: "uid 0 (root)".to_owned(), reason: None },
         "tick, outage" => Input::Tick { observed: None },
         "tick, deadline" | "tick, closed" => Input::Tick { observed: Some(&history) },
+        "copied" => Input::Copied(ShadowCounts { copied: 5, ..ShadowCounts::default() }),
         "shares" => Input::Shares([(name("asia"), 0.4)].into()),
         other => panic!("no such input: {other}"),
     };
@@ -205,7 +208,7 @@ fn run(state: State, input: &str) -> (State, Vec<Command>) {
 #[test]
 fn every_state_has_its_answer_to_every_input() {
     let cells = cells();
-    assert_eq!(cells.len(), 10 * 32, "ten states, thirty-two kinds of input");
+    assert_eq!(cells.len(), 10 * 33, "ten states, thirty-three kinds of input");
     for (phase, input, expected) in cells {
         let mut before = state_in(phase);
         match input {

@@ -106,7 +106,7 @@ fn flows_are_divided_as_the_shares_say_and_not_otherwise() {
         let (mut strata, mut comparison) = (Strata::default(), Comparison::default());
         for second in 1..=60 {
             let (at, length) = (Duration::from_secs(second), Duration::from_secs(1));
-            flows.pass(Tick { at, length, exposure: &exposure, epoch: 2 }, &mut strata);
+            flows.pass(Tick { at, length, exposure: &exposure, copied: 0.0, epoch: 2 }, &mut strata);
             if let Some(claimed) = claimed {
                 strata.shares.values_mut().for_each(|share| *share = claimed);
             }
@@ -137,7 +137,8 @@ fn cells_hold_each_flow_once_and_two_epochs_at_most() {
     let mut strata = Strata::default();
     for epoch in 1..=4 {
         let second = Duration::from_secs(1);
-        let passed = flows.pass(Tick { at: second, length: second, exposure: &exposure, epoch }, &mut strata);
+        let passed =
+            flows.pass(Tick { at: second, length: second, exposure: &exposure, copied: 0.0, epoch }, &mut strata);
         assert!(passed.candidate > 0 && passed.candidate < passed.flows);
         let new = strata.counts.iter().filter(|((_, stratum), _)| stratum.epoch == epoch);
         let sum = |count: fn(&crate::analysis::Measured) -> u64| {
@@ -165,7 +166,7 @@ fn as_many_flows_are_followed_as_the_sample_table_has_room_for_from_the_first_we
         let mut strata = Strata::default();
         for second in 1..=100 {
             let (at, length) = (Duration::from_secs(second), Duration::from_secs(1));
-            flows.pass(Tick { at, length, exposure: &exposure, epoch }, &mut strata);
+            flows.pass(Tick { at, length, exposure: &exposure, copied: 0.0, epoch }, &mut strata);
         }
         strata.counts.values().map(|measured| measured.flows).sum::<u64>() as f64 / 100.0
     };
