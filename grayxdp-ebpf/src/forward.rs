@@ -21,7 +21,7 @@ use grayxdp_ebpf::{
 
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
-use self::count::count;
+pub(crate) use self::count::count;
 use crate::{
     Arrival, Outcome,
     detail::{self, Kind},
@@ -33,14 +33,14 @@ use crate::{
     sizes::{self, Size},
     tables, tunnel,
     verifier::unknown,
+    way,
 };
 
 /// Chooses a backend for a client's packet and rewrites it.
 #[inline(always)]
 pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet: &Packet<I>, entry: Entry) -> Outcome {
-    let Some(service) = tables::service(entry.index()) else {
-        return Outcome::counted(ServiceId::NONE, Reason::Fault);
-    };
+    // None of `full-nat` is found by this.
+    let Some(service) = tables::service(entry.index()) else { return way::translated::<I>(arrival) };
     if !I::is_of(service, packet.ip.destination()) {
         return Outcome::NOT_OURS;
     }
@@ -150,7 +150,7 @@ fn end_of<I: Family>(backend: &BackendRecord, ends: I::Ends) -> NewEnd<I::Addres
 
 /// How many segments a service has.
 #[inline(always)]
-fn segments_of(service: &ServiceRecord) -> u16 {
+pub(crate) fn segments_of(service: &ServiceRecord) -> u16 {
     if service.detail == 0 { 1 } else { tables::detail(service.detail).map_or(1, |detail| u16::from(detail.segments)) }
 }
 
@@ -177,7 +177,7 @@ const fn reason_of(refused: u32) -> Reason {
 
 /// The flow as far as it decides bucket and slot.
 #[inline(always)]
-fn affine<I: Family>(packet: &Packet<I>, service: &ServiceRecord) -> Flow<I::Address> {
+pub(crate) fn affine<I: Family>(packet: &Packet<I>, service: &ServiceRecord) -> Flow<I::Address> {
     let flow = packet.flow();
     if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY != 0 {
         return flow.with_ports(0, 0);
@@ -187,7 +187,7 @@ fn affine<I: Family>(packet: &Packet<I>, service: &ServiceRecord) -> Flow<I::Add
 
 /// What a packet is to its flow. UDP: only a service of QUIC asks for more, see [`choose_in_detail`].
 #[inline(always)]
-fn kind_of(checksum: Checksum) -> Kind {
+pub(crate) fn kind_of(checksum: Checksum) -> Kind {
     let Checksum::Tcp(header) = checksum else { return Kind::Datagram };
     let bits: u8 = header.read(13);
     if bits & flags::RST != 0 {
@@ -259,7 +259,7 @@ fn choose_in_detail<I: Family>(
 
 /// Whether a packet carries payload and whether it ends its side of the flow, as bits.
 #[inline(always)]
-fn bits_of<I: Family>(packet: &Packet<I>, checksum: Checksum) -> u64 {
+pub(crate) fn bits_of<I: Family>(packet: &Packet<I>, checksum: Checksum) -> u64 {
     let Checksum::Tcp(header) = checksum else { return 0 };
     let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
     let payload = if packet.ip.total_len() > length { detail::PAYLOAD } else { 0 };
@@ -280,13 +280,13 @@ fn touch(detail: &DetailRecord, flow: FlowHash, bucket: u16) {
 
 /// What decides whether a flow is sampled.
 #[inline(always)]
-fn sample_of<I: Family>(packet: &Packet<I>) -> u16 {
+pub(crate) fn sample_of<I: Family>(packet: &Packet<I>) -> u16 {
     I::Address::sample(&packet.flow(), &tables::hash_key())
 }
 
 /// The hash of the whole 5-tuple.
 #[inline(always)]
-fn whole<I: Family>(packet: &Packet<I>, service: &ServiceRecord, hash: FlowHash) -> FlowHash {
+pub(crate) fn whole<I: Family>(packet: &Packet<I>, service: &ServiceRecord, hash: FlowHash) -> FlowHash {
     if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY == 0 {
         return hash;
     }
@@ -307,7 +307,7 @@ fn quic_kind<I: Family>(arrival: Arrival, packet: &Packet<I>) -> Kind {
 
 /// What becomes of a packet to a backend that is down or whose flows end; none where it goes there all the same.
 #[inline(always)]
-fn ended<I: Family>(
+pub(crate) fn ended<I: Family>(
     arrival: Arrival,
     packet: &Packet<I>,
     checksum: Checksum,

@@ -7,6 +7,7 @@ mod conflicts;
 mod consistency;
 mod direct;
 mod elsewhere;
+mod full_nat;
 mod fuse;
 mod health;
 mod hosts;
