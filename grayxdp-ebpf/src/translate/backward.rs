@@ -30,6 +30,7 @@ use crate::{
     measure,
     sizes::{self, Size},
     tables,
+    way::for_address,
 };
 
 /// Sends a backend's packet to the client whose flow it is of. `address`: what is known of the pool's address.
@@ -41,12 +42,15 @@ pub(super) fn to_client<I: Translating>(
     address: Entry,
 ) -> Outcome {
     let service = ServiceId(address.index() as u16);
+    let found = I::find_answering(arrival.context);
+    if found == 0 && address.has(Entry::LOCAL_ADDRESS) {
+        return for_address(address, Reason::LocalAddress);
+    }
     let checksum = match checksum_of(arrival, packet) {
         Ok(checksum) => checksum,
         Err(reason) => return Outcome::counted(service, reason),
     };
     let kind = kind_of(checksum);
-    let found = I::find_answering(arrival.context);
     let Some((_, entry)) = entry_at(found).filter(|_| found != 0) else {
         note(|explanation| explanation.step = Step::Address as u32);
         return unknown_flow(arrival, packet, checksum, kind, service);

@@ -1,6 +1,5 @@
 //! `status`: how everything stands.
 
-
 use crate::{
     balance::ids::BackendKey,
     daemon::{

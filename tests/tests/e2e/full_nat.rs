@@ -11,6 +11,8 @@ use std::{
 use grayxdp::lab::{Arms, Process};
 use grayxdp_tests::stand::{SERVER_PORT, Setup, Stand, VIP_PORT, eventually, within_five_deviations};
 
+use crate::path_mtu::{behind, errors, knows_path};
+
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of the long download.
 const LONG: usize = 100_000_000;
@@ -346,7 +348,8 @@ fn clients_and_backends_on_one_link_are_served_by_full_nat_only() {
         let nat = stand.configuration();
         nat.replace("  announce: false\n", &format!("  announce: true\n{fields}"))
     };
-    let mut stand = Stand::new(Setup { arms: Arms::One, ..Setup::default() });
+    let new = || Stand::new(Setup { arms: Arms::One, ..Setup::default() });
+    let mut stand = new();
     let connects = |stand: &Stand| {
         let own = "10.0.0.1:0".parse::<SocketAddr>().unwrap();
         let target = SocketAddr::from(stand.target());
@@ -359,9 +362,8 @@ fn clients_and_backends_on_one_link_are_served_by_full_nat_only() {
     stand.write("grayxdp.yaml", &nat);
     stand.start();
     assert_eq!(connects(&stand), None, "with nat the answer bypasses the load balancer");
-    stand.kill();
-    let _ = stand.cli(&["detach"]);
-    let _ = fs::remove_dir_all(stand.file("state"));
+    drop(stand);
+    let mut stand = new();
     let full = text(&stand, &format!("  forwarding: full-nat\n  sourcePool: [{pool}]\n"));
     stand.write("grayxdp.yaml", &full);
     stand.start();
@@ -372,26 +374,29 @@ fn clients_and_backends_on_one_link_are_served_by_full_nat_only() {
     assert!(pinged.contains(" 0% packet loss"), "{pinged}");
 }
 
-/// What the narrow path takes.
-const MTU: u32 = 1_280;
-
 #[test]
-fn paths_narrower_than_the_links_are_found_out_in_both_directions() {
+fn paths_that_are_narrow_behind_routers_are_found_out_in_both_directions() {
     let mut translated = Translated::new(IPV4, Setup::default());
-    translated.stand.lab().balancer().ip(&[format!("link set backend1 mtu {MTU}")]).unwrap();
+    let lab = translated.stand.lab();
+    // A server behind a backend, and a client behind the client: each router tells of its narrow link.
+    let (server, client) = (behind(lab.backend(0), 77), behind(lab.client(), 78));
+    let routes = ["route add 10.77.0.0/24 via 10.0.1.1".to_owned(), "route add 10.78.0.0/24 via 10.0.0.1".to_owned()];
+    lab.balancer().ip(&routes).unwrap();
+    let text = fs::read_to_string(translated.stand.config_file()).unwrap().replace("\"10.0.1.1\"", "10.77.0.1");
+    translated.stand.write("grayxdp.yaml", &text);
     translated.stand.start();
     let target = translated.target();
-    let listener = translated.stand.lab().backend(0).run(|| TcpListener::bind(translated.server(0))).unwrap();
-    let received = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+    let listener = server.run(|| TcpListener::bind(("10.77.0.1", SERVER_PORT))).unwrap();
+    let served = thread::spawn(move || {
+        let (mut stream, from) = listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut all = Vec::new();
         stream.read_to_end(&mut all).unwrap();
         stream.write_all(&all).unwrap();
-        all
+        (all, from.ip())
     });
     let sent: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let came = translated.stand.lab().client().run(|| {
+    let came = client.run(|| {
         let mut stream = TcpStream::connect(target).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -401,10 +406,15 @@ fn paths_narrower_than_the_links_are_found_out_in_both_directions() {
         stream.read_to_end(&mut all).unwrap();
         all
     });
-    assert!(received.join().unwrap() == sent, "each byte arrives");
-    assert!(came == sent, "each byte comes back");
-    let route = translated.stand.lab().client().output("ip", ["route", "get", &target.ip().to_string()]).unwrap();
-    assert!(route.contains(&format!("mtu {MTU}")), "the client knows what fits: {route}");
+    let (received, seen) = served.join().unwrap();
+    assert!(received == sent && came == sent, "each byte arrives, and comes back");
+    assert!(translated.is_of_pool(seen), "{seen}");
+    assert!(knows_path(&client, translated.stand.lab().vip()), "the client knows the path to the virtual address");
+    let IpAddr::V4(seen) = seen else { unreachable!("the pool is of IPv4") };
+    assert!(knows_path(&server, seen), "the server knows the path to the pool");
+    for direction in ["forward", "reverse"] {
+        assert!(errors(&translated.stand, direction) > 0.0, "errors went {direction}");
+    }
 }
 
 #[test]
