@@ -16,7 +16,9 @@ use grayxdp_ebpf::{
 };
 
 use super::{
-    entry_at, forward::numbers_of, head_of, note_step,
+    entry_at,
+    forward::numbers_of,
+    head_of, note_step,
     parts::Translating,
     state::{self, SYN_ACK},
     unknown_flow,
@@ -26,8 +28,7 @@ use crate::{
     backward::{Client, by_kernel, count, is_refusal, leave},
     explain::{explains, note},
     forward::{bits_of, checksum_of, kind_of},
-    guard,
-    measure,
+    guard, measure,
     sizes::{self, Size},
     tables,
     way::for_address,

@@ -137,12 +137,7 @@ fn hash() -> FlowHash {
 
 /// The backend of a new flow, and its segment.
 #[inline(always)]
-fn choose<I: Translating>(
-    packet: &Packet<I>,
-    service: &ServiceRecord,
-    entry: Entry,
-    kind: Kind,
-) -> Option<(u16, u16)> {
+fn choose<I: Translating>(packet: &Packet<I>, service: &ServiceRecord, entry: Entry, kind: Kind) -> Option<(u16, u16)> {
     let hash = <I::Address as grayxdp_common::ipv6::Address>::hash(&affine(packet, service), &tables::hash_key());
     note(|explanation| {
         (explanation.hash, explanation.bucket, explanation.slot) = (hash.0, hash.bucket(), hash.slot());

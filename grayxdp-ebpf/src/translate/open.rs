@@ -181,7 +181,8 @@ fn take(place: u32, entry: *mut Translation, backend: u16, now: u32, protocol: u
 pub(super) fn fill<I: Translating>(arrival: Arrival, place: u64, backend: u64, sequence: u64) -> u64 {
     let (Some((_, entry)), Some(scratch)) = (entry_at(place), tables::scratch()) else { return 0 };
     let Some(ip) = I::again(arrival) else { return 0 };
-    let (Some(packet), Some(record)) = (Packet::of_beginning(arrival.frame, ip), tables::backend(backend as u16)) else {
+    let (Some(packet), Some(record)) = (Packet::of_beginning(arrival.frame, ip), tables::backend(backend as u16))
+    else {
         return 0;
     };
     let (client, family) = I::words(ip.source());

@@ -62,7 +62,9 @@ pub(super) fn find<I: Translating>(arrival: Arrival) -> u64 {
     let hash = ip.pieces(arrival).hash();
     let Some(word) = tables::piece_word(hash) else { return 0 };
     // SAFETY: as in `leave`.
-    let Some(index) = translations::follow(hash, unsafe { word.read_volatile() }, tables::coarse_ns()) else { return 0 };
+    let Some(index) = translations::follow(hash, unsafe { word.read_volatile() }, tables::coarse_ns()) else {
+        return 0;
+    };
     let Some((place, entry)) = tables::translation(index) else { return 0 };
     let id = head_of(entry).backend();
     let (Some(backend), Some(ends)) = (tables::backend(id), I::ends(id)) else { return 0 };

@@ -264,7 +264,10 @@ pub(super) fn release_permit(hash: FlowHash) {
 /// Lets a flow's permit hold until another tick. One that lapsed in between may be another's: then the flow goes on without.
 #[inline(always)]
 fn refresh_permit(hash: FlowHash, until: u32, now: u32) {
-    with_permit(hash, |held| if is_permit_free(held, now) { held } else { u64::from(held as u32) | u64::from(until) << 32 });
+    with_permit(
+        hash,
+        |held| if is_permit_free(held, now) { held } else { u64::from(held as u32) | u64::from(until) << 32 },
+    );
 }
 
 #[inline(always)]

@@ -52,7 +52,9 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
                 let key = |(address, port)| (address, port, service.protocol);
                 let known = match service.forwarding {
                     Forwarding::Nat => &mut backends,
-                    Forwarding::Dsr | Forwarding::Ipip | Forwarding::FullNat => direct.entry(index_of_service).or_default(),
+                    Forwarding::Dsr | Forwarding::Ipip | Forwarding::FullNat => {
+                        direct.entry(index_of_service).or_default()
+                    }
                 };
                 match ends(service, backend).find_map(|end| known.get(&key(end))) {
                     Some(first) => problems.push(shared(&owner(), first, &end)),
@@ -73,8 +75,10 @@ fn answered_twice(of_nat: &BackendEnds<'_>, translated: &BackendEnds<'_>, proble
     both.sort_by_key(|(end, _, _)| (end.0, end.1));
     for ((address, port, _), owner, first) in both {
         let (end, other) = (SocketAddr::new(*address, *port), &first.service.name);
-        let what =
-            format!("backend {end} of service `{}` (`full-nat`) is also of service `{other}` (`nat`)", owner.service.name);
+        let what = format!(
+            "backend {end} of service `{}` (`full-nat`) is also of service `{other}` (`nat`)",
+            owner.service.name
+        );
         let remedy = "its answers could not be told apart; use `full-nat` for both, or another address or port";
         problems.push(Problem::new(owner.place.clone(), what, remedy).with_other(&first.place));
     }
@@ -207,7 +211,9 @@ fn shared(second: &Owner<'_>, first: &Owner<'_>, end: &str) -> Problem {
         let what = format!("backend {end} of {ours} is also of {theirs}");
         let remedy = match second.service.forwarding {
             Forwarding::Nat => "their replies could not be told apart; give each its own address or port",
-            Forwarding::Dsr | Forwarding::Ipip | Forwarding::FullNat => "both would be one server at one port; give each its own address",
+            Forwarding::Dsr | Forwarding::Ipip | Forwarding::FullNat => {
+                "both would be one server at one port; give each its own address"
+            }
         };
         Problem::new(second.place.clone(), what, remedy)
     };

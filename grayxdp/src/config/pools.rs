@@ -45,12 +45,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-fn pool(
-    service: &Service,
-    place: &Place,
-    taken: &BTreeMap<IpAddr, (String, Place)>,
-    problems: &mut Vec<Problem>,
-) {
+fn pool(service: &Service, place: &Place, taken: &BTreeMap<IpAddr, (String, Place)>, problems: &mut Vec<Problem>) {
     let (name, ranges) = (&service.name, place.field("sourcePool"));
     if service.source_pool.is_empty() {
         let what = format!("service `{name}` forwards by `full-nat` and has no `sourcePool`");

@@ -250,7 +250,10 @@ impl Need {
         let backends = service.versions.iter().flat_map(|version| &version.backends);
         Self {
             slot_tables: (service.versions.len() + service.versions.iter().filter(has_home).count()) as u32,
-            endpoints: 1 + service.source_pool.len() as u32 + ports + backends.map(|backend| if backend.port == 0 { ports } else { 1 }).sum::<u32>(),
+            endpoints: 1
+                + service.source_pool.len() as u32
+                + ports
+                + backends.map(|backend| if backend.port == 0 { ports } else { 1 }).sum::<u32>(),
             bucket_tables: segments,
             slot_states: service.versions.iter().filter(|version| version.slots.states.is_some()).count() as u32,
             classes: service.segments.as_ref().map_or(0, |segments| segments.classes.len() as u32),

@@ -1,11 +1,7 @@
 //! Sweeping the flow table of `full-nat`, slice by slice: what lives is reported, what lapsed is removed. The program itself takes
 //! lapsed places where it meets them; this gives back those that it does not meet.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use grayxdp_common::{
     exceptions::tick,
@@ -21,7 +17,7 @@ use crate::model::kernel::{BackendId, ServiceId, TranslationSweep};
 /// Entries in a window: 1 MiB.
 const WINDOW: u32 = 1 << 14;
 /// Windows in a slice.
-const WINDOWS: u32 = 32;
+const WINDOWS: u32 = 8;
 
 /// Sweeps the table.
 pub(super) struct TranslationSweeper {
@@ -45,11 +41,7 @@ impl TranslationSweeper {
     }
 
     /// Sweeps one slice at a monotonic time; a pass that ended with it.
-    pub(super) fn go_on(
-        &mut self,
-        tables: &Tables,
-        now: Duration,
-    ) -> Result<Option<TranslationSweep>, TablesError> {
+    pub(super) fn go_on(&mut self, tables: &Tables, now: Duration) -> Result<Option<TranslationSweep>, TablesError> {
         if self.places() == 0 {
             return Ok(None);
         }

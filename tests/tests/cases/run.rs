@@ -68,9 +68,22 @@ impl<'a> Runner<'a> {
         };
         let entries = pinned(maps::EXCEPTIONS).try_into().expect("the exception table is an array");
         let translations = pinned(maps::TRANSLATIONS).try_into().expect("the flow table is an array");
-        let [seats, permits] = [maps::SEATS, maps::PERMITS].map(|name| pinned(name).try_into().expect("it is an array"));
+        let [seats, permits] =
+            [maps::SEATS, maps::PERMITS].map(|name| pinned(name).try_into().expect("it is an array"));
         let counters = subject.counters().expect("counters can be read");
-        Self { file, names, subject, entries, translations, seats, permits, counters, now: Duration::ZERO, epoch: 1, published: first }
+        Self {
+            file,
+            names,
+            subject,
+            entries,
+            translations,
+            seats,
+            permits,
+            counters,
+            now: Duration::ZERO,
+            epoch: 1,
+            published: first,
+        }
     }
 
     /// Runs a case and says what is wrong, if anything is.

@@ -8,6 +8,7 @@ mod consistency;
 mod direct;
 mod elsewhere;
 mod full_nat;
+mod full_nat_changes;
 mod fuse;
 mod health;
 mod hosts;

@@ -40,11 +40,15 @@ impl Stage {
     fn new(protocol: Protocol) -> Self {
         let id = if protocol == Protocol::Tcp { WEB } else { NAMES };
         let pool = ["10.9.7.1", "10.9.7.2"].map(|address| address.parse().expect("an address"));
-        let service =
-            WantedService { forwarding: Forwarding::FullNat, source_pool: pool.to_vec(), ..service(id, protocol, true) };
+        let service = WantedService {
+            forwarding: Forwarding::FullNat,
+            source_pool: pool.to_vec(),
+            ..service(id, protocol, true)
+        };
         let wanted = Wanted { services: vec![service], ..Wanted::default() };
         let capacity = Capacity { translations_log2: PLACES_LOG2, ..Capacity::of(&wanted).with_room() };
-        let subject = Subject::open_timeless(&wanted, capacity).expect("tests of the kernel need one that takes the program");
+        let subject =
+            Subject::open_timeless(&wanted, capacity).expect("tests of the kernel need one that takes the program");
         let mut stage = Self { subject, now: Duration::ZERO };
         stage.wait(Duration::from_secs(7_200));
         stage
@@ -71,7 +75,8 @@ impl Stage {
 
 /// Counts of a sweep: half-open, open.
 fn counts(sweep: &TranslationSweep) -> (usize, usize) {
-    let sum = |of: fn(&grayxdp::model::kernel::SweptService) -> u64| sweep.services.values().map(of).sum::<u64>() as usize;
+    let sum =
+        |of: fn(&grayxdp::model::kernel::SweptService) -> u64| sweep.services.values().map(of).sum::<u64>() as usize;
     (sum(|swept| swept.half_open), sum(|swept| swept.established))
 }
 
@@ -178,11 +183,13 @@ fn a_flood_of_syns_fills_a_quarter_of_the_table_and_harms_no_connection() {
     let host = host::host(&[]).expect("tests of the kernel need root and `ip`");
     host.run(|| {
         let mut stage = Stage::new(Protocol::Tcp);
-        let friends: Vec<_> = (0..300).map(|number| (client(number), connect(stage.program(), client(number)))).collect();
+        let friends: Vec<_> =
+            (0..300).map(|number| (client(number), connect(stage.program(), client(number)))).collect();
         assert!(friends.iter().all(|(_, seen)| seen.is_some()));
         let flood = |stage: &mut Stage, first: u32| {
             let program = stage.program();
-            let syns = (first..first + 20_000).map(|number| Packet::tcp_with(client(number), vip(WEB), Flags::SYN, number, 0));
+            let syns =
+                (first..first + 20_000).map(|number| Packet::tcp_with(client(number), vip(WEB), Flags::SYN, number, 0));
             syns.filter(|syn| run(program, syn).is_some()).count()
         };
         for wave in 0..3 {

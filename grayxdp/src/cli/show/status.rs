@@ -105,7 +105,8 @@ fn settling(service: &ServiceStatus) -> String {
         let _infallible = writeln!(text, "  not settled: {cells}; {entries} flows have an exception entry");
     }
     if let Some(FlowsStatus { half_open, open, begun }) = &service.flows {
-        let _infallible = writeln!(text, "  flows in the table: {open} open, {half_open} half-open; {begun} begun so far");
+        let _infallible =
+            writeln!(text, "  flows in the table: {open} open, {half_open} half-open; {begun} begun so far");
     }
     if of.choice_deferred > 0 {
         let _infallible = writeln!(text, "  new flows that no entry was left for: {}", of.choice_deferred);

@@ -54,7 +54,8 @@ impl Virtual {
         pooled: &BTreeSet<IpAddr>,
         key: &HashKey,
     ) -> Self {
-        let of_services = live.values().map(|live| live.record.address6).filter(|address| *address != Address6::default());
+        let of_services =
+            live.values().map(|live| live.record.address6).filter(|address| *address != Address6::default());
         let of_pools = pooled.iter().filter_map(|address| match address {
             IpAddr::V4(_) => None,
             IpAddr::V6(address) => Some(raw6(*address)),

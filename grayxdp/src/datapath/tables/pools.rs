@@ -51,7 +51,9 @@ impl PoolMaps {
             let count = WINDOW.min(len - first);
             let window = self.translations.window(first, count)?;
             for index in first..first + count {
-                if Head(window.at(index, 0).load(std::sync::atomic::Ordering::Acquire)).state() != TranslationState::Free {
+                if Head(window.at(index, 0).load(std::sync::atomic::Ordering::Acquire)).state()
+                    != TranslationState::Free
+                {
                     let Translation { pool, whose, .. } = window.read(index);
                     let whose = Whose(whose);
                     let addresses = pooled.entry(ServiceId(whose.service())).or_default();
@@ -109,7 +111,10 @@ impl Tables {
     }
 
     /// The same of what the maps held when they were taken over.
-    pub(super) fn pooled_in(memory: &Memory, live: &BTreeMap<ServiceId, Live>) -> Result<BTreeSet<IpAddr>, TablesError> {
+    pub(super) fn pooled_in(
+        memory: &Memory,
+        live: &BTreeMap<ServiceId, Live>,
+    ) -> Result<BTreeSet<IpAddr>, TablesError> {
         let mut all: BTreeSet<IpAddr> = memory.pools.in_use()?.into_values().flatten().collect();
         for (id, live) in live {
             all.extend(memory.pools.listed(*id, live.record.address6 == Address6::default()));
