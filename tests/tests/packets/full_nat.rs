@@ -73,6 +73,13 @@ impl Stage {
     }
 }
 
+/// Runs a case on a host that knows the backends.
+fn with(protocol: Protocol, case: impl FnOnce(Stage) + Send) {
+    let neighbours = [WEB, NAMES].map(|id| host::neighbour(host::NEAR, *backend(id).ip()));
+    let host = host::host(&neighbours).expect("tests of the kernel need root and `ip`");
+    host.run(|| case(Stage::new(protocol)));
+}
+
 /// Counts of a sweep: half-open, open.
 fn counts(sweep: &TranslationSweep) -> (usize, usize) {
     let sum =
@@ -109,9 +116,7 @@ fn connect(program: &Xdp, from: SocketAddrV4) -> Option<SocketAddrV4> {
 
 #[test]
 fn two_cpus_never_give_two_live_flows_one_endpoint() {
-    let host = host::host(&[]).expect("tests of the kernel need root and `ip`");
-    host.run(|| {
-        let mut stage = Stage::new(Protocol::Tcp);
+    with(Protocol::Tcp, |mut stage| {
         for round in 0..12 {
             let program: &Xdp = stage.program();
             let start = Barrier::new(2);
@@ -150,9 +155,7 @@ fn two_cpus_never_give_two_live_flows_one_endpoint() {
 
 #[test]
 fn a_flow_of_udp_that_begins_on_two_cpus_at_once_is_one_flow_for_those_who_come_later() {
-    let host = host::host(&[]).expect("tests of the kernel need root and `ip`");
-    host.run(|| {
-        let mut stage = Stage::new(Protocol::Udp);
+    with(Protocol::Udp, |mut stage| {
         for round in 0..200 {
             let program: &Xdp = stage.program();
             let start = Barrier::new(2);
@@ -180,9 +183,7 @@ fn a_flow_of_udp_that_begins_on_two_cpus_at_once_is_one_flow_for_those_who_come_
 
 #[test]
 fn a_flood_of_syns_fills_a_quarter_of_the_table_and_harms_no_connection() {
-    let host = host::host(&[]).expect("tests of the kernel need root and `ip`");
-    host.run(|| {
-        let mut stage = Stage::new(Protocol::Tcp);
+    with(Protocol::Tcp, |mut stage| {
         let friends: Vec<_> =
             (0..300).map(|number| (client(number), connect(stage.program(), client(number)))).collect();
         assert!(friends.iter().all(|(_, seen)| seen.is_some()));

@@ -3,6 +3,7 @@
 mod documented;
 mod judges;
 mod plans;
+mod pools;
 mod services;
 
 use super::*;
@@ -79,8 +80,8 @@ fn wrong_form_is_said_with_line_column_and_remedy() {
         ),
         (
             "port: 80\n",
-            "port: 80\n  forwarding: full-nat\n",
-            "g.yaml:6:15: `forwarding`: unknown value `full-nat`; known here: `nat`, `dsr`, `ipip`",
+            "port: 80\n  forwarding: tproxy\n",
+            "g.yaml:6:15: `forwarding`: unknown value `tproxy`; known here: `nat`, `dsr`, `ipip`, `full-nat`",
         ),
         ("v1: 90", "v1: 90.001", "`90.001` is not a weight: use a percentage from 0 to 100 with at most two decimals"),
         ("name: recsys", "name: Rec", "g.yaml:3:9: `name`: `Rec` is not a name: use 1 to 63 lower-case letters"),
