@@ -95,6 +95,14 @@ impl Entry {
     /// ARP requests for the VIP are answered.
     pub const ANNOUNCE: u64 = 1 << 33;
 
+    /// A service of `full-nat`, in the index of its record: no record has such an index, so that those who look for one go on as the
+    /// program for this mode, and nobody else pays for the question.
+    pub const FULL_NAT: u64 = 1 << 31;
+    /// The address is a virtual one of a service of `full-nat`, or of its pool.
+    pub const TRANSLATES: u64 = 1 << 34;
+    /// The address is one of a pool of `full-nat`.
+    pub const POOL: u64 = 1 << 35;
+
     const PORT_CLASS_SHIFT: u32 = 40;
 
     /// The same entry for one of several ports: its class below [`crate::cells::PORTS`].
@@ -122,11 +130,18 @@ impl Entry {
         Self(service.0 as u64 | flags)
     }
 
-    /// The index or id.
+    /// The index or id; of a service of `full-nat` one that no map has.
     #[inline(always)]
     #[must_use]
     pub const fn index(self) -> u32 {
         self.0 as u32
+    }
+
+    /// The index of the service record, whatever the mode.
+    #[inline(always)]
+    #[must_use]
+    pub const fn record(self) -> u32 {
+        (self.0 & (Self::FULL_NAT - 1)) as u32
     }
 
     /// Whether a flag is set.

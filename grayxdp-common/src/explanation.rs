@@ -98,6 +98,10 @@ turns! {
     Sampled = 24, "the flow is sampled";
     /// The handshake is measured.
     Measured = 25, "the handshake is measured";
+    /// The flow is in the flow table of `full-nat`.
+    Translated = 26, "the flow table knows the flow, its backend and the address and port that stand for its client";
+    /// A new flow of `full-nat`.
+    Translating = 27, "a new flow gets an address and a port of the pool";
 }
 
 /// No place of a version.

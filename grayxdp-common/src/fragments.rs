@@ -48,6 +48,13 @@ impl Pieces {
         Self(Address6::hash(&Flow { source, destination, source_port, destination_port, protocol }, key))
     }
 
+    /// The hash itself.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(self) -> u64 {
+        self.0.0
+    }
+
     /// Their place.
     #[inline(always)]
     #[must_use]

@@ -24,11 +24,12 @@ pub mod reason;
 pub mod records;
 pub mod signals;
 pub mod trace;
+pub mod translations;
 
 /// Version of everything in this crate that both sides see: map layouts, hash, meaning of flags.
 ///
 /// It is part of the folder name under which maps and links are pinned, so programs of two layouts never meet.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Buckets in a service's hash space.
 pub const BUCKETS: u16 = 16_384;

@@ -65,15 +65,26 @@ pub const ROUTES6: &str = "ROUTES6";
 pub const NEIGHBOURS6: &str = "NEIGHBOURS6";
 /// IPv6 source prefixes of segments.
 pub const PREFIXES6: &str = "PREFIXES6";
-/// Programs that the live program goes on as: [`PROGRAM6`] at index 0. The explaining instance has one of its own, which is not pinned.
+/// Programs that the live program goes on as: those of [`NEXT`], in this order. The explaining instance has one of its own, which is not pinned.
 pub const PROGRAMS: &str = "PROGRAMS";
 /// Backends whose packets keep their virtual endpoint, by backend id.
 pub const TARGETS: &str = "TARGETS";
 /// Where first pieces of datagrams went.
 pub const FRAGMENTS: &str = "FRAGMENTS";
 
+/// The flow table of `full-nat`.
+pub const TRANSLATIONS: &str = "TRANSLATIONS";
+/// Where clients' packets find their entry of it.
+pub const SEATS: &str = "SEATS";
+/// What half-open flows of it need.
+pub const PERMITS: &str = "PERMITS";
+/// Pools of `full-nat` by service id.
+pub const POOLS: &str = "POOLS";
+/// Where first pieces of datagrams of `full-nat` went.
+pub const TRANSLATED_PIECES: &str = "TRANSLATED_PIECES";
+
 /// The maps that live and explaining instances share and that outlive the daemon.
-pub const PINNED: [&str; 33] = [
+pub const PINNED: [&str; 38] = [
     CONTROL,
     DIRECTORY,
     SERVICES,
@@ -107,6 +118,11 @@ pub const PINNED: [&str; 33] = [
     PREFIXES6,
     PROGRAMS,
     TARGETS,
+    TRANSLATIONS,
+    SEATS,
+    PERMITS,
+    POOLS,
+    TRANSLATED_PIECES,
 ];
 
 /// Which packets the tracing program tells of.
@@ -124,3 +140,5 @@ pub const TRACE_BYTES: u32 = 1 << 19;
 pub const PROGRAM: &str = "grayxdp";
 /// Name of the program for IPv6, as which that one goes on.
 pub const PROGRAM6: &str = "grayxdp6";
+/// The programs as which others go on, by their index in [`PROGRAMS`]: that for IPv6, and those for `full-nat` of either family.
+pub const NEXT: [&str; 3] = [PROGRAM6, "grayxdp_full", "grayxdp_full6"];

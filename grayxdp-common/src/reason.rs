@@ -101,11 +101,21 @@ reasons! {
     NoHeadroom = 26, Dropped, "no_headroom";
     /// An ICMP error about a packet in a tunnel, from a router inside it.
     TunnelError = 27, Dropped, "tunnel_error";
+    /// A packet of a flow of `full-nat` that is not known, or no more: RST.
+    UnknownFlow = 28, Answered, "unknown_flow";
+    /// The same, of a packet that cannot be answered with RST.
+    UnknownFlowDropped = 29, Dropped, "unknown_flow_dropped";
+    /// A new flow of `full-nat` for which no port of the pool was free among those that were tried.
+    NoSourcePort = 30, Dropped, "no_source_port";
+    /// A new flow of `full-nat`, and as many are half-open already as may be.
+    HalfOpenFull = 31, Dropped, "half_open_full";
+    /// A new flow of `full-nat` for which the flow table has no seat.
+    FlowTableFull = 32, Dropped, "flow_table_full";
 }
 
 impl Reason {
     /// Counters kept for reasons, with room for what comes later.
-    pub const ROOM: usize = 32;
+    pub const ROOM: usize = 64;
 
     /// Index into [`crate::counters::ReasonCounters`].
     #[inline(always)]

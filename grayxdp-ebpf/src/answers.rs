@@ -42,7 +42,7 @@ const fn answering(reason: Reason) -> Answering {
         Reason::NoService | Reason::TtlExpired | Reason::TooBig => Answering::Wanted,
         Reason::Echo => Answering::Written(AnswerKind::Echo),
         Reason::Arp => Answering::Written(AnswerKind::Arp),
-        Reason::BackendDown | Reason::FlowReset => Answering::Written(AnswerKind::Reset),
+        Reason::BackendDown | Reason::FlowReset | Reason::UnknownFlow => Answering::Written(AnswerKind::Reset),
         Reason::Malformed
         | Reason::Fragment
         | Reason::NoBackend
@@ -63,6 +63,10 @@ const fn answering(reason: Reason) -> Answering {
         | Reason::NoNextHop
         | Reason::NoHeadroom
         | Reason::TunnelError
+        | Reason::UnknownFlowDropped
+        | Reason::NoSourcePort
+        | Reason::HalfOpenFull
+        | Reason::FlowTableFull
         | Reason::AnswerLimited => Answering::None,
     }
 }
@@ -76,6 +80,8 @@ pub(crate) fn give<I: Family>(context: *mut xdp_md, reason: Reason) -> Reason {
         Answering::Written(AnswerKind::Reset) if !cut(context, I::RESET_LEN) => {
             if reason == Reason::FlowReset {
                 Reason::FlowResetDropped
+            } else if reason == Reason::UnknownFlow {
+                Reason::UnknownFlowDropped
             } else {
                 Reason::BackendDownDropped
             }

@@ -16,7 +16,7 @@ use grayxdp_ebpf::{
     rewrite::{self, Checksum, NewEnd, TimeToLive},
 };
 
-use self::kernel::{by_kernel, leave};
+pub(crate) use self::kernel::{by_kernel, leave};
 pub(crate) use self::kernel::{hop_by_kernel, hop_by_kernel6};
 use crate::{
     Arrival, Outcome,
@@ -30,13 +30,13 @@ use crate::{
 
 /// Whom a packet of a backend is for.
 #[derive(Clone, Copy)]
-struct Client<A> {
+pub(crate) struct Client<A> {
     /// Address.
-    address: A,
+    pub(crate) address: A,
     /// Port.
-    port: u16,
+    pub(crate) port: u16,
     /// Protocol of the flow.
-    protocol: u8,
+    pub(crate) protocol: u8,
 }
 
 impl<A> Client<A> {
@@ -184,7 +184,7 @@ fn watch<I: Family>(packet: &Packet<I>, checksum: Checksum, (backend, ends): (&B
 
 /// Whether a packet refuses a connection: a RST that answers a SYN has no number of its own.
 #[inline(always)]
-fn is_refusal(checksum: Checksum) -> bool {
+pub(crate) fn is_refusal(checksum: Checksum) -> bool {
     match checksum {
         Checksum::Tcp(header) => header.read::<u8>(13) & flags::RST != 0 && header.read::<u32>(4) == 0,
         Checksum::Udp(_) => false,
@@ -255,7 +255,7 @@ fn hop_of_client<I: Family>(context: *mut xdp_md, id: u64, port_and_protocol: u6
 
 /// Counts a backend's packet.
 #[inline(always)]
-fn count(arrival: Arrival, id: u16, checksum: Checksum) {
+pub(crate) fn count(arrival: Arrival, id: u16, checksum: Checksum) {
     if explains() {
         return;
     }

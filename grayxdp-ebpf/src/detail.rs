@@ -4,7 +4,7 @@
 //! is the current backend of its slot in the current version of its bucket. A flow goes by its entry, else by the default;
 //! what opens a flow goes by the choice. Packets of settled cells take the quick way and meet none of this.
 
-mod decide;
+pub(crate) mod decide;
 mod stamp;
 mod view;
 
@@ -24,6 +24,7 @@ use crate::{
     exceptions::{self, Found},
     explain::{explains, note, turn},
     guard, tables,
+    translate::Translated,
 };
 
 /// What a packet is to its flow.
@@ -170,6 +171,8 @@ pub(crate) struct Scratch {
     pub(crate) mtu: u64,
     /// What the extension headers of an IPv6 packet say, if it has some.
     pub(crate) extensions: u64,
+    /// The flow of `full-nat` in hand.
+    pub(crate) translated: Translated,
 }
 
 /// Decides the way of any other packet, of which the scratch holds the question. 0: to its `backend`; else a [`Reason`]
@@ -203,6 +206,16 @@ pub(crate) fn resolve(kind: Kind) -> u32 {
 #[inline(always)]
 pub(crate) fn about_flow() -> u64 {
     if detail_see() != 0 || detail_find_entries() != 0 { 0 } else { detail_about() }
+}
+
+/// The backend of a new flow of the scratch's question, whatever was before; 0 for none.
+#[inline(always)]
+pub(crate) fn choice() -> u64 {
+    if detail_see() != 0 {
+        return 0;
+    }
+    // SAFETY: the value is this CPU's own, and a program is not interrupted by itself on one CPU.
+    tables::scratch().map_or(0, |scratch| unsafe { (*scratch).view.choice })
 }
 
 /// What a stage says when another one is to go on: what opens a flow is deferred, anything else goes by home. Not called

@@ -22,6 +22,8 @@ pub(crate) trait Family: Quotable {
 
     /// Bytes of the frame of a RST.
     const RESET_LEN: usize;
+    /// Index of the program for `full-nat`.
+    const FULL_NAT: u32;
 
     /// The header of an arriving packet.
     fn read(arrival: Arrival) -> Option<Self>;
@@ -59,6 +61,8 @@ pub(crate) trait Family: Quotable {
     fn own_address(interface: &InterfaceRecord) -> Option<Self::Address>;
     /// The words of an address for a question, and whether it is one of IPv6.
     fn words(address: Self::Address) -> ([u64; 2], u64);
+    /// The address of such words.
+    fn of_words(words: [u64; 2]) -> Self::Address;
     /// What the pieces of a datagram have in common.
     fn pieces(self, arrival: Arrival) -> Pieces;
     /// Turns an echo request into its reply.

@@ -21,7 +21,7 @@ use grayxdp_ebpf::{
 
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
-use self::count::count;
+pub(crate) use self::count::count;
 use crate::{
     Arrival, Outcome,
     detail::{self, Kind},
@@ -33,14 +33,14 @@ use crate::{
     sizes::{self, Size},
     tables, tunnel,
     verifier::unknown,
+    way,
 };
 
 /// Chooses a backend for a client's packet and rewrites it.
 #[inline(always)]
 pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet: &Packet<I>, entry: Entry) -> Outcome {
-    let Some(service) = tables::service(entry.index()) else {
-        return Outcome::counted(ServiceId::NONE, Reason::Fault);
-    };
+    // None of `full-nat` is found by this.
+    let Some(service) = tables::service(entry.index()) else { return way::translated::<I>(arrival) };
     if !I::is_of(service, packet.ip.destination()) {
         return Outcome::NOT_OURS;
     }
@@ -59,12 +59,7 @@ pub(crate) fn to_backend<I: Family>(arrival: Arrival, control: &Control, packet:
         (explanation.hash, explanation.bucket, explanation.slot) = (hash.0, hash.bucket(), hash.slot());
     });
     let kind = kind_of(checksum);
-    note(|explanation| {
-        let (client, is_six) = I::words(packet.ip.source());
-        (explanation.client, explanation.family) = (client, if is_six == 0 { 4 } else { 6 });
-        (explanation.client_port, explanation.service_port) = (packet.source_port, packet.destination_port);
-        explanation.opens = u8::from(matches!(kind, Kind::First | Kind::Datagram));
-    });
+    note_client(packet, kind);
     let id = if service.detail == 0 {
         choose(hash, service).map(u32::from)
     } else {
@@ -156,7 +151,7 @@ fn end_of<I: Family>(backend: &BackendRecord, ends: I::Ends) -> NewEnd<I::Addres
 
 /// How many segments a service has.
 #[inline(always)]
-fn segments_of(service: &ServiceRecord) -> u16 {
+pub(crate) fn segments_of(service: &ServiceRecord) -> u16 {
     if service.detail == 0 { 1 } else { tables::detail(service.detail).map_or(1, |detail| u16::from(detail.segments)) }
 }
 
@@ -183,7 +178,7 @@ const fn reason_of(refused: u32) -> Reason {
 
 /// The flow as far as it decides bucket and slot.
 #[inline(always)]
-fn affine<I: Family>(packet: &Packet<I>, service: &ServiceRecord) -> Flow<I::Address> {
+pub(crate) fn affine<I: Family>(packet: &Packet<I>, service: &ServiceRecord) -> Flow<I::Address> {
     let flow = packet.flow();
     if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY != 0 {
         return flow.with_ports(0, 0);
@@ -191,9 +186,20 @@ fn affine<I: Family>(packet: &Packet<I>, service: &ServiceRecord) -> Flow<I::Add
     flow
 }
 
+/// Who asked, and whether a flow may begin with it.
+#[inline(always)]
+pub(crate) fn note_client<I: Family>(packet: &Packet<I>, kind: Kind) {
+    note(|explanation| {
+        let (client, is_six) = I::words(packet.ip.source());
+        (explanation.client, explanation.family) = (client, if is_six == 0 { 4 } else { 6 });
+        (explanation.client_port, explanation.service_port) = (packet.source_port, packet.destination_port);
+        explanation.opens = u8::from(matches!(kind, Kind::First | Kind::Datagram));
+    });
+}
+
 /// What a packet is to its flow. UDP: only a service of QUIC asks for more, see [`choose_in_detail`].
 #[inline(always)]
-fn kind_of(checksum: Checksum) -> Kind {
+pub(crate) fn kind_of(checksum: Checksum) -> Kind {
     let Checksum::Tcp(header) = checksum else { return Kind::Datagram };
     let bits: u8 = header.read(13);
     if bits & flags::RST != 0 {
@@ -265,7 +271,7 @@ fn choose_in_detail<I: Family>(
 
 /// Whether a packet carries payload and whether it ends its side of the flow, as bits.
 #[inline(always)]
-fn bits_of<I: Family>(packet: &Packet<I>, checksum: Checksum) -> u64 {
+pub(crate) fn bits_of<I: Family>(packet: &Packet<I>, checksum: Checksum) -> u64 {
     let Checksum::Tcp(header) = checksum else { return 0 };
     let length = (packet.offset - ETHERNET_LEN) as u64 + u64::from(header.read::<u8>(12) >> 4) * 4;
     let payload = if packet.ip.total_len() > length { detail::PAYLOAD } else { 0 };
@@ -286,13 +292,13 @@ fn touch(detail: &DetailRecord, flow: FlowHash, bucket: u16) {
 
 /// What decides whether a flow is sampled.
 #[inline(always)]
-fn sample_of<I: Family>(packet: &Packet<I>) -> u16 {
+pub(crate) fn sample_of<I: Family>(packet: &Packet<I>) -> u16 {
     I::Address::sample(&packet.flow(), &tables::hash_key())
 }
 
 /// The hash of the whole 5-tuple.
 #[inline(always)]
-fn whole<I: Family>(packet: &Packet<I>, service: &ServiceRecord, hash: FlowHash) -> FlowHash {
+pub(crate) fn whole<I: Family>(packet: &Packet<I>, service: &ServiceRecord, hash: FlowHash) -> FlowHash {
     if service.flags & ServiceRecord::FLAG_CLIENT_AFFINITY == 0 {
         return hash;
     }
@@ -314,7 +320,7 @@ fn quic_kind<I: Family>(arrival: Arrival, packet: &Packet<I>) -> Kind {
 
 /// What becomes of a packet to a backend that is down or whose flows end; none where it goes there all the same.
 #[inline(always)]
-fn ended<I: Family>(
+pub(crate) fn ended<I: Family>(
     arrival: Arrival,
     packet: &Packet<I>,
     checksum: Checksum,

@@ -27,6 +27,7 @@ mod sizes;
 mod tables;
 #[cfg(feature = "trace")]
 mod trace;
+mod translate;
 mod tunnel;
 mod verifier;
 mod way;
@@ -171,6 +172,30 @@ fn grayxdp6(ctx: XdpContext) -> u32 {
     #[cfg(feature = "trace")]
     trace::trace_begin(ctx.ctx);
     let action = finish::<Ip6>(&ctx, way::of6(Arrival::of(ctx.ctx)));
+    #[cfg(feature = "trace")]
+    trace::trace_end(ctx.ctx, u64::from(action));
+    action
+}
+
+/// The same for packets of `full-nat` over IPv4, and for those that belong to its flows.
+#[xdp]
+#[inline(always)]
+fn grayxdp_full(ctx: XdpContext) -> u32 {
+    #[cfg(feature = "trace")]
+    trace::trace_begin(ctx.ctx);
+    let action = finish::<Ip>(&ctx, translate::of::<Ip>(Arrival::of(ctx.ctx)));
+    #[cfg(feature = "trace")]
+    trace::trace_end(ctx.ctx, u64::from(action));
+    action
+}
+
+/// … over IPv6.
+#[xdp]
+#[inline(always)]
+fn grayxdp_full6(ctx: XdpContext) -> u32 {
+    #[cfg(feature = "trace")]
+    trace::trace_begin(ctx.ctx);
+    let action = finish::<Ip6>(&ctx, translate::of::<Ip6>(Arrival::of(ctx.ctx)));
     #[cfg(feature = "trace")]
     trace::trace_end(ctx.ctx, u64::from(action));
     action

@@ -131,19 +131,29 @@ pub(crate) fn reverse<I: Family>(
     backend: &BackendRecord,
     ends: I::Ends,
 ) -> Answer {
-    let flow = reverse_flow(packet, backend, ends);
-    let is_sampled = I::Address::sample(&flow, &tables::hash_key()) < backend.sample_rate;
+    reverse_of(packet, checksum, backend, &reverse_flow(packet, backend, ends))
+}
+
+/// The same of a flow that is known.
+#[inline(always)]
+pub(crate) fn reverse_of<I: Family>(
+    packet: &Packet<I>,
+    checksum: Checksum,
+    backend: &BackendRecord,
+    flow: &Flow<I::Address>,
+) -> Answer {
+    let is_sampled = I::Address::sample(flow, &tables::hash_key()) < backend.sample_rate;
     let answers_syn = flags_of(rare_word(checksum)) & (flags::SYN | flags::RST) != 0;
     let is_marked = answers_syn && (is_sampled || backend.flags & BackendRecord::FLAG_MEASURES != 0);
     if (!is_sampled && !is_marked) || explains() {
         return Answer::Nothing;
     }
-    let hash = I::Address::hash(&flow, &tables::hash_key());
+    let hash = I::Address::hash(flow, &tables::hash_key());
     if !is_marked && !flows::is_followed(hash) {
         return Answer::Nothing;
     }
     begin(hash, is_marked, is_sampled);
-    let (hash, segment) = (hash.0, words_of(packet, checksum, packet.ip.destination()));
+    let (hash, segment) = (hash.0, words_of(packet, checksum, flow.source));
     let answer = if is_marked { Answer::of(marks::measure_answer(hash, segment.1)) } else { Answer::Nothing };
     if is_sampled {
         if matches!(checksum, Checksum::Tcp(_)) {

@@ -88,6 +88,8 @@ pub trait Network: Copy {
     fn set_destination(self, address: Self::Address, delta: Delta, ttl: TimeToLive);
     /// Replaces who sent it.
     fn set_source(self, address: Self::Address, delta: Delta, ttl: TimeToLive);
+    /// Writes who sent it, and nothing else: what that does to checksums goes with [`Network::set_destination`].
+    fn put_source(self, address: Self::Address);
     /// Whether an address is no single host's.
     fn is_of_many(address: Self::Address) -> bool;
 

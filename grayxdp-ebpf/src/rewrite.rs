@@ -61,6 +61,22 @@ pub fn source<I: Network>(packet: &Packet<I>, checksum: Checksum, end: NewEnd<I:
     finish(checksum, end.l4);
 }
 
+/// Replaces both ends: `to` is where it goes, with all that it does to the checksums; `from` is where it comes from.
+#[inline(always)]
+pub fn both<I: Network>(
+    packet: &Packet<I>,
+    checksum: Checksum,
+    to: NewEnd<I::Address>,
+    from: NewEnd<I::Address>,
+    ttl: TimeToLive,
+) {
+    packet.ip.set_destination(to.address, to.ip.and(from.ip), ttl);
+    packet.ip.put_source(from.address);
+    packet.ports.write(0, from.port);
+    packet.ports.write(2, to.port);
+    finish(checksum, to.l4.and(from.l4));
+}
+
 #[inline(always)]
 fn finish(checksum: Checksum, delta: Delta) {
     match checksum {

@@ -1,6 +1,7 @@
 //! The maps, and reading them. Sizes given here are placeholders: user space sets them when it loads the program.
 
 mod addresses;
+mod translations;
 
 use core::mem::offset_of;
 
@@ -28,6 +29,7 @@ use grayxdp_common::{
 pub(crate) use addresses::{
     Source, ends, interface, neighbour, neighbour6, prefix, route, route6, stamp_prefix, target,
 };
+pub(crate) use translations::{permits, piece_word, pool, seat_set, translation};
 
 use crate::{
     detail::Scratch,
@@ -74,7 +76,7 @@ static FLOWS: Array<FlowSample> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "SIGNALS")]
 static SIGNALS: Array<Signals> = Array::with_max_entries(1, MAPPABLE);
 #[map(name = "PROGRAMS")]
-static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map(name = "CLOCK")]
 static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 #[map(name = "SCRATCH")]
@@ -107,11 +109,18 @@ pub(crate) fn constant<T: Copy>(global: &T) -> T {
     unsafe { core::ptr::read_volatile(global) }
 }
 
-/// Goes on as the program for IPv6, which has a stack of its own. Comes back only where there is none.
+/// Index of the program for IPv6, see [`grayxdp_common::maps::NEXT`].
+pub(crate) const IPV6: u32 = 0;
+/// … of that for `full-nat` over IPv4.
+pub(crate) const FULL_NAT: u32 = 1;
+/// … over IPv6.
+pub(crate) const FULL_NAT6: u32 = 2;
+
+/// Goes on as another program, which has a stack of its own. Comes back only where there is none.
 #[inline(always)]
-pub(crate) fn go_on_with_ipv6(context: *mut xdp_md) {
+pub(crate) fn go_on_as(context: *mut xdp_md, program: u32) {
     // SAFETY: the array holds programs of this kind only.
-    let _ = unsafe { PROGRAMS.tail_call(&XdpContext::new(context), 0) };
+    let _ = unsafe { PROGRAMS.tail_call(&XdpContext::new(context), program) };
 }
 
 /// The flow hash's key.

@@ -17,7 +17,7 @@ pub(crate) fn of(arrival: Arrival) -> Outcome {
     if kind != ETHERTYPE_IPV4 {
         if kind == ETHERTYPE_IPV6 {
             // Comes back only where there is no program for it.
-            tables::go_on_with_ipv6(arrival.context);
+            tables::go_on_as(arrival.context, tables::IPV6);
         }
         return if kind == ETHERTYPE_ARP { arp(arrival, control) } else { Outcome::NOT_OURS };
     }
@@ -51,15 +51,23 @@ fn of_family<I: Family>(arrival: Arrival, control: &Control) -> Outcome {
         return backward::to_client(arrival, control, &packet, backend as u16);
     }
     match virtual_address::<I>(control, destination) {
+        Some(entry) if entry.has(Entry::POOL) => translated::<I>(arrival),
         Some(entry) if ip.is_whole(arrival.frame, size_of::<Ports>()) => for_address(entry, Reason::NoService),
         Some(entry) => for_address(entry, Reason::Malformed),
         None => Outcome::NOT_OURS,
     }
 }
 
+/// A packet of `full-nat`: goes on as the program for it.
+#[inline(always)]
+pub(crate) fn translated<I: Family>(arrival: Arrival) -> Outcome {
+    tables::go_on_as(arrival.context, I::FULL_NAT);
+    Outcome::counted(ServiceId::NONE, Reason::Fault)
+}
+
 /// What is known of an address, if it is a virtual one.
 #[inline(always)]
-fn virtual_address<I: Family>(control: &Control, address: I::Address) -> Option<Entry> {
+pub(crate) fn virtual_address<I: Family>(control: &Control, address: I::Address) -> Option<Entry> {
     if !I::may_be_virtual(control, address) {
         return None;
     }
@@ -88,6 +96,15 @@ fn without_ports<I: Family>(arrival: Arrival, control: &Control, ip: I) -> Outco
         return outcome;
     }
     let Some(entry) = virtual_address::<I>(control, ip.destination()) else { return Outcome::NOT_OURS };
+    if entry.has(Entry::TRANSLATES) {
+        return translated::<I>(arrival);
+    }
+    of_address(arrival, ip, entry)
+}
+
+/// What becomes of a packet for a virtual address that has no ports and belongs to no flow.
+#[inline(always)]
+pub(crate) fn of_address<I: Family>(arrival: Arrival, ip: I, entry: Entry) -> Outcome {
     if ip.is_later_fragment() || (ip.is_fragment() && ip.protocol() == I::ICMP) {
         return for_address(entry, Reason::Fragment);
     }
@@ -105,7 +122,7 @@ fn without_ports<I: Family>(arrival: Arrival, control: &Control, ip: I) -> Outco
 
 /// Counts a packet for a virtual address; what this host has itself is left to it.
 #[inline(always)]
-fn for_address(entry: Entry, reason: Reason) -> Outcome {
+pub(crate) fn for_address(entry: Entry, reason: Reason) -> Outcome {
     let service = ServiceId(entry.index() as u16);
     explain::note(|explanation| explanation.step = Step::Address as u32);
     Outcome::counted(service, if entry.has(Entry::LOCAL_ADDRESS) { Reason::LocalAddress } else { reason })

@@ -22,7 +22,7 @@ const LOG_LEN: usize = 16_384;
 /// What is shorter is a probe.
 const SHORTEST: u32 = 256;
 /// Programs that are remembered.
-const ROOM: usize = 8;
+const ROOM: usize = 16;
 /// Calls between functions of a program that are remembered.
 const CALLS: usize = 4_096;
 

@@ -64,9 +64,13 @@ fn the_verifier_takes_the_programs_and_is_far_from_its_limit() {
     };
     let (verified, opened) = watch(open).expect("this kernel has filters of system calls");
     opened.expect("tests of the kernel need one that takes the program");
-    const PROGRAMS: [&str; 6] = ["live-ipv6", "live", "explaining-ipv6", "explaining", "tracing-ipv6", "tracing"];
-    assert_eq!(verified.len(), PROGRAMS.len(), "both programs, live, to explain and to trace: {verified:?}");
-    for (name, verified) in PROGRAMS.into_iter().zip(&verified) {
+    const PROGRAMS: [&str; 4] = ["-ipv6", "-full-nat", "-full-nat-ipv6", ""];
+    let names: Vec<_> = ["live", "explaining", "tracing"]
+        .into_iter()
+        .flat_map(|purpose| PROGRAMS.map(|program| format!("{purpose}{program}")))
+        .collect();
+    assert_eq!(verified.len(), names.len(), "all programs, live, to explain and to trace: {verified:?}");
+    for (name, verified) in names.iter().zip(&verified) {
         println!("figures: program={name} {}", figures(verified));
         assert!(verified.processed.is_some_and(|processed| processed < LIMIT / 2), "{name}: {verified:?}");
         assert!(verified.stack.is_some_and(|stack| stack <= STACK), "{name} on an older kernel: {verified:?}");

@@ -23,7 +23,7 @@ use crate::{Arrival, family::Family, tables};
 /// # Safety
 /// The place must be writable.
 #[inline(always)]
-pub(super) unsafe fn leave(place: *mut NextHop, hop: NextHop) {
+pub(crate) unsafe fn leave(place: *mut NextHop, hop: NextHop) {
     // SAFETY: by the caller's word.
     unsafe {
         (&raw mut (*place).head).write_volatile(hop.head);
@@ -62,7 +62,7 @@ fn asked<I: Family>(context: *mut xdp_md, id: u64, port_and_protocol: u64) -> u6
 
 /// Asks the kernel's own tables.
 #[inline(always)]
-pub(super) fn by_kernel<I: Family>(
+pub(crate) fn by_kernel<I: Family>(
     arrival: Arrival,
     to: &Client<I::Address>,
     (backend, ends): (&BackendRecord, I::Ends),

@@ -70,7 +70,7 @@ fn note_entry(found: &Found) {
 
 /// Whether a flow may begin at a backend: it is up, and no guard turned its version off.
 #[inline(always)]
-pub(super) fn is_open(detail: &DetailRecord, backend: u64) -> bool {
+pub(crate) fn is_open(detail: &DetailRecord, backend: u64) -> bool {
     let Some(record) = tables::backend(backend as u16) else { return false };
     if record.flags & (BackendRecord::FLAG_DOWN | BackendRecord::FLAG_ENDS) != 0 {
         turn(Turn::Down);
@@ -254,7 +254,7 @@ fn leaves_home(detail: &DetailRecord, view: &View) -> bool {
 
 /// Whether a UDP flow of a backend stays there.
 #[inline(always)]
-fn stays(backend: u64) -> bool {
+pub(crate) fn stays(backend: u64) -> bool {
     const DEAD: u16 = BackendRecord::FLAG_DOWN | BackendRecord::FLAG_RESETS;
     tables::backend(backend as u16)
         .is_some_and(|record| record.flags & DEAD != DEAD && record.flags & BackendRecord::FLAG_MOVES == 0)

@@ -21,6 +21,7 @@ impl Family for Ip {
     type Ends = ();
 
     const RESET_LEN: usize = answer::RESET_LEN;
+    const FULL_NAT: u32 = tables::FULL_NAT;
 
     #[inline(always)]
     fn read(arrival: Arrival) -> Option<Self> {
@@ -113,6 +114,11 @@ impl Family for Ip {
     #[inline(always)]
     fn words(address: u32) -> ([u64; 2], u64) {
         ([u64::from(address), 0], 0)
+    }
+
+    #[inline(always)]
+    fn of_words(words: [u64; 2]) -> u32 {
+        words[0] as u32
     }
 
     #[inline(always)]

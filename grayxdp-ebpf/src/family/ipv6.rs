@@ -34,6 +34,7 @@ impl Family for Ip6 {
     type Ends = &'static Ends6;
 
     const RESET_LEN: usize = answer6::RESET_LEN;
+    const FULL_NAT: u32 = tables::FULL_NAT6;
 
     #[inline(always)]
     fn read(arrival: Arrival) -> Option<Self> {
@@ -131,6 +132,11 @@ impl Family for Ip6 {
     #[inline(always)]
     fn words(address: Address6) -> ([u64; 2], u64) {
         (address.0, detail::IPV6)
+    }
+
+    #[inline(always)]
+    fn of_words(words: [u64; 2]) -> Address6 {
+        Address6(words)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::{Arrival, explain::explains, measure, tables};
 
 /// Counts a client's packet for its backend.
 #[inline(always)]
-pub(super) fn count(arrival: Arrival, id: u16, checksum: Checksum) {
+pub(crate) fn count(arrival: Arrival, id: u16, checksum: Checksum) {
     if explains() {
         return;
     }

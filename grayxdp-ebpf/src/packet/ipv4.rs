@@ -149,6 +149,11 @@ impl Network for Ip {
         self.finish(delta, ttl);
     }
 
+    #[inline(always)]
+    fn put_source(self, address: u32) {
+        self.header.write(offset_of!(Ipv4Hdr, src_addr), address);
+    }
+
     /// A group's (RFC 5771), a reserved one, or everyone's. Such a packet is no reply, and no router sends it on.
     #[inline(always)]
     fn is_of_many(address: u32) -> bool {

@@ -251,6 +251,12 @@ impl Network for Ip6 {
         self.forward(ttl);
     }
 
+    #[inline(always)]
+    fn put_source(self, address: Address6) {
+        self.header.write(8, address.0[0]);
+        self.header.write(16, address.0[1]);
+    }
+
     /// A group's (RFC 4291, section 2.7).
     #[inline(always)]
     fn is_of_many(address: Address6) -> bool {

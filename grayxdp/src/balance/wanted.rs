@@ -74,6 +74,7 @@ impl Pools {
                 protocol: service.protocol,
                 forwarding: service.forwarding,
                 tunnel: config.tunnel.clone(),
+                source_pool: service.pool_addresses().collect(),
                 affinity: service.affinity,
                 announce: service.announce,
                 versions: (0..)
@@ -177,6 +178,7 @@ pub(super) mod tests {
             tunnel: Default::default(),
             history_retention: std::time::Duration::from_secs(86_400),
             exceptions: 1_000_000,
+            translations: 1 << 18,
             services: services.iter().enumerate().map(service).collect(),
         }
     }

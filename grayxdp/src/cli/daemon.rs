@@ -56,7 +56,10 @@ fn open(setup: &Setup<'_>) -> Result<Box<dyn Kernel>, KernelError> {
         pin_dir: setup.config.pin_dir.clone(),
         interfaces: setup.config.interfaces.clone(),
         hash_key: setup.hash_key,
-        capacity: Capacity::of(setup.wanted).with_room().with_exceptions(setup.config.exceptions),
+        capacity: Capacity::of(setup.wanted)
+            .with_room()
+            .with_exceptions(setup.config.exceptions)
+            .with_translations(setup.config.translations),
         clock: ClockSource::Monotonic,
     })?;
     Ok(Box::new(datapath))

@@ -7,7 +7,7 @@ use grayxdp_common::cells;
 use crate::{
     balance::{bucket_counts, slot_counts},
     config::{
-        endpoints, limits,
+        endpoints, limits, pools,
         problem::{Place, Problem, suggestion},
         providers, segments,
     },
@@ -25,6 +25,8 @@ const MAX_BACKENDS: usize = 60_000;
 const MAX_VERSIONS: usize = cells::VERSIONS;
 /// Exceptions that the table may have room for.
 const EXCEPTIONS: std::ops::RangeInclusive<u32> = 1_024..=1 << 24;
+/// Flows of `full-nat` that the table may have room for.
+const TRANSLATIONS: std::ops::RangeInclusive<u32> = 1_024..=1 << 24;
 /// Longest name of an interface in the kernel (`IFNAMSIZ` less the final zero).
 const MAX_INTERFACE_NAME: usize = 15;
 /// Shortest prefix of outer sources of tunnels.
@@ -43,6 +45,11 @@ pub fn check_all(config: &Config) -> Vec<Problem> {
         let remedy = format!("use {} to {}", EXCEPTIONS.start(), EXCEPTIONS.end());
         let what = format!("room for {} exceptions", config.exceptions);
         problems.push(Problem::new(Place::default().field("exceptions"), what, remedy));
+    }
+    if !TRANSLATIONS.contains(&config.translations) {
+        let remedy = format!("use {} to {}", TRANSLATIONS.start(), TRANSLATIONS.end());
+        let what = format!("room for {} flows of full-nat", config.translations);
+        problems.push(Problem::new(Place::default().field("translations"), what, remedy));
     }
     tunnel(&config.tunnel, &mut problems);
     tokens(&config.http.tokens, &mut problems);
@@ -71,6 +78,7 @@ pub fn check_all(config: &Config) -> Vec<Problem> {
     }
     segments::check_all(config, &mut problems);
     endpoints::check(config, &mut problems);
+    pools::check(config, &mut problems);
     problems
 }
 

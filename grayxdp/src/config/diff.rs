@@ -67,6 +67,11 @@ fn restarts(old: &Config, new: &Config, lines: &mut Vec<String>) {
     differs("http.listen", old.http.listen != new.http.listen);
     differs("http.tokens", old.http.tokens != new.http.tokens);
     differs("hashKeyFile", old.hash_key_file != new.hash_key_file);
+    if old.translations != new.translations {
+        let (old, new) = (old.translations, new.translations);
+        let when = "takes effect with the first service of full-nat, else after `grayxdp detach`, at the next start";
+        lines.push(format!("translations: {old} → {new}; {when}"));
+    }
     if old.exceptions != new.exceptions {
         let (old, new) = (old.exceptions, new.exceptions);
         lines.push(format!("exceptions: {old} → {new}; takes effect after `grayxdp detach`, at the next start"));
@@ -86,6 +91,11 @@ fn service(old: &Service, new: &Service, lines: &mut Vec<String>) {
     };
     changed("endpoint", old.endpoint(), new.endpoint());
     changed("forwarding", word(&old.forwarding), word(&new.forwarding));
+    let pool = |service: &Service| {
+        let ranges: Vec<_> = service.source_pool.iter().map(|&range| String::from(range)).collect();
+        format!("[{}]", ranges.join(", "))
+    };
+    changed("sourcePool", pool(old), pool(new));
     changed("affinity", word(&old.affinity), word(&new.affinity));
     changed("announce", old.announce.to_string(), new.announce.to_string());
     changed("quic", old.quic.to_string(), new.quic.to_string());

@@ -36,6 +36,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
     // Replies that come by are told apart in all services, others not at all: there a server may be in many of them.
     let mut backends = BackendEnds::new();
     let mut direct: HashMap<usize, BackendEnds<'_>> = HashMap::new();
+    let mut translated = BackendEnds::new();
     for (index_of_service, (place, service)) in services().enumerate() {
         for (index, version) in service.versions.iter().enumerate() {
             let list = place.field("versions").index(index).field("backends");
@@ -51,14 +52,35 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
                 let key = |(address, port)| (address, port, service.protocol);
                 let known = match service.forwarding {
                     Forwarding::Nat => &mut backends,
-                    Forwarding::Dsr | Forwarding::Ipip => direct.entry(index_of_service).or_default(),
+                    Forwarding::Dsr | Forwarding::Ipip | Forwarding::FullNat => {
+                        direct.entry(index_of_service).or_default()
+                    }
                 };
                 match ends(service, backend).find_map(|end| known.get(&key(end))) {
                     Some(first) => problems.push(shared(&owner(), first, &end)),
                     None => known.extend(ends(service, backend).map(|end| (key(end), owner()))),
                 }
+                if service.forwarding == Forwarding::FullNat {
+                    translated.extend(ends(service, backend).map(|end| (key(end), owner())));
+                }
             }
         }
+    }
+    answered_twice(&backends, &translated, problems);
+}
+
+/// What a backend of `nat` sends belongs to its service, whomever it is for: answers to a pool, too.
+fn answered_twice(of_nat: &BackendEnds<'_>, translated: &BackendEnds<'_>, problems: &mut Vec<Problem>) {
+    let mut both: Vec<_> = translated.iter().filter_map(|(end, owner)| Some((end, owner, of_nat.get(end)?))).collect();
+    both.sort_by_key(|(end, _, _)| (end.0, end.1));
+    for ((address, port, _), owner, first) in both {
+        let (end, other) = (SocketAddr::new(*address, *port), &first.service.name);
+        let what = format!(
+            "backend {end} of service `{}` (`full-nat`) is also of service `{other}` (`nat`)",
+            owner.service.name
+        );
+        let remedy = "its answers could not be told apart; use `full-nat` for both, or another address or port";
+        problems.push(Problem::new(owner.place.clone(), what, remedy).with_other(&first.place));
     }
 }
 
@@ -91,7 +113,7 @@ fn virtual_end<'a>(place: &Place, service: &'a Service, known: &mut VirtualEnds<
 /// With several ports, each flow keeps its own; so it does where ports are not rewritten.
 fn own_port(service: &Service, backend: &Backend, place: &Place, problems: &mut Vec<Problem>) {
     let keeps_port = match service.forwarding {
-        Forwarding::Nat => false,
+        Forwarding::Nat | Forwarding::FullNat => false,
         Forwarding::Dsr | Forwarding::Ipip => true,
     };
     if keeps_port
@@ -150,7 +172,7 @@ fn circle(end: &str, place: &Place, first: &Owner<'_>) -> Problem {
 }
 
 /// Refuses port 0 and addresses to which no packet can be sent.
-fn usable(
+pub(super) fn usable(
     address: IpAddr,
     port: Option<u16>,
     place: &Place,
@@ -189,7 +211,9 @@ fn shared(second: &Owner<'_>, first: &Owner<'_>, end: &str) -> Problem {
         let what = format!("backend {end} of {ours} is also of {theirs}");
         let remedy = match second.service.forwarding {
             Forwarding::Nat => "their replies could not be told apart; give each its own address or port",
-            Forwarding::Dsr | Forwarding::Ipip => "both would be one server at one port; give each its own address",
+            Forwarding::Dsr | Forwarding::Ipip | Forwarding::FullNat => {
+                "both would be one server at one port; give each its own address"
+            }
         };
         Problem::new(second.place.clone(), what, remedy)
     };

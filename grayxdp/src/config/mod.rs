@@ -9,6 +9,7 @@ mod locate;
 mod outlets;
 mod parse;
 mod plan;
+mod pools;
 mod problem;
 mod providers;
 mod segments;

@@ -144,6 +144,9 @@ impl Layout {
         let (cells, home) = self.with_target(service, |target, _| {
             let mut cells = cells.take().unwrap_or_else(|| Assignment::new(target, now));
             cells.change(target, now);
+            if service.forwarding.knows_flows() {
+                cells.settle_at_once(now);
+            }
             let home = cells.home(target);
             (cells, home)
         });

@@ -20,6 +20,7 @@ pub(super) fn view(owner: &mut Owner, counters: &Counters) -> MetricsView {
         services: config.services.iter().map(|of| service(owner, of, counters)).collect(),
         unassigned_reasons: reasons(counters, ServiceId::NONE),
         exceptions: owner.exception_table(),
+        flow_table: owner.flow_table(),
         news: owner.deliveries(),
         flow_log: owner.flow_log_lines(),
         rollouts: owner.engines.values().map(|engine| rollout(owner, &engine.state)).collect(),
@@ -57,6 +58,7 @@ fn service(owner: &mut Owner, service: &Service, counters: &Counters) -> Service
         reasons: layout.ids.service(&service.name).map(|id| reasons(counters, id)).unwrap_or_default(),
         segments: owner.segments(service),
         settling: owner.settling_of(&service.name, counters),
+        flows: owner.flows_of(service, counters),
         bucket_moves: owner.bucket_moves.get(&service.name).copied().unwrap_or_default(),
     }
 }

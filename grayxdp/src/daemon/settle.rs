@@ -12,8 +12,8 @@ use crate::{
     model::{
         Name,
         config::{Segment, Service},
-        kernel::{Counters, GuardStatus, KernelError, LeaseEnd, Observed, Sweep, SweptService},
-        settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+        kernel::{Counters, GuardStatus, KernelError, LeaseEnd, Observed, Sweep, SweptService, TranslationSweep},
+        settling::{ExceptionTableStatus, FlowTableStatus, FlowsStatus, SegmentStatus, SettlingStatus},
     },
     store::StoreError,
 };
@@ -34,6 +34,12 @@ pub(super) struct Settling {
     pub(super) sweep: Sweep,
     /// Places in the exception table.
     pub(super) places: u64,
+    /// The newest sweep of the flow table of `full-nat`.
+    pub(super) translations: TranslationSweep,
+    /// Places in it; 0 where no service needs it.
+    pub(super) translation_places: u64,
+    /// Flows that ended there, since the daemon began.
+    pub(super) translations_expired: u64,
     /// Cells that settled, by service, since the daemon began.
     pub(super) settled: BTreeMap<Name, Settled>,
     /// Entries that ended, since the daemon began.
@@ -55,8 +61,20 @@ impl Settling {
     /// What the newest sweep found of a service.
     pub(super) fn found(&self, layout: &Layout, service: &Name) -> SweptService {
         let id = layout.ids.service(service);
-        id.and_then(|id| self.sweep.services.get(&id)).cloned().unwrap_or_default()
+        let services = if knows_flows(layout, service) { &self.translations.services } else { &self.sweep.services };
+        id.and_then(|id| services.get(&id)).cloned().unwrap_or_default()
     }
+
+    /// When the newest sweep began that says something of a service.
+    pub(super) fn began(&self, layout: &Layout, service: &Name) -> Option<Duration> {
+        let began = if knows_flows(layout, service) { self.translations.began } else { self.sweep.began };
+        (began > Duration::ZERO).then_some(began)
+    }
+}
+
+/// Whether a service's flows are in the flow table and not exceptions.
+fn knows_flows(layout: &Layout, service: &Name) -> bool {
+    layout.service(service).is_some_and(|service| service.forwarding.knows_flows())
 }
 
 const fn entries(found: &SweptService) -> u64 {
@@ -102,7 +120,11 @@ impl Owner {
                 cells.take(stamps, now);
             }
         }
-        self.settling.places = observed.places;
+        (self.settling.places, self.settling.translation_places) = (observed.places, observed.translation_places);
+        if let Some(sweep) = observed.translations {
+            self.settling.translations_expired += sweep.expired;
+            self.settling.translations = sweep;
+        }
         if let Some(sweep) = observed.sweep {
             self.settling.expired += sweep.expired;
             self.settling.needless += sweep.needless;
@@ -206,8 +228,12 @@ impl Owner {
             return None;
         }
         let cells = next.cells.get_mut(name)?;
-        let found = self.settling.found(&self.layout, name);
-        let sweep = (self.settling.sweep.began > Duration::ZERO).then(|| Moment::of(self.settling.sweep.began));
+        let mut found = self.settling.found(&self.layout, name);
+        if service.forwarding.knows_flows() {
+            // They hold backends, and nothing looks for them by a slot.
+            found.half_open = 0;
+        }
+        let sweep = self.settling.began(&self.layout, name).map(Moment::of);
         let policy = Policy {
             idle: Span::of(service.idle_timeout),
             settle_after: Span::of(service.settle_after),
@@ -282,11 +308,35 @@ impl Owner {
         ExceptionTableStatus { entries: self.settling.entries(), places, expired, needless }
     }
 
+    /// The flow table of all services with `forwarding: full-nat`.
+    pub(super) fn flow_table(&self) -> FlowTableStatus {
+        let Settling { translations, translation_places, translations_expired, .. } = &self.settling;
+        FlowTableStatus {
+            flows: translations.services.values().map(entries).sum(),
+            places: *translation_places,
+            expired: *translations_expired,
+        }
+    }
+
+    /// Flows of a service, if it knows them one by one.
+    pub(super) fn flows_of(&self, service: &Service, counters: &Counters) -> Option<FlowsStatus> {
+        if !service.forwarding.knows_flows() {
+            return None;
+        }
+        let found = self.settling.found(&self.layout, &service.name);
+        let id = self.layout.ids.service(&service.name);
+        let counted = id.and_then(|id| counters.exceptions.get(&id)).copied().unwrap_or_default();
+        Some(FlowsStatus { half_open: found.half_open, open: found.established, begun: counted.half_open })
+    }
+
     /// How far a service is from being settled.
     pub(super) fn settling_of(&self, name: &Name, counters: &Counters) -> SettlingStatus {
         let [buckets, slots, sources] = self.layout.cells.get(name).map(Assignment::unsettled).unwrap_or_default();
+        // Flows of `full-nat` are no exceptions: see `flows_of`.
+        let has_exceptions = !knows_flows(&self.layout, name);
         let found = self.settling.found(&self.layout, name);
-        let id = self.layout.ids.service(name);
+        let found = if has_exceptions { found } else { SweptService::default() };
+        let id = self.layout.ids.service(name).filter(|_| has_exceptions);
         let counted = id.and_then(|id| counters.exceptions.get(&id)).copied().unwrap_or_default();
         let settled = self.settling.settled.get(name).copied().unwrap_or_default();
         SettlingStatus {
@@ -322,7 +372,8 @@ impl Owner {
     /// Journals how many exceptions there are: a reboot loses them.
     fn save_exceptions(&mut self, now: Duration) {
         let (when, saved) = &self.settling.saved;
-        let found = self.settling.sweep.services.iter().filter(|(_, found)| entries(found) > 0);
+        let of_both = self.settling.sweep.services.iter().chain(&self.settling.translations.services);
+        let found = of_both.filter(|(_, found)| entries(found) > 0);
         let counts: BTreeMap<Name, u64> = found
             .filter_map(|(id, found)| Some((self.layout.ids.service_name(*id)?.clone(), entries(found))))
             .collect();

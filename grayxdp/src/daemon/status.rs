@@ -1,7 +1,5 @@
 //! `status`: how everything stands.
 
-use std::time::Duration;
-
 use crate::{
     balance::ids::BackendKey,
     daemon::{
@@ -36,6 +34,7 @@ impl Owner {
             notes: self.kernel.notes(),
             interfaces: self.kernel.interfaces(),
             exceptions: self.exception_table(),
+            flow_table: self.flow_table(),
             services,
         })
     }
@@ -99,7 +98,7 @@ impl Owner {
             let addresses: Vec<_> = unresolved.map(|backend| backend.address.to_string()).collect();
             if !addresses.is_empty() {
                 let why = match service.forwarding {
-                    Forwarding::Nat | Forwarding::Ipip => "",
+                    Forwarding::Nat | Forwarding::Ipip | Forwarding::FullNat => "",
                     Forwarding::Dsr => {
                         ": with dsr a backend has to be on a link of this host, behind no router or bridge"
                     }
@@ -135,6 +134,7 @@ impl Owner {
             drift: self.drift(service, &record),
             segments: self.segments(service),
             settling: self.settling_of(&service.name, counters),
+            flows: self.flows_of(service, counters),
             versions: self.versions(service, &record, counters),
             reasons: reasons.map(|((_, reason), count)| (reason.label().to_owned(), *count)).collect(),
         }
@@ -207,7 +207,7 @@ impl Owner {
     pub(super) fn is_drained(&self, service: &Name, id: BackendId) -> bool {
         let last = self.backends.last_packet(id);
         let quiet = last.is_some_and(|last| self.clock.now().monotonic.saturating_sub(last) >= QUIET);
-        let swept = self.settling.sweep.began > Duration::ZERO;
+        let swept = self.settling.began(&self.layout, service).is_some();
         let has_entries = self.settling.found(&self.layout, service).backends.contains_key(&id);
         let is_home = self.layout.cells.get(service).is_some_and(|cells| cells.names_backend(id));
         quiet && swept && !has_entries && !is_home

@@ -44,6 +44,7 @@ pub(super) fn service(layout: &Layout, service: &Service) -> Option<WantedServic
         quic: service.quic,
         forwarding: service.forwarding,
         tunnel: layout.config.tunnel.clone(),
+        source_pool: service.pool_addresses().collect(),
         affinity: service.affinity,
         announce: service.announce,
         versions,

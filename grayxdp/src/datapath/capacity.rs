@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use grayxdp_common::{exceptions::WAYS, fragments, maps, signals::FLOW_PLACES};
+use grayxdp_common::{exceptions::WAYS, fragments, maps, signals::FLOW_PLACES, translations};
 
 use super::directory;
-use crate::model::kernel::{Wanted, WantedBuckets, WantedService, WantedVersion};
+use crate::model::{
+    config::Forwarding,
+    kernel::{Wanted, WantedBuckets, WantedService, WantedVersion},
+};
 
 /// What the maps must have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +43,16 @@ pub struct Capacity {
     pub marks_log2: u32,
     /// Log₂ of the places for sampled flows.
     pub flows_log2: u32,
+    /// Log₂ of the places of the flow table of `full-nat`, where there is a service of that mode.
+    pub translations_log2: u32,
+    /// Whether there is one.
+    pub translates: bool,
 }
 
 /// Log₂ of the sets of an exception table that a million live exceptions fill by half: 32 MiB.
 const EXCEPTION_SETS_LOG2: u32 = 19;
+/// Log₂ of the places of a flow table of `full-nat`: 16 MiB, and 5 MiB for finding them.
+const TRANSLATIONS_LOG2: u32 = 18;
 /// Log₂ of the places for marks: 1 MiB.
 const MARKS_LOG2: u32 = 16;
 /// Source prefixes of all segments, with those of changed sets beside them; room for them costs nothing.
@@ -96,6 +105,8 @@ impl Capacity {
             exception_sets_log2: EXCEPTION_SETS_LOG2,
             marks_log2: MARKS_LOG2,
             flows_log2: FLOW_PLACES.ilog2(),
+            translations_log2: TRANSLATIONS_LOG2,
+            translates: services.iter().any(|service| service.forwarding == Forwarding::FullNat),
         }
     }
 
@@ -104,6 +115,22 @@ impl Capacity {
     pub fn with_exceptions(self, live: u32) -> Self {
         let sets = (live / 2).clamp(1 << 4, 1 << 24).next_power_of_two();
         Self { exception_sets_log2: sets.ilog2(), ..self }
+    }
+
+    /// The same with a flow table of `full-nat` for so many flows at least.
+    #[must_use]
+    pub fn with_translations(self, flows: u32) -> Self {
+        Self { translations_log2: flows.clamp(1 << 10, 1 << 24).next_power_of_two().ilog2(), ..self }
+    }
+
+    /// Log₂ of the entries of the flow table, of the sets of its seats and of those of its permits: nothing where no service has that mode.
+    const fn translation_sizes(self) -> [u32; 3] {
+        const SET_LOG2: u32 = translations::SEATS.ilog2();
+        if !self.translates {
+            return [0; 3];
+        }
+        let entries = self.translations_log2;
+        [entries, entries + translations::SEATS_LOG2 - SET_LOG2, entries - translations::PERMITS_LOG2 - SET_LOG2]
     }
 
     /// Entries that the exception table has room for.
@@ -154,7 +181,8 @@ impl Capacity {
     }
 
     /// Entries of each map.
-    pub(super) fn entries(self) -> [(&'static str, u32); 33] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 38] {
+        let [entries, seats, permits] = self.translation_sizes();
         let spare_tables = (self.slot_tables / 5).max(8);
         [
             (maps::CONTROL, 1),
@@ -188,8 +216,13 @@ impl Capacity {
             (maps::ROUTES6, ROUTES),
             (maps::NEIGHBOURS6, NEIGHBOURS),
             (maps::PREFIXES6, PREFIXES),
-            (maps::PROGRAMS, 1),
+            (maps::PROGRAMS, maps::NEXT.len() as u32),
             (maps::TARGETS, self.backends + 1),
+            (maps::TRANSLATIONS, 1 << entries),
+            (maps::SEATS, 1 << seats),
+            (maps::PERMITS, 1 << permits),
+            (maps::POOLS, if self.translates { self.services + 1 } else { 1 }),
+            (maps::TRANSLATED_PIECES, if self.translates { fragments::PLACES } else { 1 }),
         ]
     }
 }
@@ -217,7 +250,10 @@ impl Need {
         let backends = service.versions.iter().flat_map(|version| &version.backends);
         Self {
             slot_tables: (service.versions.len() + service.versions.iter().filter(has_home).count()) as u32,
-            endpoints: 1 + ports + backends.map(|backend| if backend.port == 0 { ports } else { 1 }).sum::<u32>(),
+            endpoints: 1
+                + service.source_pool.len() as u32
+                + ports
+                + backends.map(|backend| if backend.port == 0 { ports } else { 1 }).sum::<u32>(),
             bucket_tables: segments,
             slot_states: service.versions.iter().filter(|version| version.slots.states.is_some()).count() as u32,
             classes: service.segments.as_ref().map_or(0, |segments| segments.classes.len() as u32),

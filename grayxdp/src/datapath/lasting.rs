@@ -16,7 +16,7 @@ use super::{Capacity, mappable, opened, unreadable_map};
 use crate::model::kernel::KernelError;
 
 /// Maps that outlive larger tables.
-const LASTING: [&str; 10] = [
+const LASTING: [&str; 13] = [
     maps::EXCEPTIONS,
     maps::MARKS,
     maps::FLOWS,
@@ -27,10 +27,16 @@ const LASTING: [&str; 10] = [
     maps::COUNTERS,
     maps::REASONS,
     maps::EXCEPTION_COUNTERS,
+    maps::TRANSLATIONS,
+    maps::SEATS,
+    maps::PERMITS,
 ];
 
 /// Those of them whose size does not follow the configuration.
 const OF_FLOWS: [&str; 4] = [maps::EXCEPTIONS, maps::MARKS, maps::FLOWS, maps::EVENTS];
+
+/// The flow table of `full-nat`: as long as no service has that mode there is one entry, which nobody meets.
+const OF_TRANSLATIONS: [&str; 3] = [maps::TRANSLATIONS, maps::SEATS, maps::PERMITS];
 
 /// Pins the maps of one folder in another as far as they are large enough, and returns the names of the others.
 pub(super) fn keep(from: &Path, to: &Path, need: Capacity) -> Result<Vec<&'static str>, KernelError> {
@@ -38,7 +44,9 @@ pub(super) fn keep(from: &Path, to: &Path, need: Capacity) -> Result<Vec<&'stati
     for (name, entries) in need.entries().into_iter().filter(|(name, _)| LASTING.contains(name)) {
         let data = opened(from, name)?;
         let held = data.info().map_err(|error| unreadable_map(name, &error))?.max_entries();
-        if held >= entries || OF_FLOWS.contains(&name) {
+        // A flow table that has no place yet has no flow.
+        let is_used = OF_TRANSLATIONS.contains(&name) && held > 1;
+        if held >= entries || is_used || OF_FLOWS.contains(&name) {
             data.pin(to.join(name))
                 .map_err(|error| KernelError(format!("the map {name} cannot be pinned: {error}")))?;
         } else {
@@ -58,6 +66,7 @@ pub(super) fn copy(from: &Path, to: &Path, names: &[&str]) -> Result<(), KernelE
             maps::COUNTERS => copy_counters::<BackendCounters>(from, to, name)?,
             maps::REASONS => copy_counters::<ReasonCounters>(from, to, name)?,
             maps::EXCEPTION_COUNTERS => copy_counters::<ExceptionCounters>(from, to, name)?,
+            maps::TRANSLATIONS | maps::SEATS | maps::PERMITS => {}
             other => unreachable!("{other} always stays"),
         }
     }

@@ -27,7 +27,8 @@ use super::{
     opened,
     pins::{self, Pins},
     sweep::Sweeper,
-    tables::{Live, Memory, PrefixMaps, Tables, TablesError},
+    tables::{Live, Memory, PoolMaps, PrefixMaps, Tables, TablesError},
+    translated::TranslationSweeper,
     unreadable_map,
 };
 use crate::model::kernel::{BackendId, KernelError, Observed, ServiceId, Wanted};
@@ -46,6 +47,7 @@ pub(super) struct Loaded {
     pub(super) log: Mutex<EbpfLogger<&'static dyn log::Log>>,
     pub(super) next_hops: NextHops,
     pub(super) sweeper: Sweeper,
+    pub(super) translations: TranslationSweeper,
     pub(super) lapsed: Lapsed,
     /// Maps whose content was copied from smaller ones.
     pub(super) copied: Vec<&'static str>,
@@ -113,6 +115,10 @@ impl Loaded {
             log: Mutex::new(log),
             next_hops,
             sweeper: Sweeper::new(mappable(&folder, maps::EXCEPTIONS)?),
+            translations: TranslationSweeper::new(
+                mappable(&folder, maps::TRANSLATIONS)?,
+                mappable(&folder, maps::SEATS)?,
+            ),
             lapsed: Lapsed::new(mappable(&folder, maps::MARKS)?, mappable(&folder, maps::FLOWS)?),
             copied: Vec::new(),
             folder,
@@ -166,7 +172,9 @@ impl Loaded {
         self.lapsed.sweep(&tables, now)?;
         let stamps = tables.take_stamps()?;
         let sweep = self.sweeper.go_on(&mut tables, now)?;
-        Ok(Observed { stamps, sweep, places: self.sweeper.places() })
+        let translations = self.translations.go_on(&tables, now)?;
+        let (places, translation_places) = (self.sweeper.places(), self.translations.places());
+        Ok(Observed { stamps, sweep, places, translations, translation_places })
     }
 
     pub(super) fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -194,6 +202,7 @@ fn memory(folder: &Path, hash_key: HashKey) -> Result<Memory, KernelError> {
         },
         ends: mapped(folder, maps::ENDS6)?,
         targets: mapped(folder, maps::TARGETS)?,
+        pools: PoolMaps::new(mapped(folder, maps::POOLS)?, mappable(folder, maps::TRANSLATIONS)?),
         hash_key,
         stamps,
         guards,

@@ -24,6 +24,7 @@ mod signals;
 mod sweep;
 mod tables;
 mod trace;
+mod translated;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -236,8 +237,11 @@ impl Datapath {
     /// Makes larger maps, publishes into them and moves the links there. What belongs to flows stays as it is.
     fn grow(&mut self, wanted: &Wanted, need: Capacity) -> Result<(), KernelError> {
         let before = self.settings.capacity;
-        let Capacity { exception_sets_log2, marks_log2, flows_log2, .. } = before;
-        self.settings.capacity = Capacity { exception_sets_log2, marks_log2, flows_log2, ..need };
+        let Capacity { exception_sets_log2, marks_log2, flows_log2, translations_log2, .. } = before;
+        // What once had flows keeps its table.
+        let translates = before.translates || need.translates;
+        self.settings.capacity =
+            Capacity { exception_sets_log2, marks_log2, flows_log2, translations_log2, translates, ..need };
         let grown = self.move_to_new_maps(wanted);
         if grown.is_err() {
             self.settings.capacity = before;

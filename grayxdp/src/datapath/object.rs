@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, MapData, MapError, MapInfo, ProgramArray},
     programs::{ProgramError, Xdp},
 };
-use grayxdp_common::{cells, exceptions, guard, ipv6, maps, records, signals};
+use grayxdp_common::{cells, exceptions, guard, ipv6, maps, records, signals, translations};
 
 use super::{Capacity, ClockSource, Settings, flavour::Flavour};
 use crate::model::kernel::KernelError;
@@ -52,11 +52,15 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
         Ok(made.map(|(_, entries)| entries).expect("every map has a capacity"))
     };
     let [sets, marks, flows] = [entries(maps::EXCEPTIONS)?, entries(maps::MARKS)?, entries(maps::FLOWS)?];
+    let [places, seats, permits] = [entries(maps::TRANSLATIONS)?, entries(maps::SEATS)?, entries(maps::PERMITS)?];
     let globals = [
         ("MANUAL_CLOCK", manual_clock),
         ("EXCEPTION_MASK", sets - 1),
         ("MARK_MASK", marks - 1),
         ("FLOW_MASK", flows - 1),
+        ("TRANSLATION_MASK", places - 1),
+        ("SEAT_MASK", seats - 1),
+        ("PERMIT_MASK", permits - 1),
         ("CPUS", capacity.cpus),
     ];
     let mut loader = EbpfLoader::new();
@@ -74,14 +78,16 @@ pub(super) fn load(folder: &Path, settings: &Settings, purpose: Purpose) -> Resu
         loader.map_max_entries(name, entries);
     }
     let mut object = loader.load(bytes).map_err(|error| loading_failed(&error))?;
-    let next = named(&mut object, maps::PROGRAM6)?;
-    next.load().map_err(|error| program_failed(&error))?;
-    let next = next.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| program_failed(&error))?;
-    let programs = object.map_mut(maps::PROGRAMS).expect("the object file has the map");
-    let programs: Result<ProgramArray<&mut MapData>, MapError> = programs.try_into();
-    programs
-        .and_then(|mut programs| programs.set(0, &next, 0))
-        .map_err(|error| KernelError(format!("the program for IPv6 cannot be put behind that for IPv4: {error}")))?;
+    for (index, name) in (0..).zip(maps::NEXT) {
+        let next = named(&mut object, name)?;
+        next.load().map_err(|error| program_failed(&error))?;
+        let next = next.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| program_failed(&error))?;
+        let programs = object.map_mut(maps::PROGRAMS).expect("the object file has the map");
+        let programs: Result<ProgramArray<&mut MapData>, MapError> = programs.try_into();
+        programs
+            .and_then(|mut programs| programs.set(index, &next, 0))
+            .map_err(|error| KernelError(format!("the program {name} cannot be put behind the first: {error}")))?;
+    }
     program(&mut object)?.load().map_err(|error| program_failed(&error))?;
     leave_memory(bytes);
     Ok(object)
@@ -168,6 +174,10 @@ fn expected(name: &str) -> Shape {
         maps::FRAGMENTS => array(size_of::<u64>()),
         maps::ENDS6 => array(size_of::<ipv6::Ends6>()),
         maps::TARGETS => array(size_of::<records::Target>()),
+        maps::TRANSLATIONS => array(size_of::<translations::Translation>()),
+        maps::SEATS | maps::PERMITS => array(size_of::<[u64; translations::SEATS]>()),
+        maps::POOLS => array(size_of::<translations::Pool>()),
+        maps::TRANSLATED_PIECES => array(size_of::<u64>()),
         maps::NEIGHBOURS6 => Shape { key: 16, ..hash(size_of::<records::NextHop>()) },
         maps::ROUTES6 => {
             Shape { kind: LPM_TRIE, key: 20, value: size_of::<records::Route>() as u32, flags: NO_PREALLOC }

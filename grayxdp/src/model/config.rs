@@ -4,6 +4,7 @@ mod address;
 pub mod duration;
 mod flow_log;
 mod guarding;
+mod pool;
 mod prefix;
 mod service;
 mod tunnel;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{BackendAddress, NotABackend};
 pub use flow_log::FlowLog;
 pub use guarding::{CheckType, DEFAULT_SEGMENT, Fuse, HealthCheck, Match, Segment};
+pub use pool::{NotARange, PoolRange};
 pub use prefix::{NotAPrefix, Prefix, width};
 pub use service::{Affinity, Backend, Forwarding, OnDown, OnEmptyPool, Protocol, Service, Version};
 pub use tunnel::Tunnel;
@@ -60,6 +62,10 @@ pub struct Config {
     /// slot say. Takes effect at the first start and after `detach`.
     #[serde(default = "default_exceptions")]
     pub exceptions: u32,
+    /// Flows of services with `forwarding: full-nat` that the flow table has room for, `1024..=16777216`; rounded up to a power of two. Takes
+    /// effect with the first such service, and later after `detach`.
+    #[serde(default = "default_translations")]
+    pub translations: u32,
     /// The virtual services.
     #[serde(default)]
     pub services: Vec<Service>,
@@ -77,6 +83,10 @@ pub fn default_pin_dir() -> PathBuf {
 
 fn default_history_retention() -> Duration {
     Duration::from_secs(400 * 86_400)
+}
+
+const fn default_translations() -> u32 {
+    1 << 18
 }
 
 const fn default_exceptions() -> u32 {

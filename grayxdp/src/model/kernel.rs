@@ -120,6 +120,17 @@ pub struct Sweep {
     pub needless: u64,
 }
 
+/// One sweep of the whole flow table of `full-nat`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TranslationSweep {
+    /// When it began, in monotonic time.
+    pub began: Duration,
+    /// What it found: half-open flows, open ones, flows by backend.
+    pub services: BTreeMap<ServiceId, SweptService>,
+    /// Flows that were silent or closed for too long, removed.
+    pub expired: u64,
+}
+
 /// What the daemon is told once a second.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Observed {
@@ -129,6 +140,10 @@ pub struct Observed {
     pub sweep: Option<Sweep>,
     /// Places in the exception table.
     pub places: u64,
+    /// A sweep of the flow table of `full-nat` that ended since the last look.
+    pub translations: Option<TranslationSweep>,
+    /// Places in it; 0 where no service needs it.
+    pub translation_places: u64,
 }
 
 /// How a guard stands.

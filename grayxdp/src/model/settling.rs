@@ -53,6 +53,30 @@ impl SettlingStatus {
     }
 }
 
+/// Flows of a service with `forwarding: full-nat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FlowsStatus {
+    /// Handshakes under way and datagrams without an answer, at the newest sweep.
+    pub half_open: u64,
+    /// Open flows, closed ones whose time is not over included, at the newest sweep.
+    pub open: u64,
+    /// Flows that got an address and a port of the pool, since the maps were made.
+    pub begun: u64,
+}
+
+/// The flow table of all services with `forwarding: full-nat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FlowTableStatus {
+    /// Flows at the newest sweep.
+    pub flows: u64,
+    /// Flows that it has room for; 0: no service needs it.
+    pub places: u64,
+    /// Flows that the daemon removed since it began: silent or closed for too long. Those whose place the program took itself are not among them.
+    pub expired: u64,
+}
+
 /// The exception table of all services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

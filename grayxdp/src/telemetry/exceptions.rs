@@ -60,3 +60,33 @@ pub(super) fn families(view: &MetricsView) -> Vec<Family> {
     expired.count(["needless"], view.exceptions.needless);
     vec![unsettled, settled, entries, inserts, refused, deferred, places, expired]
 }
+
+/// The flow table of `full-nat`.
+pub(super) fn flow_families(view: &MetricsView) -> Vec<Family> {
+    let mut flows = Family::gauge(
+        "grayxdp_flow_table_entries",
+        &["service", "state"],
+        "Flows of full-nat at the newest sweep; state half_open: handshakes and datagrams without an answer, or open.",
+    );
+    let mut begun = Family::counter(
+        "grayxdp_flow_table_inserts_total",
+        &["service"],
+        "Flows of full-nat that got an address and a port of the pool.",
+    );
+    for service in &view.services {
+        let Some(of) = &service.flows else { continue };
+        let name = service.name.as_str();
+        flows.count([name, "half_open"], of.half_open);
+        flows.count([name, "open"], of.open);
+        begun.count([name], of.begun);
+    }
+    let mut places = Family::gauge("grayxdp_flow_table_places", &[], "Flows of full-nat that there is room for.");
+    places.count([], view.flow_table.places);
+    let mut expired = Family::counter(
+        "grayxdp_flow_table_expired_total",
+        &[],
+        "Flows of full-nat that the daemon removed since it began: silent or closed for too long.",
+    );
+    expired.count([], view.flow_table.expired);
+    vec![flows, begun, places, expired]
+}

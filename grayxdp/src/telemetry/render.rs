@@ -29,6 +29,7 @@ pub fn render(view: &MetricsView) -> Result<String, RenderError> {
     families.extend(reasons(view));
     families.extend(weights(view));
     families.extend(exceptions::families(view));
+    families.extend(exceptions::flow_families(view));
     families.extend(rollouts(view));
     families.push(guards::backends(view));
     families.extend(guards::rollouts(view));
@@ -225,7 +226,7 @@ mod tests {
         analysis::Measured,
         model::{
             Name,
-            settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+            settling::{ExceptionTableStatus, FlowTableStatus, FlowsStatus, SegmentStatus, SettlingStatus},
             shadow::ShadowCounts,
         },
         telemetry::{BackendMetrics, RolloutMetrics, ServiceMetrics, VersionMetrics},
@@ -277,9 +278,11 @@ mod tests {
                     choice_deferred: 5,
                     ..SettlingStatus::default()
                 },
+                flows: Some(FlowsStatus { half_open: 2, open: 5, begun: 90 }),
                 bucket_moves: 819,
             }],
             exceptions: ExceptionTableStatus { entries: 31, places: 65_536, expired: 3, needless: 2 },
+            flow_table: FlowTableStatus { flows: 7, places: 262_144, expired: 5 },
             unassigned_reasons: BTreeMap::from([(Reason::NoService, 9)]),
             rollouts: vec![RolloutMetrics {
                 name: name("web-v2"),
@@ -301,6 +304,10 @@ mod tests {
             r#"grayxdp_packets_total{service="web",version="v1",direction="reverse"} 12"#,
             r#"grayxdp_bytes_total{service="web",version="v1",direction="forward"} 1300"#,
             r#"grayxdp_backend_packets_total{service="web",version="v1",backend="10.0.1.1:8080",direction="forward"} 11"#,
+            r#"grayxdp_flow_table_entries{service="web",state="open"} 5"#,
+            r#"grayxdp_flow_table_inserts_total{service="web"} 90"#,
+            "grayxdp_flow_table_places 262144",
+            "grayxdp_flow_table_expired_total 5",
             r#"grayxdp_icmp_errors_total{service="web",version="v1",direction="reverse"} 2"#,
             r#"grayxdp_connect_attempts_total{service="web",version="v1"} 5"#,
             r#"grayxdp_flows_opened_total{service="web",version="v1"} 4"#,

@@ -8,7 +8,7 @@ use crate::{
         Name,
         config::BackendAddress,
         kernel::{BackendCounters, Reason},
-        settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+        settling::{ExceptionTableStatus, FlowTableStatus, FlowsStatus, SegmentStatus, SettlingStatus},
         shadow::ShadowCounts,
         state::{RolloutState, Verdict},
     },
@@ -23,6 +23,8 @@ pub struct MetricsView {
     pub unassigned_reasons: BTreeMap<Reason, u64>,
     /// The exception table.
     pub exceptions: ExceptionTableStatus,
+    /// The flow table of `full-nat`.
+    pub flow_table: FlowTableStatus,
     /// News of rollouts by service: arrived, given up.
     pub news: BTreeMap<Name, (u64, u64)>,
     /// Lines of the flow log that were written, and lines that were lost; none without one.
@@ -44,6 +46,8 @@ pub struct ServiceMetrics {
     pub segments: Vec<SegmentStatus>,
     /// How far it is from being settled.
     pub settling: SettlingStatus,
+    /// Its flows, if it forwards by `full-nat`.
+    pub flows: Option<FlowsStatus>,
     /// Buckets that changed their version by changes of weights, since the journal began.
     pub bucket_moves: u64,
 }

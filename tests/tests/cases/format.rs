@@ -17,6 +17,9 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) direct_access: Vec<Prefix>,
     pub(crate) exception_sets_log2: u32,
+    /// Log₂ of the places of the flow table of `full-nat`.
+    #[serde(default)]
+    pub(crate) translations_log2: Option<u32>,
     /// Words of the hash key that the expected choices were made with.
     #[serde(default)]
     pub(crate) hash_key: Vec<String>,
@@ -32,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) ports: Vec<u16>,
     pub(crate) protocol: Protocol,
     pub(crate) forwarding: Forwarding,
+    #[serde(default)]
+    pub(crate) source_pool: Vec<IpAddr>,
     #[serde(default)]
     pub(crate) affinity: Affinity,
     #[serde(default)]

@@ -7,7 +7,11 @@ use grayxdp::{
     datapath::Capacity,
     model::kernel::{Counters, Kernel as _},
 };
-use grayxdp_common::{exceptions::ExceptionSet, maps};
+use grayxdp_common::{
+    exceptions::ExceptionSet,
+    maps,
+    translations::{SEATS, Translation},
+};
 use grayxdp_tests::{bench::case::verdict, host, subject::Subject};
 
 use crate::{
@@ -36,6 +40,9 @@ struct Runner<'a> {
     names: Names,
     subject: Subject,
     entries: Array<MapData, ExceptionSet>,
+    translations: Array<MapData, Translation>,
+    seats: Array<MapData, [u64; SEATS]>,
+    permits: Array<MapData, [u64; SEATS]>,
     /// As they were last read.
     counters: Counters,
     now: Duration,
@@ -51,15 +58,32 @@ impl<'a> Runner<'a> {
             exception_sets_log2: file.exception_sets_log2,
             marks_log2: 6,
             flows_log2: 6,
+            translations_log2: file.translations_log2.unwrap_or(10),
             ..Capacity::of(&tables::largest(file, &names)).with_room()
         };
         let subject = Subject::open_timeless(&tables::wanted(file, &names, first, 1), capacity)
             .expect("tests of the kernel need one that takes the program");
-        let pinned = subject.datapath.map_folder().join(maps::EXCEPTIONS);
-        let data = MapData::from_pin(pinned).expect("the exception table is pinned");
-        let entries = Map::Array(data).try_into().expect("the exception table is an array");
+        let pinned = |name| {
+            Map::Array(MapData::from_pin(subject.datapath.map_folder().join(name)).expect("the tables are pinned"))
+        };
+        let entries = pinned(maps::EXCEPTIONS).try_into().expect("the exception table is an array");
+        let translations = pinned(maps::TRANSLATIONS).try_into().expect("the flow table is an array");
+        let [seats, permits] =
+            [maps::SEATS, maps::PERMITS].map(|name| pinned(name).try_into().expect("it is an array"));
         let counters = subject.counters().expect("counters can be read");
-        Self { file, names, subject, entries, counters, now: Duration::ZERO, epoch: 1, published: first }
+        Self {
+            file,
+            names,
+            subject,
+            entries,
+            translations,
+            seats,
+            permits,
+            counters,
+            now: Duration::ZERO,
+            epoch: 1,
+            published: first,
+        }
     }
 
     /// Runs a case and says what is wrong, if anything is.
@@ -67,6 +91,14 @@ impl<'a> Runner<'a> {
         self.wait(BETWEEN_CASES);
         for set in 0..self.entries.len() {
             self.entries.set(set, ExceptionSet::default(), 0).expect("the exception table can be written");
+        }
+        for place in 0..self.translations.len() {
+            self.translations.set(place, Translation::default(), 0).expect("the flow table can be written");
+        }
+        for table in [&mut self.seats, &mut self.permits] {
+            for set in 0..table.len() {
+                table.set(set, [0; SEATS], 0).expect("the flow table can be written");
+            }
         }
         self.publish(&case.configuration);
         case.steps.iter().enumerate().find_map(|(index, step)| match step {

@@ -80,6 +80,7 @@ fn service_of(service: &Service, names: &Names) -> WantedService {
         protocol: service.protocol,
         quic: service.quic,
         forwarding: service.forwarding,
+        source_pool: service.source_pool.clone(),
         affinity: service.affinity,
         announce: service.announce,
         versions: service.versions.iter().map(|it| version_of(service, it, place(&it.name), &place, names)).collect(),

@@ -8,6 +8,8 @@ mod consistency;
 mod direct;
 mod elsewhere;
 mod flow_log;
+mod full_nat;
+mod full_nat_changes;
 mod fuse;
 mod health;
 mod hosts;

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A host at 10.`network`.0.1 behind one of the lab's, which becomes a router that sends it no packet longer than [`MTU`].
 /// The host's own link is wide: it announces segments that do not fit the path.
-fn behind(router: &Namespace, network: u8) -> Namespace {
+pub(crate) fn behind(router: &Namespace, network: u8) -> Namespace {
     let host = Namespace::new("behind").unwrap();
     router.sysctl("net/ipv4/ip_forward", "1").unwrap();
     router
@@ -41,12 +41,12 @@ fn behind(router: &Namespace, network: u8) -> Namespace {
 }
 
 /// Whether a host has learnt that a path is narrow.
-fn knows_path(host: &Namespace, destination: Ipv4Addr) -> bool {
+pub(crate) fn knows_path(host: &Namespace, destination: Ipv4Addr) -> bool {
     let route = host.output("ip", ["route", "get", &destination.to_string()]).unwrap();
     route.contains(&format!("mtu {MTU}"))
 }
 
-fn errors(stand: &Stand, direction: &str) -> f64 {
+pub(crate) fn errors(stand: &Stand, direction: &str) -> f64 {
     stand.metrics().sum("grayxdp_icmp_errors_total", &[("direction", direction)])
 }
 

@@ -6,7 +6,7 @@ use grayxdp::model::api::TracedPacket;
 use grayxdp_tests::stand::{Setup, Stand, ask_udp, assert_one_line, eventually, send_raw};
 
 /// The packets that a trace shows while `happens`, which begins once the tracing program is attached.
-fn traced(stand: &Stand, words: &[&str], happens: impl FnOnce()) -> Vec<TracedPacket> {
+pub(crate) fn traced(stand: &Stand, words: &[&str], happens: impl FnOnce()) -> Vec<TracedPacket> {
     let before = stand.snapshot().programs;
     let words = [&["-o", "json", "trace"], words].concat();
     let trace = stand.cli_command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -10,6 +10,7 @@ mod errors;
 mod exceptions;
 mod forward;
 mod fragments;
+mod full_nat;
 mod garbage;
 mod random;
 mod reverse;

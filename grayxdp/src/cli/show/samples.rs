@@ -6,7 +6,7 @@ use crate::model::{
     Name, Weight,
     api::{Availability, BackendStatus, InterfaceStatus, RolloutStatus, ServiceStatus, Status, Totals, VersionStatus},
     config::Forwarding,
-    settling::{ExceptionTableStatus, SettlingStatus},
+    settling::{ExceptionTableStatus, FlowTableStatus, SettlingStatus},
     signals::{Quantiles, SignalsStatus},
     state::{Finding, Prospect, RolloutState, Verdict},
 };
@@ -69,6 +69,7 @@ pub(crate) fn status() -> Status {
         notes: vec!["this kernel is old".to_owned()],
         interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), mode: "native".to_owned() }],
         exceptions: ExceptionTableStatus { entries: 12, places: 65_536, expired: 0, needless: 0 },
+        flow_table: FlowTableStatus::default(),
         services: vec![ServiceStatus {
             prospects: vec![Prospect {
                 metric: name("errors"),
@@ -89,6 +90,7 @@ pub(crate) fn status() -> Status {
                 settled_idle: 3,
                 ..SettlingStatus::default()
             },
+            flows: None,
             drift: Some("the file says v1 100, v2 0".to_owned()),
             versions: vec![version("1", "95", 15_565, Some((0.948, 0.9512))), version("2", "5", 819, None)],
             reasons: BTreeMap::from([("fragment".to_owned(), 6), ("malformed".to_owned(), 0)]),

@@ -12,13 +12,14 @@ use crate::{
     },
     model::{
         api::{ServiceStatus, Status, VersionStatus},
-        settling::SegmentStatus,
+        config::Forwarding,
+        settling::{FlowTableStatus, FlowsStatus, SegmentStatus},
     },
 };
 
 /// How everything stands.
 pub(crate) fn status(status: &Status, paint: Paint) -> String {
-    let Status { version, pid, started, warnings, notes, interfaces, exceptions: _, services } = status;
+    let Status { version, pid, started, warnings, notes, interfaces, exceptions: _, flow_table, services } = status;
     let mut text = format!("grayxdp {version}, process {pid}, since {}\n", instant(*started));
     for warning in warnings {
         text.push_str(&paint.text(Tone::Bad, &format!("! {warning}")));
@@ -39,6 +40,10 @@ pub(crate) fn status(status: &Status, paint: Paint) -> String {
     }
     text.push('\n');
     text.push_str(&table.render(paint));
+    let FlowTableStatus { flows, places, expired } = flow_table;
+    if *places > 0 {
+        let _infallible = writeln!(text, "flow table: {flows} of {places} places taken; {expired} flows ended so far");
+    }
     for service in services {
         text.push('\n');
         text.push_str(&one_service(service, paint));
@@ -49,7 +54,7 @@ pub(crate) fn status(status: &Status, paint: Paint) -> String {
 fn one_service(service: &ServiceStatus, paint: Paint) -> String {
     let mut text = paint.text(Tone::Title, service.name.as_str());
     let _infallible = write!(text, "  {}", service.endpoint);
-    if !service.forwarding.sees_answers() {
+    if service.forwarding != Forwarding::Nat {
         let _infallible = write!(text, "  {}", service.forwarding.label());
     }
     let _infallible = write!(text, "  stable {}  epoch {}", service.stable, service.epoch);
@@ -101,6 +106,10 @@ fn settling(service: &ServiceStatus) -> String {
         let cells = if cells.is_empty() { "no cells".to_owned() } else { cells.join(", ") };
         let entries = of.entries();
         let _infallible = writeln!(text, "  not settled: {cells}; {entries} flows have an exception entry");
+    }
+    if let Some(FlowsStatus { half_open, open, begun }) = &service.flows {
+        let _infallible =
+            writeln!(text, "  flows in the table: {open} open, {half_open} half-open; {begun} begun so far");
     }
     if of.choice_deferred > 0 {
         let _infallible = writeln!(text, "  new flows that no entry was left for: {}", of.choice_deferred);

@@ -4,6 +4,7 @@ mod copies;
 mod documented;
 mod judges;
 mod plans;
+mod pools;
 mod services;
 
 use super::*;
@@ -80,8 +81,8 @@ fn wrong_form_is_said_with_line_column_and_remedy() {
         ),
         (
             "port: 80\n",
-            "port: 80\n  forwarding: full-nat\n",
-            "g.yaml:6:15: `forwarding`: unknown value `full-nat`; known here: `nat`, `dsr`, `ipip`",
+            "port: 80\n  forwarding: tproxy\n",
+            "g.yaml:6:15: `forwarding`: unknown value `tproxy`; known here: `nat`, `dsr`, `ipip`, `full-nat`",
         ),
         (
             "interfaces:",

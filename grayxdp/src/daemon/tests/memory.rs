@@ -142,7 +142,7 @@ impl Kernel for FakeKernel {
         let memory = self.memory();
         let stamps = memory.stamps.clone();
         let sweep = Sweep { began: now, services: memory.swept.clone(), ..Sweep::default() };
-        Ok(Observed { stamps, sweep: Some(sweep), places: 65_536 })
+        Ok(Observed { stamps, sweep: Some(sweep), places: 65_536, ..Observed::default() })
     }
 
     fn held_slots(&self) -> Result<Vec<HeldSlots>, KernelError> {

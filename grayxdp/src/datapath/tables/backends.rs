@@ -61,7 +61,7 @@ type Identity = (BackendRecord, Ends6, Target);
 /// Who a backend is. Ends of two families are checked for: see [`super::check`].
 fn identity(service: &WantedService, version: &WantedVersion, backend: &WantedBackend) -> Identity {
     match service.forwarding {
-        Forwarding::Nat => {
+        Forwarding::Nat | Forwarding::FullNat => {
             let (record, ends) = rewritten(service, version, backend);
             (record, ends, Target::default())
         }
@@ -177,7 +177,7 @@ impl Tables {
                 }
                 if !self.backends.contains_key(&backend.id) {
                     let next_hop = match service.forwarding {
-                        Forwarding::Nat => self.hop(backend.address, true),
+                        Forwarding::Nat | Forwarding::FullNat => self.hop(backend.address, true),
                         Forwarding::Dsr => self.hop(backend.address, false),
                         Forwarding::Ipip => NextHop::UNKNOWN,
                     };

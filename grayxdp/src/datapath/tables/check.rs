@@ -120,11 +120,14 @@ impl Tables {
             (need.classes > classes.len(), "so many segments"),
             (need.guards >= guards.len(), "so many guards"),
             (need.signals > self.memory.signal_places(), "so many signals"),
+            (need.translates && self.memory.pools.translations.len() <= 1, "the flows of full-nat"),
+            (need.translates && need.services >= self.memory.pools.pools.len(), "so many pools"),
         ];
         if let Some((_, what)) = full.into_iter().find(|(is_full, _)| *is_full) {
             return Err(TablesError::Full(what));
         }
-        let keys: Vec<_> = wanted_entries(wanted, &self.local, self.keys(), |_| 0).into_iter().collect();
+        let pooled = self.pooled(wanted)?;
+        let keys: Vec<_> = wanted_entries(wanted, &self.local, self.keys(), &pooled, |_| 0).into_iter().collect();
         directory::build(&keys, 0, self.region_log2).map(drop).ok_or(TablesError::Full("so many endpoints"))
     }
 }

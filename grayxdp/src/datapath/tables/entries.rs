@@ -12,8 +12,11 @@ use grayxdp_common::{
     records::{AddressFilter, BackendRecord},
 };
 
-use super::{super::mapped::Mapped, Memory, live::Live};
-use crate::model::kernel::{BackendId, ServiceId, Wanted};
+use super::{super::mapped::Mapped, Memory, live::Live, pools::Pooled};
+use crate::model::{
+    config::Forwarding,
+    kernel::{BackendId, ServiceId, Wanted},
+};
 
 /// What a directory is made from.
 pub(super) type Entries = BTreeMap<EndpointKey, u64>;
@@ -44,9 +47,20 @@ pub(super) fn is_address(key: EndpointKey) -> bool {
 pub(super) struct Virtual(BTreeMap<EndpointKey, IpAddr>);
 
 impl Virtual {
-    /// Of all entries; those of IPv6 are known from the records of services.
-    pub(super) fn of(entries: &Entries, live: &BTreeMap<ServiceId, Live>, key: &HashKey) -> Self {
-        let of_ipv6 = live.values().map(|live| live.record.address6).filter(|address| *address != Address6::default());
+    /// Of all entries; those of IPv6 are known from the records of services, and those of pools are given.
+    pub(super) fn of(
+        entries: &Entries,
+        live: &BTreeMap<ServiceId, Live>,
+        pooled: &BTreeSet<IpAddr>,
+        key: &HashKey,
+    ) -> Self {
+        let of_services =
+            live.values().map(|live| live.record.address6).filter(|address| *address != Address6::default());
+        let of_pools = pooled.iter().filter_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(raw6(*address)),
+        });
+        let of_ipv6 = of_services.chain(of_pools);
         let mut known: BTreeMap<_, _> =
             of_ipv6.map(|raw| (EndpointKey::address6(raw, key), IpAddr::V6(address6(raw)))).collect();
         let of_ipv4 = |key: &EndpointKey| {
@@ -105,22 +119,32 @@ pub(super) fn wanted_entries(
     wanted: &Wanted,
     local: &BTreeSet<IpAddr>,
     keys: Keys<'_>,
+    pooled: &Pooled,
     record: impl Fn(ServiceId) -> u32,
 ) -> Entries {
     let mut entries = Entries::new();
     for service in &wanted.services {
         let protocol = service.protocol.number();
+        let translates = service.forwarding == Forwarding::FullNat;
+        let mode = if translates { Entry::FULL_NAT } else { 0 };
         for (class, port) in (0..).zip(&service.ports) {
             let key = keys.service(service.vip, *port, protocol);
-            entries.insert(key, Entry::service(record(service.id)).with_port_class(class).0);
+            entries.insert(key, mode | Entry::service(record(service.id)).with_port_class(class).0);
         }
         let flags = if local.contains(&service.vip) { Entry::LOCAL_ADDRESS } else { 0 }
-            | if service.announce { Entry::ANNOUNCE } else { 0 };
+            | if service.announce { Entry::ANNOUNCE } else { 0 }
+            | if translates { Entry::TRANSLATES } else { 0 };
         let of_address = entries.entry(keys.address(service.vip)).or_insert(Entry::address(service.id, 0).0);
         *of_address |= flags;
+        for address in pooled.get(&service.id).into_iter().flatten() {
+            let flags = if local.contains(address) { Entry::LOCAL_ADDRESS } else { 0 }
+                | if service.announce { Entry::ANNOUNCE } else { 0 };
+            let of_pool = entries.entry(keys.address(*address)).or_insert(Entry::address(service.id, 0).0);
+            *of_pool |= flags | Entry::TRANSLATES | Entry::POOL;
+        }
         for backend in service.versions.iter().flat_map(|version| &version.backends) {
-            if !service.forwarding.sees_answers() {
-                // Nothing of what it sends is looked for: only the daemon finds it by this. No packet is of protocol 0.
+            if translates || !service.forwarding.sees_answers() {
+                // What it sends is not looked for by this, or not at all: only the daemon finds it so. No packet is of protocol 0.
                 entries.insert(keys.backend(backend.address, backend.id.0, 0), u64::from(backend.id.0));
                 continue;
             }

@@ -117,7 +117,7 @@ pub(super) fn version_of(detail: &DetailRecord, version: VersionId) -> Option<(u
 /// What a directory leads to.
 pub(super) fn read_live(memory: &Memory, entries: &Entries) -> BTreeMap<ServiceId, Live> {
     let of_services = entries.iter().filter(|(key, _)| !is_backend(**key) && !is_address(**key));
-    let indices = of_services.map(|(_, value)| Entry(*value).index()).filter(|index| *index < memory.services.len());
+    let indices = of_services.map(|(_, value)| Entry(*value).record()).filter(|index| *index < memory.services.len());
     let live = indices.map(|index| {
         let record = memory.services.read(index);
         let has_detail = record.detail != 0 && record.detail < memory.details.len();

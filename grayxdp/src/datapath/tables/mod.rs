@@ -16,6 +16,7 @@ use grayxdp_common::{
     ipv6::Ends6,
     records::{BackendRecord, Control, NextHop, ServiceRecord, SlotTable, Target},
     signals::Signals,
+    translations::Lives,
 };
 
 mod backends;
@@ -25,6 +26,7 @@ mod guards;
 mod live;
 mod measures;
 mod places;
+mod pools;
 mod segments;
 mod staging;
 mod stamps;
@@ -43,6 +45,7 @@ pub(super) use self::{
     entries::{address6, raw, raw6},
     live::Live,
     measures::Measured,
+    pools::PoolMaps,
     segments::PrefixMaps,
 };
 use super::mapped::{Mappable, Mapped};
@@ -62,6 +65,7 @@ pub(super) struct Memory {
     pub(super) prefixes: PrefixMaps,
     pub(super) ends: Mapped<Ends6>,
     pub(super) targets: Mapped<Target>,
+    pub(super) pools: PoolMaps,
     /// The key of flows and of IPv6 endpoints.
     pub(super) hash_key: HashKey,
     pub(super) stamps: Mappable<Stamps>,
@@ -103,6 +107,8 @@ pub(super) struct Tables {
     /// What links take, by their index.
     mtus: BTreeMap<u32, u32>,
     local: BTreeSet<IpAddr>,
+    /// Addresses of pools in the directory.
+    pooled: BTreeSet<IpAddr>,
 }
 
 /// What did not fit; nothing was changed by the attempt.
@@ -153,6 +159,7 @@ impl Tables {
         let region = (place != Place::default()).then(|| place.base() >> region_log2);
         let mut in_use: Places = live.values().flat_map(Live::places).collect();
         memory.sweep_sets(&in_use)?;
+        let pooled = Self::pooled_in(&memory, &live)?;
         in_use.extend(inherited.values().flat_map(Live::lasting_places));
         Ok(Self {
             regions: super::grace::Pool::new(regions, |index| Some(index) == region),
@@ -174,6 +181,7 @@ impl Tables {
             behind_routers: BTreeSet::new(),
             mtus: BTreeMap::new(),
             local: BTreeSet::new(),
+            pooled,
         })
     }
 
@@ -284,6 +292,13 @@ impl Tables {
         &self.sources
     }
 
+    /// How long flows of services live that know each of theirs.
+    pub(super) fn lives(&self) -> BTreeMap<ServiceId, Lives> {
+        let pools = &self.memory.pools.pools;
+        let ids = self.live.keys().filter(|id| u32::from(id.0) < pools.len());
+        ids.map(|id| (*id, pools.read(u32::from(id.0)).lives())).collect()
+    }
+
     /// Addresses of the live backends.
     pub(super) fn backend_addresses(&self) -> BTreeSet<IpAddr> {
         self.backends.values().copied().collect()
@@ -330,7 +345,7 @@ impl Tables {
     }
 
     fn virtual_addresses(&self) -> Virtual {
-        Virtual::of(&self.entries, &self.live, &self.memory.hash_key)
+        Virtual::of(&self.entries, &self.live, &self.pooled, &self.memory.hash_key)
     }
 
     /// Virtual addresses that are announced to the link.

@@ -46,10 +46,10 @@ impl Tables {
         let mut live = self.live.clone();
         live.extend(done.live.iter().map(|(id, place)| (*id, *place)));
         let kept: Vec<_> = wanted.services.iter().filter(|service| live.contains_key(&service.id)).cloned().collect();
-        let mut entries =
-            wanted_entries(&Wanted { services: kept, ..Wanted::default() }, &self.local, self.keys(), |id| {
-                live[&id].index
-            });
+        let pooled = self.pooled(wanted)?;
+        let kept = Wanted { services: kept, ..Wanted::default() };
+        let mut entries = wanted_entries(&kept, &self.local, self.keys(), &pooled, |id| live[&id].index);
+        self.pooled.extend(pooled.into_values().flatten());
         // Endpoints of services that are not staged yet stay as they were.
         for (key, value) in &self.entries {
             entries.entry(*key).or_insert(*value);
@@ -62,7 +62,9 @@ impl Tables {
     }
 
     pub(super) fn switch(&mut self, staged: Staged, wanted: &Wanted) -> Result<(), TablesError> {
-        let entries = wanted_entries(wanted, &self.local, self.keys(), |id| staged.live[&id].index);
+        let pooled = self.pooled(wanted)?;
+        let entries = wanted_entries(wanted, &self.local, self.keys(), &pooled, |id| staged.live[&id].index);
+        self.pooled = pooled.into_values().flatten().collect();
         let services: Vec<_> = wanted.services.iter().collect();
         self.write_tunnels(wanted);
         let backends = addresses(&services);
@@ -84,11 +86,14 @@ impl Tables {
             self.prepare_backends(service, &live[&service.id]);
             self.prepare_signals(&live[&service.id])?;
             self.update_guard(service, &live[&service.id])?;
+            if !self.live.contains_key(&service.id) {
+                self.write_pool(service);
+            }
         }
         let old_region = if entries == self.entries && self.region.is_some() || self.exchange_one(&entries) {
             None
         } else {
-            self.exchange_directory(&entries, &Virtual::of(&entries, &live, &self.memory.hash_key))
+            self.exchange_directory(&entries, &Virtual::of(&entries, &live, &self.pooled, &self.memory.hash_key))
         };
         self.entries = entries;
         let old_backends = std::mem::replace(&mut self.backends, backends);
@@ -97,7 +102,10 @@ impl Tables {
         for service in &services {
             let change = EpochChange::between(self.before(&old, service.id), &self.live[&service.id]);
             self.settle_backends(service, &self.live[&service.id], change);
+            // The directory knows old addresses as well as new ones.
+            self.write_pool(service);
         }
+        old.keys().filter(|id| !self.live.contains_key(id)).for_each(|id| self.empty_pool(*id));
         let ticket = self.retire(old_region, &old, &services);
         let ended = self.pools.grace().ended();
         self.leaving.retain(|_, ticket| *ticket > ended);

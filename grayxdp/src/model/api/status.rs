@@ -9,7 +9,7 @@ use super::BackendStatus;
 use crate::model::{
     Name, Weight,
     config::Forwarding,
-    settling::{ExceptionTableStatus, SegmentStatus, SettlingStatus},
+    settling::{ExceptionTableStatus, FlowTableStatus, FlowsStatus, SegmentStatus, SettlingStatus},
     signals::SignalsStatus,
     state::Prospect,
 };
@@ -34,6 +34,9 @@ pub struct Status {
     /// The exception table.
     #[serde(default)]
     pub exceptions: ExceptionTableStatus,
+    /// The flow table of `full-nat`.
+    #[serde(default)]
+    pub flow_table: FlowTableStatus,
     /// Services.
     pub services: Vec<ServiceStatus>,
 }
@@ -81,6 +84,9 @@ pub struct ServiceStatus {
     /// How far it is from being settled.
     #[serde(default)]
     pub settling: SettlingStatus,
+    /// Its flows, if it forwards by `full-nat`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowsStatus>,
     /// Its versions, in the order of the file.
     pub versions: Vec<VersionStatus>,
     /// Drops, passes and answers by reason.

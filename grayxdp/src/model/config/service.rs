@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Name, Weight,
-    config::{BackendAddress, Fuse, HealthCheck, Segment, duration},
+    config::{BackendAddress, Fuse, HealthCheck, PoolRange, Segment, duration},
 };
 
 /// A virtual service.
@@ -33,6 +33,10 @@ pub struct Service {
     /// How packets reach a backend.
     #[serde(default)]
     pub forwarding: Forwarding,
+    /// With `forwarding: full-nat` the addresses that stand for clients: addresses and prefixes, together at most 64 addresses, of the
+    /// backends' family; each gives 64,512 flows to each backend's port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_pool: Vec<PoolRange>,
     /// What makes a flow.
     #[serde(default)]
     pub affinity: Affinity,
@@ -102,10 +106,10 @@ const fn default_drain_timeout() -> Duration {
 }
 
 impl Service {
-    /// Whether its flows show no opening: they are learnt in a window after a change.
+    /// Whether its flows show no opening: they are learnt in a window after a change. With `full-nat` each is known one by one.
     #[must_use]
     pub const fn learns(&self) -> bool {
-        matches!(self.protocol, Protocol::Udp) && !self.quic
+        matches!(self.protocol, Protocol::Udp) && !self.quic && !self.forwarding.knows_flows()
     }
 
     /// A service of one port with nothing set that may be left out, and no version yet.
@@ -119,6 +123,7 @@ impl Service {
             protocol: Protocol::default(),
             quic: false,
             forwarding: Forwarding::default(),
+            source_pool: Vec::new(),
             affinity: Affinity::default(),
             announce: false,
             versions: Vec::new(),
@@ -134,6 +139,12 @@ impl Service {
             flow_horizon: default_flow_horizon(),
             drain_timeout: default_drain_timeout(),
         }
+    }
+
+    /// The addresses of its pool, at most one more than it may have.
+    pub fn pool_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        const LIMIT: usize = grayxdp_common::translations::POOL_ADDRESSES + 1;
+        self.source_pool.iter().flat_map(|range| range.addresses(LIMIT)).take(LIMIT)
     }
 
     /// All its virtual ports, in the order of the file; the first is the class 0 of destination ports.
@@ -227,6 +238,10 @@ pub enum Forwarding {
     /// Packets go to the backend inside another one (4-in-4, 6-in-6, 4-in-6): backends take them out again, have the virtual address
     /// themselves, and answer clients directly.
     Ipip,
+    /// As `nat`, and the client's address and port are replaced by one of `sourcePool`: answers come back to this host whatever
+    /// the backend's routes are. Every flow is in a table.
+    #[serde(rename = "full-nat")]
+    FullNat,
 }
 
 impl Forwarding {
@@ -237,6 +252,7 @@ impl Forwarding {
             Self::Nat => "nat",
             Self::Dsr => "dsr",
             Self::Ipip => "ipip",
+            Self::FullNat => "full-nat",
         }
     }
 
@@ -244,8 +260,17 @@ impl Forwarding {
     #[must_use]
     pub const fn sees_answers(self) -> bool {
         match self {
-            Self::Nat => true,
+            Self::Nat | Self::FullNat => true,
             Self::Dsr | Self::Ipip => false,
+        }
+    }
+
+    /// Whether every flow has an entry that says where it goes, so that no change of weights or backends moves any.
+    #[must_use]
+    pub const fn knows_flows(self) -> bool {
+        match self {
+            Self::FullNat => true,
+            Self::Nat | Self::Dsr | Self::Ipip => false,
         }
     }
 }

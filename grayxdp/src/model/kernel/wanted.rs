@@ -201,6 +201,8 @@ pub struct WantedService {
     pub forwarding: Forwarding,
     /// The tunnels to its backends, if packets reach them by such.
     pub tunnel: Tunnel,
+    /// The addresses that stand for clients, if any do: at most [`grayxdp_common::translations::POOL_ADDRESSES`].
+    pub source_pool: Vec<IpAddr>,
     /// What makes a flow.
     pub affinity: Affinity,
     /// Whether ARP requests for the VIP are answered.
@@ -252,6 +254,7 @@ impl Default for WantedService {
             quic: false,
             forwarding: Forwarding::Nat,
             tunnel: Tunnel::default(),
+            source_pool: Vec::new(),
             affinity: Affinity::Flow,
             announce: false,
             versions: Vec::new(),
