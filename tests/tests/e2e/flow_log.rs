@@ -104,6 +104,20 @@ fn every_connection_has_one_line_that_names_the_version_whose_server_answered() 
 }
 
 #[test]
+fn connections_by_full_nat_are_told_of_too() {
+    let fields = ["forwarding: full-nat", "sourcePool: [10.99.0.0/30]"].map(str::to_owned).into();
+    let (mut stand, path) = stand(Setup { v2_weight: 50, fields, ..Setup::default() }, "100");
+    stand.start();
+    let mut answers = ask_flows(stand.lab().client(), stand.target(), &flows(&stand, 0, 100));
+    stand.set_v2(20);
+    answers.extend(ask_flows(stand.lab().client(), stand.target(), &flows(&stand, 100, 100)));
+    let told = eventually("all lines", || lines(&stand, &path), |told| told.len() == 200);
+    for (flow, answer) in &answers {
+        assert_told(&stand, &told[&flow.to_string()], answer, "tcp");
+    }
+}
+
+#[test]
 fn a_sample_is_its_part_of_the_flows_and_datagrams_have_one_line_a_flow() {
     let (mut stand, path) = stand(Setup { protocol: "udp", v2_weight: 50, ..Setup::default() }, "25");
     stand.start();

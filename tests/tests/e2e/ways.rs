@@ -26,6 +26,8 @@ pub(crate) struct Way {
 
 pub(crate) const NAT: Way = Way { mode: "nat", vip: Ipv4, backend: Ipv4 };
 pub(crate) const NAT_IPV6: Way = Way { mode: "nat", vip: Ipv6, backend: Ipv6 };
+pub(crate) const FULL_NAT: Way = Way { mode: "full-nat", vip: Ipv4, backend: Ipv4 };
+pub(crate) const FULL_NAT_IPV6: Way = Way { mode: "full-nat", vip: Ipv6, backend: Ipv6 };
 pub(crate) const DSR: Way = Way { mode: "dsr", vip: Ipv4, backend: Ipv4 };
 pub(crate) const DSR_IPV6: Way = Way { mode: "dsr", vip: Ipv6, backend: Ipv6 };
 pub(crate) const IPIP: Way = Way { mode: "ipip", vip: Ipv4, backend: Ipv4 };
@@ -35,7 +37,7 @@ pub(crate) const IPV4_IN_IPV6: Way = Way { mode: "ipip", vip: Ipv4, backend: Ipv
 impl Way {
     /// Whether backends answer clients past the load balancer.
     pub(crate) fn is_direct(self) -> bool {
-        self.mode != "nat"
+        matches!(self.mode, "dsr" | "ipip")
     }
 }
 
@@ -48,7 +50,10 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) fn new(way: Way, setup: Setup) -> Self {
-        let fields = [setup.fields.clone(), vec![format!("forwarding: {}", way.mode)]].concat();
+        let pool = if way.vip == Ipv4 { "10.99.0.0/30" } else { "fd00:99::/126" };
+        let pool = (way.mode == "full-nat").then(|| format!("sourcePool: [\"{pool}\"]"));
+        let mode = [format!("forwarding: {}", way.mode)].into_iter().chain(pool);
+        let fields = setup.fields.iter().cloned().chain(mode).collect();
         let stand = Stand::new(Setup { serves: [false, false], fields, ..setup });
         let mut front = Self { stand, way, ends: Vec::new() };
         let lab = front.stand.lab();

@@ -75,7 +75,11 @@ fn bad_pools_are_refused_with_place_and_remedy() {
             "g.yaml:8:16: source 10.0.1.1 of service `web` is a backend of service `web` (g.yaml:10:38); use an address of its own",
         ),
         (pool, "sourcePool: [192.0.2.11]", "source 192.0.2.11 of service `web` is the VIP of service `plain` (g.yaml:"),
-        (pool, "sourcePool: [\"fd00::9\"]", "source fd00::9 of service `web`, whose VIP is one of IPv4; use addresses of IPv4"),
+        (
+            pool,
+            "sourcePool: [\"fd00::9\"]",
+            "source fd00::9 of service `web`, whose VIP is one of IPv4; use addresses of IPv4",
+        ),
         (pool, "sourcePool: [224.0.0.1]", "source 224.0.0.1 of service `web` is a multicast address"),
         (pool, "sourcePool: [0.0.0.0/31]", "source 0.0.0.0 of service `web` is the unspecified address"),
         (pool, "sourcePool: [10.1.0.249/30]", "is neither an address such as 10.1.0.250 nor a prefix"),
@@ -89,7 +93,11 @@ fn bad_pools_are_refused_with_place_and_remedy() {
             "port: 8080",
             "backend 10.0.1.1:8080 of service `web` (`full-nat`) is also of service `plain` (`nat`) (g.yaml:",
         ),
-        ("translations: 4096", "translations: 1000", "g.yaml:2:15: room for 1000 flows of full-nat; use 1024 to 16777216"),
+        (
+            "translations: 4096",
+            "translations: 1000",
+            "g.yaml:2:15: room for 1000 flows of full-nat; use 1024 to 16777216",
+        ),
     ];
     for (from, to, expected) in cases {
         assert!(POOLED.contains(from), "{from}");
