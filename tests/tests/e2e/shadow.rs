@@ -109,7 +109,7 @@ fn plan(name: &str, sample: u8, duration: &str) -> String {
 /// What a datagram of a flow carries: lengths differ, from a few bytes to a frame's.
 fn payload(flow: u16, datagram: usize) -> Vec<u8> {
     let mut bytes = format!("{flow}/{datagram}/").into_bytes();
-    bytes.extend((0..usize::from(flow) * 7 % 1_300).map(|n| (n * 31 >> 2) as u8));
+    bytes.extend((0..usize::from(flow) * 7 % 1_300).map(|n| ((n * 31) >> 2) as u8));
     bytes
 }
 

@@ -103,7 +103,7 @@ async fn each_flow_has_a_socket_and_its_first_answer_is_timed() {
     }
     // What went to the candidate anyway needs no copy.
     (stage.sink)(copy(3_000, 2, b"own"));
-    let mut got = vec![received(&server).await, received(&server).await, received(&server).await];
+    let mut got = [received(&server).await, received(&server).await, received(&server).await];
     got.sort();
     let payloads: Vec<_> = got.iter().map(|(payload, _)| payload.as_slice()).collect();
     assert_eq!(payloads, [&b"one"[..], b"six", b"two"]);
