@@ -197,7 +197,7 @@ impl Hand<'_> {
 
     /// A packet between two ends, with what it may carry besides.
     fn between(&self, random: &mut Random, source: SocketAddr, destination: SocketAddr, protocol: Protocol) -> Draft {
-        let is_piece = random.below(7) == 0;
+        let is_piece = random.below(6) == 0;
         let offset = if is_piece && random.below(3) > 0 { random.pick(&[1, 185, 0x1fff]) } else { 0 };
         let length = if random.below(25) == 0 { 1_300 + random.below(140) } else { random.below(80) };
         let protocol = if random.below(30) == 0 { random.pick(&[Protocol::Tcp, Protocol::Udp]) } else { protocol };
@@ -206,9 +206,9 @@ impl Hand<'_> {
             macs: (self.interface.mac, [2, 0xbb, 0, 1, 0, 0xfe]),
             source,
             destination,
-            ttl: random.pick(&[0, 1, 1, 2, 64, 64, 64, 64, 64, 64, 255]),
+            ttl: if is_piece { random.pick(&[1, 64, 64, 64, 64, 64]) } else { random.pick(&[0, 1, 1, 2, 64, 64, 64, 64, 255]) },
             service_byte: random.pick(&[0, 0, 0xb8, 0xff]),
-            number: random.below(4) as u32,
+            number: random.below(2) as u32,
             offset,
             more: is_piece && (offset == 0 || random.below(2) == 0),
             may_be_cut: random.below(2) == 0,

@@ -161,7 +161,7 @@ fn run(both: &mut Both, frames: u32) -> BTreeMap<(bool, &'static str), u64> {
     let mut random = Random(SEED);
     let (mut fates, mut ledger) = (BTreeMap::new(), Ledger::default());
     for batch in 0..frames.div_ceil(BATCH) {
-        both.let_pass(random.pick(&[TICK * 0, TICK * 1, TICK * 8, TICK * 8, TICK * 230]));
+        both.let_pass(TICK * random.pick(&[0, 0, 0, 0, 0, 1, 8, 230]));
         let drawn: Vec<Drawn> = (0..BATCH).map(|_| draw(&mut random, &world, &strangers)).collect();
         for (index, one) in drawn.iter().enumerate() {
             let (judged, difference) = both.compare(one);
@@ -197,6 +197,9 @@ fn the_program_and_a_plain_model_say_the_same_of_every_frame() {
     });
     for ((is_ipv6, fate), count) in &fates {
         println!("{} {fate:28} {count:9}", if *is_ipv6 { "IPv6" } else { "IPv4" });
+    }
+    if frames < BATCH * 100 {
+        return; // An emulated machine runs too few for the rarest.
     }
     let reasons = Reason::ALL.iter().filter(|reason| !ELSEWHERE.contains(reason));
     for is_ipv6 in [false, true] {

@@ -216,10 +216,11 @@ fn routes() -> Vec<(IpAddr, u8, Way)> {
     }
     routes.extend([(ip("fd00:9::"), 64, Way::OnLink), (ip("fe80::"), 64, Way::OnLink)]);
     routes.extend([(ip("10.99.0.0"), 16, Way::Unreachable), (ip("2001:db8:99::"), 48, Way::Unreachable)]);
-    for (prefix, length) in [("127.0.0.0", 8), ("10.77.0.0", 16), ("fd00:77::", 32)] {
+    for (prefix, length) in [("10.77.0.0", 16), ("fd00:77::", 32)] {
         routes.push((ip(prefix), length, Way::Untouched));
     }
-    let own = ["10.1.0.1", "10.2.0.1", "10.1.0.255", "10.2.0.255", "192.0.2.16"];
+    // Addresses that the host has, as `ip address` shows them: the rest of 127.0.0.0/8 is not among them.
+    let own = ["127.0.0.1", "10.1.0.1", "10.2.0.1", "10.1.0.255", "10.2.0.255", "192.0.2.16"];
     routes.extend(own.map(|address| (ip(address), 32, Way::Untouched)));
     let own = ["::1", "2001:db8:1::1", "2001:db8:2::1", "2001:db8:ff::16", "2001:db8:1::", "2001:db8:2::", "fe80::"];
     routes.extend(own.map(|address| (ip(address), 128, Way::Untouched)));
