@@ -47,4 +47,16 @@ impl Ledger {
             backends: counters.backends.iter().map(|(id, traffic)| (*id, *traffic)).filter(seen).collect(),
         }
     }
+
+    /// What it says otherwise than another one: its own figures and the other's.
+    #[must_use]
+    pub fn apart(&self, other: &Self) -> String {
+        let reasons = self.reasons.keys().chain(other.reasons.keys());
+        let reasons: BTreeMap<_, _> = reasons.map(|key| (key, (self.reasons.get(key), other.reasons.get(key)))).collect();
+        let backends = self.backends.keys().chain(other.backends.keys());
+        let backends: BTreeMap<_, _> = backends.map(|id| (id, (self.backends.get(id), other.backends.get(id)))).collect();
+        let reasons = reasons.iter().filter(|(_, (one, other))| one != other).map(|entry| format!("{entry:?}"));
+        let backends = backends.iter().filter(|(_, (one, other))| one != other).map(|entry| format!("{entry:?}"));
+        reasons.chain(backends).collect::<Vec<_>>().join("\n")
+    }
 }

@@ -93,7 +93,7 @@ impl Both {
         let (judged, difference) = self.compare(drawn);
         expected.add(&judged.counted);
         let counted = self.counted();
-        difference.or_else(|| (counted != expected).then(|| format!("counted {counted:?}\nnot {expected:?}")))
+        difference.or_else(|| (counted != expected).then(|| format!("counted, and should be\n{}", counted.apart(&expected))))
     }
 
     fn counted(&self) -> Ledger {
@@ -177,7 +177,7 @@ fn run(both: &mut Both, frames: u32) -> BTreeMap<(bool, &'static str), u64> {
         if counted != ledger {
             let guilty = drawn.iter().find_map(|one| Some((one.clone(), both.compare_alone(one)?)));
             let told = guilty.map_or_else(String::new, |(one, difference)| both.report(u64::from(batch), &one, &difference));
-            panic!("batch {batch} counted {counted:?}\nnot {ledger:?}\n{told}");
+            panic!("batch {batch}: counted, and should be\n{}\n{told}", counted.apart(&ledger));
         }
     }
     fates
