@@ -154,13 +154,14 @@ fn refuse<I: Refusing>(context: *mut xdp_md) -> Option<Reason> {
     }
     let packet = Packet::of(arrival.frame, ip)?;
     let header = packet.tcp(arrival.frame)?;
-    if !I::may_answer(arrival.frame, ip) || header.read::<u8>(13) & flags::RST != 0 {
+    // Written first: what is not answered is not counted as an answer given.
+    if header.read::<u8>(13) & flags::RST != 0 || !I::reset(arrival, &packet, header) {
         return None;
     }
     if answer_allowed(AnswerKind::Refusal as u64) == 0 {
         return Some(Reason::AnswerLimited);
     }
-    (I::reset(arrival, &packet, header) && cut(context, I::RESET_LEN)).then_some(Reason::PortClosed)
+    cut(context, I::RESET_LEN).then_some(Reason::PortClosed)
 }
 
 /// The address that errors about packets on their way come from: that of the interface at which they arrived, else the
@@ -217,16 +218,10 @@ pub(crate) extern "C" fn answer_packet6(context: *mut xdp_md, reason: u64) -> u6
 
 /// What refusing a port has for each family.
 trait Refusing: Family {
-    fn may_answer(frame: Frame, ip: Self) -> bool;
     fn refuse_port(context: *mut xdp_md, from: Self::Address) -> Option<Reason>;
 }
 
 impl Refusing for Ip {
-    #[inline(always)]
-    fn may_answer(frame: Frame, ip: Self) -> bool {
-        answer::may_answer(frame, ip)
-    }
-
     #[inline(always)]
     fn refuse_port(context: *mut xdp_md, from: u32) -> Option<Reason> {
         error(context, from, answer::PORT_UNREACHABLE, AnswerKind::Refusal, Reason::PortClosed)
@@ -234,11 +229,6 @@ impl Refusing for Ip {
 }
 
 impl Refusing for Ip6 {
-    #[inline(always)]
-    fn may_answer(frame: Frame, ip: Self) -> bool {
-        answer6::may_answer(frame, ip)
-    }
-
     #[inline(always)]
     fn refuse_port(context: *mut xdp_md, from: Self::Address) -> Option<Reason> {
         error6(context, from, answer6::PORT_UNREACHABLE, AnswerKind::Refusal, Reason::PortClosed)

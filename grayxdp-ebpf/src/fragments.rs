@@ -12,7 +12,7 @@ use grayxdp_common::{
     records::{BackendRecord, NextHop},
 };
 use grayxdp_ebpf::{
-    packet::{ETHERNET_LEN, Ip, Ip6, Network as _, Packet},
+    packet::{Ip, Ip6, Network as _, Packet},
     rewrite::{self, TimeToLive},
 };
 
@@ -239,8 +239,7 @@ struct Way {
 /// What happens to the time to live of a piece that is whole, alive and not too long; else the kernel's action.
 #[inline(always)]
 fn fitting<I: Family>(arrival: Arrival, ip: I, service: ServiceId, way: &Way) -> Result<TimeToLive, u64> {
-    let end = ip.total_len() + ETHERNET_LEN as u64;
-    if ip.behind().is_none() || end > arrival.frame.len() {
+    if !ip.is_whole(arrival.frame, 0) {
         return Err(Outcome::counted(service, Reason::Malformed).action());
     }
     if ip.ttl() <= 1 {

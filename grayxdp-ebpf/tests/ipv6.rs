@@ -113,7 +113,7 @@ proptest! {
                 prop_assert!(packet.offset >= 54 && packet.offset + 8 <= before.len());
                 prop_assert_eq!(packet.source_port, u16::from_ne_bytes([before[packet.offset], before[packet.offset + 1]]));
             }
-            let _ = (ip.number(view), ip.is_fragment(), answer6::solicited(view, ip), Quote::of(view, ip).is_some());
+            let _ = (ip.datagram(view), ip.is_fragment(), answer6::solicited(view, ip), Quote::of(view, ip).is_some());
         }
         prop_assert_eq!(bytes, before);
     }

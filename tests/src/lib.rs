@@ -7,6 +7,7 @@ pub mod flood;
 pub mod host;
 pub mod load;
 pub mod packet;
+pub mod plain;
 pub mod random;
 pub mod rules;
 pub mod size;

@@ -141,8 +141,8 @@ impl Family for Ip6 {
 
     #[inline(always)]
     fn pieces(self, arrival: Arrival) -> Pieces {
-        let number = self.number(arrival.frame);
-        Pieces::of6(self.source(), self.destination(), number, self.protocol(), &tables::hash_key())
+        let (number, protocol) = self.datagram(arrival.frame);
+        Pieces::of6(self.source(), self.destination(), number, protocol, &tables::hash_key())
     }
 
     #[inline(always)]

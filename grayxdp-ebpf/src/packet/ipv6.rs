@@ -144,15 +144,16 @@ impl Ip6 {
         Some(Self { header, extensions })
     }
 
-    /// Number of the datagram that it is a piece of, as it lies in memory; 0 of a whole one.
+    /// Number of the datagram that it is a piece of, as it lies in memory, and the protocol that its fragment header names, which all its
+    /// pieces have in common: of the first one alone can be known what lies behind further headers. 0 of a whole one.
     #[inline(always)]
     #[must_use]
-    pub fn number(self, frame: Frame) -> u32 {
+    pub fn datagram(self, frame: Frame) -> (u32, u8) {
         let at = self.extensions.fragment_at();
         if at == 0 {
-            return 0;
+            return (0, 0);
         }
-        frame.at::<[u8; 8]>(at).map_or(0, |header| header.read(4))
+        frame.at::<[u8; 8]>(at).map_or((0, 0), |header| (header.read(4), header.read(0)))
     }
 
     /// Whether extension headers lie before the protocol.

@@ -5,6 +5,7 @@ from scapy.packet import Raw
 
 from .answers import BACKEND, NAME_SERVER, book_of
 from .hosts import FAR, LOCAL, LOST, LOST_NAMES, NAMES, NEAR_GATEWAY_HOP, WEB
+from .malformed import changed
 from .packets import CLIENT, ip, pieces, tcp, udp
 from .rules import dropped, flag_counts, for_backend, for_client, leaving, left, passed, step, told, verdict_of, wait
 
@@ -57,7 +58,10 @@ def fragments_book():
     first, second, third = _forward(question, NAMES)
     book.case("the last one before the one in the middle", first, third, second)
     book.case("the first one repeated", first, first, second, third)
-    head, _, tail = pieces(question)
+    head, middle, tail = pieces(question)
+    for length in (0, 19):
+        book.case(f"a later one of {length} bytes, which is shorter than its IPv4 header", first,
+                  dropped(changed(middle, (16, 0), (17, length)), "names", "malformed"))
     book.case("a later one in front of the first one is not kept", dropped(tail, "web", "fragment"), first, third)
     book.case("half a minute is not over", first, wait(LIFE_MS - 1_000), second)
     book.case("after half a minute", first, wait(LIFE_MS + 1_000), dropped(tail, "web", "fragment"))

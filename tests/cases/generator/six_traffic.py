@@ -173,6 +173,8 @@ def fragments_book():
         steps = send(packet)
         book.case(f"{name} in pieces", *steps)
         book.case(f"{name}, its last piece before the others", steps[0], steps[2], steps[1])
+    packet = udp(CLIENT, NAMES_VIP, bytes(3_000), headers=HEADERS["destination options"])
+    book.case("a datagram in pieces whose fragment header lies before destination options", *_forward(NAMES)(packet))
     later = list(pieces(udp(CLIENT, NAMES_VIP, bytes(3_000)), number=9))[1]
     book.case("a later piece whose first one was not seen", dropped(later, "web", "fragment"))
     first = _forward(NAMES)(udp(CLIENT, NAMES_VIP, bytes(3_000)), number=10)[0]
