@@ -36,7 +36,8 @@ impl Bits {
             syn,
             ack: bits & 16 != 0,
             rst,
-            zero_window: u64::from(word(frame, ends.at + 14)? == 0 && !syn && !rst),
+            // A segment without header length and flags is none, and has no window.
+            zero_window: u64::from(long(frame, ends.at + 12)? != 0 && word(frame, ends.at + 14)? == 0 && !syn && !rst),
             is_first_number: long(frame, ends.at + 4)? == 0,
         })
     }
