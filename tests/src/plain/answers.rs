@@ -50,7 +50,13 @@ struct Message(u8, u8, u32);
 
 impl Model {
     /// A packet whose time to live ends here.
-    pub(super) fn expire(&mut self, arrived: &Arrived<'_>, datagram: &Datagram, ends: &Ends, service: &Service) -> Judged {
+    pub(super) fn expire(
+        &mut self,
+        arrived: &Arrived<'_>,
+        datagram: &Datagram,
+        ends: &Ends,
+        service: &Service,
+    ) -> Judged {
         let message = if datagram.is_ipv6 { Message(3, 0, 0) } else { Message(11, 0, 0) };
         let reasons = (Reason::TimeExceeded, Reason::TtlExpired);
         let from = self.own_address(arrived, datagram);
@@ -73,11 +79,25 @@ impl Model {
     }
 
     /// A packet for a port of a virtual address that no service has.
-    pub(super) fn refuse(&mut self, arrived: &Arrived<'_>, datagram: &Datagram, ends: &Ends, service: &Service) -> Judged {
+    pub(super) fn refuse(
+        &mut self,
+        arrived: &Arrived<'_>,
+        datagram: &Datagram,
+        ends: &Ends,
+        service: &Service,
+    ) -> Judged {
         if datagram.protocol != TCP {
             let message = if datagram.is_ipv6 { Message(1, 4, 0) } else { Message(3, 3, 0) };
             let reasons = (Reason::PortClosed, Reason::NoService);
-            return self.tell(arrived, (datagram, ends), service, datagram.destination, message, Kind::Refusal, reasons);
+            return self.tell(
+                arrived,
+                (datagram, ends),
+                service,
+                datagram.destination,
+                message,
+                Kind::Refusal,
+                reasons,
+            );
         }
         let Some(answer) = reset(arrived.frame, datagram, ends) else {
             return Judged::dropped(service.id, Reason::NoService);
@@ -242,7 +262,12 @@ fn reset(frame: &[u8], datagram: &Datagram, ends: &Ends) -> Option<Vec<u8>> {
     let at = ends.at;
     let bits = byte(frame, at + 13)?;
     let header = 4 * usize::from(byte(frame, at + 12)? >> 4);
-    if bits & 4 != 0 || at != datagram.least || header < 20 || at + header > datagram.end || !is_answerable(frame, datagram) {
+    if bits & 4 != 0
+        || at != datagram.least
+        || header < 20
+        || at + header > datagram.end
+        || !is_answerable(frame, datagram)
+    {
         return None;
     }
     let taken = (datagram.end - at - header) as u32 + u32::from(bits >> 1 & 1) + u32::from(bits & 1);

@@ -45,8 +45,10 @@ impl Quote {
             (first >> 4 == 4 && words >= 5 && is_first, byte(frame, inner + 9)?, (inner + 12, inner + 16), 4 * words)
         };
         let ports = inner + length;
-        let (source, destination) = (address(frame, places.0, datagram.is_ipv6)?, address(frame, places.1, datagram.is_ipv6)?);
-        let has_ports = (protocol == TCP || protocol == UDP) && datagram.end >= ports + 8 && datagram.end <= frame.len();
+        let (source, destination) =
+            (address(frame, places.0, datagram.is_ipv6)?, address(frame, places.1, datagram.is_ipv6)?);
+        let has_ports =
+            (protocol == TCP || protocol == UDP) && datagram.end >= ports + 8 && datagram.end <= frame.len();
         if !is_error || !is_sound || !has_ports || source != datagram.destination {
             return None;
         }

@@ -206,13 +206,21 @@ impl Hand<'_> {
             macs: (self.interface.mac, [2, 0xbb, 0, 1, 0, 0xfe]),
             source,
             destination,
-            ttl: if is_piece { random.pick(&[1, 64, 64, 64, 64, 64]) } else { random.pick(&[0, 1, 1, 2, 64, 64, 64, 64, 255]) },
+            ttl: if is_piece {
+                random.pick(&[1, 64, 64, 64, 64, 64])
+            } else {
+                random.pick(&[0, 1, 1, 2, 64, 64, 64, 64, 255])
+            },
             service_byte: random.pick(&[0, 0, 0xb8, 0xff]),
             number: random.below(2) as u32,
             offset,
             more: is_piece && (offset == 0 || random.below(2) == 0),
             may_be_cut: random.below(2) == 0,
-            options: if !self.is_ipv6 && random.below(12) == 0 { vec![1; 4 * (1 + random.below(10))] } else { Vec::new() },
+            options: if !self.is_ipv6 && random.below(12) == 0 {
+                vec![1; 4 * (1 + random.below(10))]
+            } else {
+                Vec::new()
+            },
             fragment_at: random.below(extensions.len() + 1),
             extensions,
             body: self.body(random, protocol),
@@ -253,4 +261,3 @@ impl Hand<'_> {
         (0..count).map(|_| one(random)).collect()
     }
 }
-

@@ -43,7 +43,12 @@ impl Ledger {
     pub fn of(counters: &Counters) -> Self {
         let seen = |(_, traffic): &(BackendId, BackendCounters)| *traffic != BackendCounters::default();
         Self {
-            reasons: counters.reasons.iter().map(|(key, count)| (*key, *count)).filter(|(_, count)| *count > 0).collect(),
+            reasons: counters
+                .reasons
+                .iter()
+                .map(|(key, count)| (*key, *count))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
             backends: counters.backends.iter().map(|(id, traffic)| (*id, *traffic)).filter(seen).collect(),
         }
     }
@@ -52,9 +57,11 @@ impl Ledger {
     #[must_use]
     pub fn apart(&self, other: &Self) -> String {
         let reasons = self.reasons.keys().chain(other.reasons.keys());
-        let reasons: BTreeMap<_, _> = reasons.map(|key| (key, (self.reasons.get(key), other.reasons.get(key)))).collect();
+        let reasons: BTreeMap<_, _> =
+            reasons.map(|key| (key, (self.reasons.get(key), other.reasons.get(key)))).collect();
         let backends = self.backends.keys().chain(other.backends.keys());
-        let backends: BTreeMap<_, _> = backends.map(|id| (id, (self.backends.get(id), other.backends.get(id)))).collect();
+        let backends: BTreeMap<_, _> =
+            backends.map(|id| (id, (self.backends.get(id), other.backends.get(id)))).collect();
         let reasons = reasons.iter().filter(|(_, (one, other))| one != other).map(|entry| format!("{entry:?}"));
         let backends = backends.iter().filter(|(_, (one, other))| one != other).map(|entry| format!("{entry:?}"));
         reasons.chain(backends).collect::<Vec<_>>().join("\n")

@@ -1,7 +1,7 @@
 //! What must become of a frame, said plainly: a model of the program's rules, written from the design for the differential fuzz.
 //!
 //! It shares no code with the program but the place of a datagram's pieces in their table, which is a hash. It reads bytes by their
-//! offsets in the standards, looks everything up in lists, and computes checksums from whole packets. Settled services of one
+//! offsets in the standards, looks everything up in lists, and computes checksums from sums of what they cover. Settled services of one
 //! backend each: choices need no hash.
 
 mod answers;
@@ -12,9 +12,11 @@ mod ledger;
 mod model;
 mod mutations;
 mod neighbours;
+mod pieces;
 mod read;
 mod rewrite;
 mod sums;
+mod traffic;
 mod world;
 
 pub use self::{

@@ -3,23 +3,19 @@
 use std::net::{IpAddr, SocketAddr};
 
 use grayxdp::model::kernel::{BackendCounters, Reason, ServiceId};
-use grayxdp_common::fragments::{PLACES, Pieces};
+use grayxdp_common::fragments::PLACES;
 
 use super::{
     answers::Meters,
     errors::Quote,
     ledger::Counted,
     neighbours,
-    read::{ARP, Datagram, Ends, IPV4, IPV6, Piece, TCP, UDP, byte, long, word},
+    pieces::Left,
+    read::{ARP, Datagram, Ends, IPV4, IPV6, TCP, UDP, word},
     rewrite::{Side, leave, rewritten},
+    traffic::{forward_traffic, reverse_traffic},
     world::{Backend, Hop, Service, Way, World},
 };
-use crate::subject::KEY;
-
-/// Pieces follow their first one for so many nanoseconds: half a minute, in ticks of 2^27.
-const PIECE_LIFE_NS: u64 = 224 << 27;
-/// After so many nanoseconds the time in the table of pieces begins again.
-const PIECE_TIME_NS: u64 = 1 << (15 + 27);
 
 /// What the program says of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,25 +77,12 @@ pub(super) struct Arrived<'a> {
     pub(super) now_ns: u64,
 }
 
-/// Where the pieces of a datagram go.
-#[derive(Clone, Copy, Debug)]
-struct Left {
-    source: IpAddr,
-    destination: IpAddr,
-    number: u32,
-    protocol: u8,
-    since_ns: u64,
-    side: Side,
-    service: Service,
-    backend: Backend,
-}
-
 /// The model and what it remembers.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub(super) world: World,
     pub(super) meters: Meters,
-    pieces: Vec<Option<Left>>,
+    pub(super) pieces: Vec<Option<Left>>,
 }
 
 impl Model {
@@ -164,7 +147,11 @@ impl Model {
         };
         let is_icmp = datagram.protocol == datagram.icmp();
         let reason = if service.is_local {
-            return Judged::left(arrived, Counted::because(service.id, Reason::LocalAddress), Reason::LocalAddress.label());
+            return Judged::left(
+                arrived,
+                Counted::because(service.id, Reason::LocalAddress),
+                Reason::LocalAddress.label(),
+            );
         } else if datagram.is_later_piece() || (datagram.piece.is_some() && is_icmp) {
             Reason::Fragment
         } else if !datagram.is_whole(arrived.frame, 0) || datagram.has_ports() {
@@ -187,7 +174,8 @@ impl Model {
         }
         let Some(backend) = service.backend else { return Judged::dropped(service.id, Reason::NoBackend) };
         let traffic = forward_traffic(arrived.frame, datagram, ends);
-        let way = Out { side: Side::Destination, end: backend.end, hop: backend.hop, unresolved: Reason::UnresolvedBackend };
+        let way =
+            Out { side: Side::Destination, end: backend.end, hop: backend.hop, unresolved: Reason::UnresolvedBackend };
         self.send(arrived, datagram, ends, (service, &backend), way, traffic)
     }
 
@@ -269,75 +257,6 @@ impl Model {
             Way::OnLink => Ok(self.world.neighbour(client)),
         }
     }
-
-    /// A first piece leaves where it goes, even if it gets no farther itself.
-    fn leave_first_piece(&mut self, arrived: &Arrived<'_>, datagram: &Datagram, piece: Piece, ends: &Ends) {
-        let forward = self.world.service_at(ends.destination, datagram.protocol);
-        let (side, service, backend) = match (forward, self.world.service_behind(ends.source, datagram.protocol)) {
-            (Some(service), _) => (Side::Destination, *service, service.backend),
-            (None, Some((service, backend))) => (Side::Source, *service, Some(backend)),
-            (None, None) => return,
-        };
-        let (source, destination) = (datagram.source, datagram.destination);
-        let Piece { number, protocol, is_later: _ } = piece;
-        self.pieces[place(datagram, piece)] = backend.map(|backend| {
-            Left { source, destination, number, protocol, since_ns: arrived.now_ns, side, service, backend }
-        });
-    }
-
-    /// Where the first piece of a later one's datagram went.
-    fn first_piece_of(&self, arrived: &Arrived<'_>, datagram: &Datagram) -> Option<Left> {
-        let piece = datagram.piece.filter(|piece| piece.is_later)?;
-        let left = self.pieces[place(datagram, piece)]?;
-        let same = (left.source, left.destination) == (datagram.source, datagram.destination)
-            && (left.number, left.protocol) == (piece.number, piece.protocol);
-        let age_ns = (arrived.now_ns - left.since_ns) % PIECE_TIME_NS;
-        (same && age_ns <= PIECE_LIFE_NS).then_some(left)
-    }
-
-    /// A later piece goes where the first one went. It is never answered.
-    fn follow_piece(&self, arrived: &Arrived<'_>, datagram: &Datagram, left: &Left) -> Judged {
-        let service = left.service.id;
-        let is_forward = left.side == Side::Destination;
-        let hop = if is_forward {
-            left.backend.hop
-        } else {
-            match self.hop_to(datagram.destination) {
-                Ok(hop) => hop,
-                Err(reason) => return Judged::left(arrived, Counted::because(service, reason), reason.label()),
-            }
-        };
-        if !datagram.is_whole(arrived.frame, 0) {
-            return Judged::dropped(service, Reason::Malformed);
-        }
-        if datagram.ttl <= 1 {
-            return Judged::dropped(service, Reason::TtlExpired);
-        }
-        let is_beyond = hop.is_some_and(|hop| self.beyond(datagram, hop).is_some());
-        if is_beyond && !datagram.may_be_cut {
-            return Judged::dropped(service, Reason::TooBig);
-        }
-        let (end, unresolved, traffic) = if is_forward {
-            (left.backend.end, Reason::UnresolvedBackend, forward_bytes(arrived.frame))
-        } else {
-            (left.service.vip, Reason::UnresolvedClient, reverse_bytes(arrived.frame))
-        };
-        let mut frame = rewritten(arrived.frame, datagram, None, left.side, end);
-        let traffic = Some((left.backend.id, traffic));
-        match hop {
-            Some(hop) if !is_beyond => {
-                leave(&mut frame, datagram, hop);
-                let fate = if is_forward { "a later piece to a backend" } else { "a later piece to a client" };
-                let counted = Counted { reason: None, traffic };
-                Judged { verdict: Verdict::Leaves(hop.interface), frame: Some(frame), counted, fate }
-            }
-            Some(_) | None => {
-                let reason = if is_beyond { Reason::TooBigPassed } else { unresolved };
-                let counted = Counted { reason: Some((service, reason)), traffic };
-                Judged { verdict: Verdict::Pass, frame: Some(frame), counted, fate: reason.label() }
-            }
-        }
-    }
 }
 
 /// How a packet is to leave.
@@ -347,36 +266,6 @@ struct Out {
     hop: Option<Hop>,
     /// Why it is left to the kernel where the hop is not known.
     unresolved: Reason,
-}
-
-/// The place of a datagram's pieces in their table, which is direct-mapped.
-fn place(datagram: &Datagram, Piece { number, protocol, is_later: _ }: Piece) -> usize {
-    let pieces = match (datagram.source, datagram.destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let (source, destination) = (u32::from_ne_bytes(source.octets()), u32::from_ne_bytes(destination.octets()));
-            Pieces::of(source, destination, (number as u16).to_be(), protocol, &KEY)
-        }
-        (source, destination) => {
-            let address = |address: IpAddr| match address {
-                IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-                IpAddr::V6(address) => address.octets(),
-            };
-            let (source, destination) = (address(source).into_address(), address(destination).into_address());
-            Pieces::of6(source, destination, number.to_be(), protocol, &KEY)
-        }
-    };
-    pieces.place() as usize
-}
-
-/// Sixteen bytes as the tables have an address.
-trait IntoAddress {
-    fn into_address(self) -> grayxdp_common::ipv6::Address6;
-}
-
-impl IntoAddress for [u8; 16] {
-    fn into_address(self) -> grayxdp_common::ipv6::Address6 {
-        grayxdp_common::ipv6::Address6::from_bytes(self)
-    }
 }
 
 /// Why a packet with ports goes nowhere.
@@ -392,68 +281,8 @@ fn unfit(frame: &[u8], datagram: &Datagram, ends: &Ends) -> Option<Reason> {
     }
 }
 
-fn forward_bytes(frame: &[u8]) -> BackendCounters {
-    BackendCounters { packets_forward: 1, bytes_forward: frame.len() as u64, ..BackendCounters::default() }
-}
-
-fn reverse_bytes(frame: &[u8]) -> BackendCounters {
-    BackendCounters { packets_reverse: 1, bytes_reverse: frame.len() as u64, ..BackendCounters::default() }
-}
-
-/// What the flags and the window of a segment count.
-struct Bits {
-    fin: u64,
-    syn: bool,
-    ack: bool,
-    rst: bool,
-    zero_window: u64,
-    is_first_number: bool,
-}
-
-impl Bits {
-    fn of(frame: &[u8], datagram: &Datagram, ends: &Ends) -> Option<Self> {
-        if datagram.protocol != TCP {
-            return None;
-        }
-        let bits = byte(frame, ends.at + 13)?;
-        let (syn, rst) = (bits & 2 != 0, bits & 4 != 0);
-        Some(Self {
-            fin: u64::from(bits & 1),
-            syn,
-            ack: bits & 16 != 0,
-            rst,
-            zero_window: u64::from(word(frame, ends.at + 14)? == 0 && !syn && !rst),
-            is_first_number: long(frame, ends.at + 4)? == 0,
-        })
-    }
-}
-
-fn forward_traffic(frame: &[u8], datagram: &Datagram, ends: &Ends) -> BackendCounters {
-    let Some(bits) = Bits::of(frame, datagram, ends) else { return forward_bytes(frame) };
-    BackendCounters {
-        syns: u64::from(bits.syn && !bits.ack && !bits.rst),
-        resets_forward: u64::from(bits.rst),
-        fins_forward: bits.fin,
-        zero_windows_forward: bits.zero_window,
-        ..forward_bytes(frame)
-    }
-}
-
-fn reverse_traffic(frame: &[u8], datagram: &Datagram, ends: &Ends) -> BackendCounters {
-    let Some(bits) = Bits::of(frame, datagram, ends) else { return reverse_bytes(frame) };
-    BackendCounters {
-        syn_acks: u64::from(bits.syn && bits.ack && !bits.rst),
-        refusals: u64::from(bits.rst && bits.is_first_number),
-        resets_reverse: u64::from(bits.rst && !bits.is_first_number),
-        fins_reverse: bits.fin,
-        zero_windows_reverse: bits.zero_window,
-        ..reverse_bytes(frame)
-    }
-}
-
 /// The addresses of a datagram's header, both.
 pub(super) fn addresses<'a>(frame: &'a [u8], datagram: &Datagram) -> &'a [u8] {
     let (source, destination) = datagram.address_places();
     &frame[source..2 * destination - source]
 }
-

@@ -36,7 +36,10 @@ impl Mutation {
         let head = length.min(90);
         match random.below(12) {
             0..5 => Self::Byte { at: random.below(head), value: random.next() as u8 },
-            5 => Self::Byte { at: random.below(head), value: random.pick(&[0, 1, 2, 4, 6, 17, 44, 58, 0x45, 0x46, 0x60, 0xff]) },
+            5 => Self::Byte {
+                at: random.below(head),
+                value: random.pick(&[0, 1, 2, 4, 6, 17, 44, 58, 0x45, 0x46, 0x60, 0xff]),
+            },
             6 => Self::Cut(ETHERNET + random.below(length.max(ETHERNET + 1) - ETHERNET)),
             7 => {
                 let more = 1 + random.below(40);

@@ -177,7 +177,8 @@ impl Chain {
                 51 => 4 * (units + 2),
                 _ => 8 * (units + 1),
             };
-            if at > FARTHEST_EXTENSION || (protocol == 43 && header[3] != 0) || (protocol == 44 && has_fragment_header) {
+            if at > FARTHEST_EXTENSION || (protocol == 43 && header[3] != 0) || (protocol == 44 && has_fragment_header)
+            {
                 return None;
             }
             if protocol == 44 {

@@ -42,7 +42,13 @@ pub(super) fn mend_header(frame: &mut [u8], before: &[u8], datagram: &Datagram) 
 }
 
 /// The frame with one end replaced; `ports` is where the ports lie, none in a later piece.
-pub(super) fn rewritten(frame: &[u8], datagram: &Datagram, ports: Option<usize>, side: Side, end: SocketAddr) -> Vec<u8> {
+pub(super) fn rewritten(
+    frame: &[u8],
+    datagram: &Datagram,
+    ports: Option<usize>,
+    side: Side,
+    end: SocketAddr,
+) -> Vec<u8> {
     let mut out = frame.to_vec();
     let (source, destination) = datagram.address_places();
     let (address_at, port_at) = match side {

@@ -107,7 +107,8 @@ impl World {
 
     /// The service whose backend listens at an endpoint.
     pub(super) fn service_behind(&self, end: SocketAddr, protocol: u8) -> Option<(&Service, Backend)> {
-        let is_there = |service: &&Service| service.number() == protocol && service.backend.is_some_and(|one| one.end == end);
+        let is_there =
+            |service: &&Service| service.number() == protocol && service.backend.is_some_and(|one| one.end == end);
         let service = self.services.iter().find(is_there)?;
         Some((service, service.backend?))
     }

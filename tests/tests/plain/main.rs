@@ -93,7 +93,8 @@ impl Both {
         let (judged, difference) = self.compare(drawn);
         expected.add(&judged.counted);
         let counted = self.counted();
-        difference.or_else(|| (counted != expected).then(|| format!("counted, and should be\n{}", counted.apart(&expected))))
+        difference
+            .or_else(|| (counted != expected).then(|| format!("counted, and should be\n{}", counted.apart(&expected))))
     }
 
     fn counted(&self) -> Ledger {
@@ -176,7 +177,8 @@ fn run(both: &mut Both, frames: u32) -> BTreeMap<(bool, &'static str), u64> {
         let counted = both.counted();
         if counted != ledger {
             let guilty = drawn.iter().find_map(|one| Some((one.clone(), both.compare_alone(one)?)));
-            let told = guilty.map_or_else(String::new, |(one, difference)| both.report(u64::from(batch), &one, &difference));
+            let told =
+                guilty.map_or_else(String::new, |(one, difference)| both.report(u64::from(batch), &one, &difference));
             panic!("batch {batch}: counted, and should be\n{}\n{told}", counted.apart(&ledger));
         }
     }
@@ -203,7 +205,8 @@ fn the_program_and_a_plain_model_say_the_same_of_every_frame() {
     }
     let reasons = Reason::ALL.iter().filter(|reason| !ELSEWHERE.contains(reason));
     for is_ipv6 in [false, true] {
-        let possible = reasons.clone().filter(|reason| !is_ipv6 || !IPV4_ONLY.contains(reason)).map(|reason| reason.label());
+        let possible =
+            reasons.clone().filter(|reason| !is_ipv6 || !IPV4_ONLY.contains(reason)).map(|reason| reason.label());
         let missing: Vec<_> =
             possible.chain(FATES.iter().copied()).filter(|fate| !fates.contains_key(&(is_ipv6, *fate))).collect();
         assert!(missing.is_empty(), "never occurred, IPv6 {is_ipv6}: {missing:?}");

@@ -7,7 +7,9 @@ use std::{
 
 use grayxdp::model::{
     config::Protocol,
-    kernel::{BackendId, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedBuckets, WantedService, WantedVersion},
+    kernel::{
+        BackendId, ServiceId, Split, VersionId, Wanted, WantedBackend, WantedBuckets, WantedService, WantedVersion,
+    },
 };
 use grayxdp_common::SLOTS;
 use grayxdp_tests::{
@@ -79,11 +81,34 @@ const ANNOUNCED: [u16; 4] = [1, 2, 11, 12];
 
 /// Clients, neighbours, this host, groups and others.
 const STRANGERS: &[&str] = &[
-    "10.64.0.1:40000", "10.64.0.1:40000", "10.64.0.2:53", "10.65.0.1:40000", "10.1.0.7:9", "10.1.0.9:9", "10.2.0.77:9",
-    "10.1.0.1:50000", "10.77.0.1:9", "10.99.0.1:9", "198.51.100.1:80", "224.0.0.5:9", "127.0.0.1:9", "0.0.0.0:68",
-    "[2001:db8:c::1]:40000", "[2001:db8:c::1]:40000", "[2001:db8:c::2]:53", "[2001:db8:d::1]:40000", "[2001:db8:1::7]:9",
-    "[2001:db8:1::9]:9", "[2001:db8:2::77]:9", "[2001:db8:1::1]:50000", "[fd00:77::1]:9", "[2001:db8:99::1]:9",
-    "[2001:db8:e::1]:80", "[ff02::1]:9", "[::1]:9", "[::]:68",
+    "10.64.0.1:40000",
+    "10.64.0.1:40000",
+    "10.64.0.2:53",
+    "10.65.0.1:40000",
+    "10.1.0.7:9",
+    "10.1.0.9:9",
+    "10.2.0.77:9",
+    "10.1.0.1:50000",
+    "10.77.0.1:9",
+    "10.99.0.1:9",
+    "198.51.100.1:80",
+    "224.0.0.5:9",
+    "127.0.0.1:9",
+    "0.0.0.0:68",
+    "[2001:db8:c::1]:40000",
+    "[2001:db8:c::1]:40000",
+    "[2001:db8:c::2]:53",
+    "[2001:db8:d::1]:40000",
+    "[2001:db8:1::7]:9",
+    "[2001:db8:1::9]:9",
+    "[2001:db8:2::77]:9",
+    "[2001:db8:1::1]:50000",
+    "[fd00:77::1]:9",
+    "[2001:db8:99::1]:9",
+    "[2001:db8:e::1]:80",
+    "[ff02::1]:9",
+    "[::1]:9",
+    "[::]:68",
 ];
 /// Neighbours that are known besides backends and gateways: all by the first interface.
 const NEIGHBOURS: [&str; 2] = ["10.1.0.7", "2001:db8:1::7"];
@@ -173,11 +198,7 @@ pub(crate) fn wanted() -> Wanted {
 pub(crate) fn world() -> World {
     let services = SERVICES.iter().map(|(number, vip, protocol, backend, next)| {
         let backend_end = end(backend);
-        let backend = Backend {
-            id: BackendId(number * 10),
-            end: backend_end,
-            hop: next_hop(*next, backend_end.ip()),
-        };
+        let backend = Backend { id: BackendId(number * 10), end: backend_end, hop: next_hop(*next, backend_end.ip()) };
         Service {
             id: ServiceId(*number),
             vip: end(vip),
@@ -187,7 +208,8 @@ pub(crate) fn world() -> World {
             backend: (*next != Next::Nobody).then_some(backend),
         }
     });
-    let interface = |index, ipv4, ipv6, mtu| Interface { index, mac: own_mac(index), ipv4: ip(ipv4), ipv6: ip(ipv6), mtu };
+    let interface =
+        |index, ipv4, ipv6, mtu| Interface { index, mac: own_mac(index), ipv4: ip(ipv4), ipv6: ip(ipv6), mtu };
     World {
         services: services.collect(),
         routes: routes(),
@@ -211,7 +233,9 @@ fn routes() -> Vec<(IpAddr, u8, Way)> {
         (ip("::"), 0, gateway(1, NEAR)),
         (ip("2001:db8:d::"), 48, gateway(1, FAR)),
     ];
-    for (prefix, length) in [("10.1.0.0", 24), ("10.2.0.0", 24), ("10.9.0.0", 16), ("2001:db8:1::", 64), ("2001:db8:2::", 64)] {
+    for (prefix, length) in
+        [("10.1.0.0", 24), ("10.2.0.0", 24), ("10.9.0.0", 16), ("2001:db8:1::", 64), ("2001:db8:2::", 64)]
+    {
         routes.push((ip(prefix), length, Way::OnLink));
     }
     routes.extend([(ip("fd00:9::"), 64, Way::OnLink), (ip("fe80::"), 64, Way::OnLink)]);
