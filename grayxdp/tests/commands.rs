@@ -88,6 +88,7 @@ fn status() -> Status {
         notes: Vec::new(),
         interfaces: Vec::new(),
         exceptions: grayxdp::model::settling::ExceptionTableStatus::default(),
+        flow_table: grayxdp::model::settling::FlowTableStatus::default(),
         services: Vec::new(),
     }
 }

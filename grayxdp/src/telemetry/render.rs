@@ -352,7 +352,7 @@ mod tests {
     fn every_family_has_help_and_type_once() {
         let text = render(&view()).expect("sound families");
         let heads: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-        assert_eq!(heads.len(), 35);
+        assert_eq!(heads.len(), 39);
         assert_eq!(heads.len(), text.lines().filter(|line| line.starts_with("# HELP")).count());
         for head in heads {
             assert_eq!(head.contains("_total "), head.ends_with(" counter"), "{head}");
