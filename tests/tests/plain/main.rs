@@ -46,6 +46,11 @@ const ELSEWHERE: &[Reason] = &[
     Reason::NoNextHop,
     Reason::NoHeadroom,
     Reason::TunnelError,
+    Reason::UnknownFlow,
+    Reason::UnknownFlowDropped,
+    Reason::NoSourcePort,
+    Reason::HalfOpenFull,
+    Reason::FlowTableFull,
 ];
 /// What no packet of IPv6 comes to: routers never cut one.
 const IPV4_ONLY: &[Reason] = &[Reason::TooBigPassed];
