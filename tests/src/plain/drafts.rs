@@ -138,7 +138,7 @@ impl Draft {
                 bytes.extend(ports);
                 bytes.extend(sequence.to_be_bytes());
                 bytes.extend(acknowledged.to_be_bytes());
-                bytes.extend([((20 + options.len()) / 4 << 4) as u8, *flags]);
+                bytes.extend([(((20 + options.len()) / 4) << 4) as u8, *flags]);
                 bytes.extend(window.to_be_bytes());
                 bytes.extend([0; 4]);
                 bytes.extend_from_slice(options);

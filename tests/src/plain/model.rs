@@ -111,11 +111,11 @@ impl Model {
             self.leave_first_piece(arrived, datagram, piece, &ends);
         }
         if let Some(service) = self.world.service_at(ends.destination, datagram.protocol).copied() {
-            return self.to_backend(arrived, datagram, &ends, &service);
+            return self.forward(arrived, datagram, &ends, &service);
         }
         if let Some((service, backend)) = self.world.service_behind(ends.source, datagram.protocol) {
             let service = *service;
-            return self.to_client(arrived, datagram, &ends, &service, &backend);
+            return self.reply(arrived, datagram, &ends, &service, &backend);
         }
         let Some(service) = self.world.service_of(datagram.destination).copied() else {
             return Judged::untouched(arrived);
@@ -166,7 +166,7 @@ impl Model {
         Judged::dropped(service.id, reason)
     }
 
-    fn to_backend(&mut self, arrived: &Arrived<'_>, datagram: &Datagram, ends: &Ends, service: &Service) -> Judged {
+    fn forward(&mut self, arrived: &Arrived<'_>, datagram: &Datagram, ends: &Ends, service: &Service) -> Judged {
         match unfit(arrived.frame, datagram, ends) {
             Some(Reason::TtlExpired) => return self.expire(arrived, datagram, ends, service),
             Some(reason) => return Judged::dropped(service.id, reason),
@@ -179,7 +179,7 @@ impl Model {
         self.send(arrived, datagram, ends, (service, &backend), way, traffic)
     }
 
-    fn to_client(
+    fn reply(
         &mut self,
         arrived: &Arrived<'_>,
         datagram: &Datagram,

@@ -243,10 +243,13 @@ fn routes() -> Vec<(IpAddr, u8, Way)> {
     for (prefix, length) in [("10.77.0.0", 16), ("fd00:77::", 32)] {
         routes.push((ip(prefix), length, Way::Untouched));
     }
+    // Everyone's addresses, and those of any router (RFC 4291, section 2.6.1), of the host's own networks: nothing is forwarded there.
+    routes.extend(["10.1.0.255", "10.2.0.255"].map(|address| (ip(address), 32, Way::Unreachable)));
+    routes.extend(["2001:db8:1::", "2001:db8:2::", "fe80::"].map(|address| (ip(address), 128, Way::Unreachable)));
     // Addresses that the host has, as `ip address` shows them: the rest of 127.0.0.0/8 is not among them.
-    let own = ["127.0.0.1", "10.1.0.1", "10.2.0.1", "10.1.0.255", "10.2.0.255", "192.0.2.16"];
+    let own = ["127.0.0.1", "10.1.0.1", "10.2.0.1", "192.0.2.16"];
     routes.extend(own.map(|address| (ip(address), 32, Way::Untouched)));
-    let own = ["::1", "2001:db8:1::1", "2001:db8:2::1", "2001:db8:ff::16", "2001:db8:1::", "2001:db8:2::", "fe80::"];
+    let own = ["::1", "2001:db8:1::1", "2001:db8:2::1", "2001:db8:ff::16"];
     routes.extend(own.map(|address| (ip(address), 128, Way::Untouched)));
     routes.extend([NEAR, FAR].map(|interface| (link_local(own_mac(interface)).into(), 128, Way::Untouched)));
     routes
