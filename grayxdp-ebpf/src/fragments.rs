@@ -158,10 +158,13 @@ fn found<I: Family>(arrival: Arrival) -> u64 {
     let pieces = ip.pieces(arrival);
     let Some(word) = FRAGMENTS.get_ptr_mut(pieces.place()) else { return 0 };
     // SAFETY: as for `leave`.
-    match pieces.follow(unsafe { word.read_volatile() }, tables::coarse_ns()) {
-        Some((Direction::Forward, backend)) => u64::from(backend),
-        Some((Direction::Reverse, backend)) => u64::from(backend) | REVERSE,
-        None => 0,
+    let Some((direction, id)) = pieces.follow(unsafe { word.read_volatile() }, tables::coarse_ns()) else { return 0 };
+    // A fingerprint may be another datagram's, and can be made to be: the address that is replaced is compared.
+    let (Some(backend), Some(ends)) = (tables::backend(id), I::ends(id)) else { return 0 };
+    match direction {
+        Direction::Forward if ip.destination() == I::virtual_address_of(backend, ends) => u64::from(id),
+        Direction::Reverse if I::is_end(ends, ip.source()) => u64::from(id) | REVERSE,
+        Direction::Forward | Direction::Reverse => 0,
     }
 }
 

@@ -179,6 +179,10 @@ def fragments_book():
     book.case("a later piece whose first one was not seen", dropped(later, "web", "fragment"))
     first = _forward(NAMES)(udp(CLIENT, NAMES_VIP, bytes(3_000)), number=10)[0]
     book.case("a later piece of another datagram", first, dropped(later, "web", "fragment"))
+    # Destination and protocol differ from the first one's in the same bits, which cancel out in the hash of the two.
+    first = _forward(WEB)(tcp(CLIENT, VIP, flags="PA", payload=bytes(3_000)), number=12)[0]
+    alike = ip(CLIENT[0], "2001:db8:ff::3a00:10") / IPv6ExtHdrFragment(nh=6 ^ 0x3A, offset=181, m=0, id=12) / Raw(bytes(64))
+    book.case("a later piece for nobody whose hash is that of another datagram", first, passed(alike))
     book.case("a later piece for nobody", passed(list(pieces(udp(CLIENT, ("2001:db8:e::1", 53), bytes(3_000))))[1]))
     book.case("a backend's later piece whose first one was not seen", passed(list(pieces(udp(NAME_SERVER, CLIENT, bytes(3_000)), number=11))[1]))
     request = list(pieces(echo(CLIENT[0], LOST.vip, bytes(3_000))))
