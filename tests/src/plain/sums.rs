@@ -2,6 +2,8 @@
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice, UdpHeader, checksum::Sum16BitWords};
 
+use super::read::{Datagram, word};
+
 /// The one's complement sum of bytes, not yet folded; an odd last byte is the first of its word.
 pub(super) fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks(2).map(|pair| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u64::from(*low)));
@@ -39,9 +41,12 @@ pub(super) fn carried_udp(old: u16, before: u64, after: u64) -> u16 {
 }
 
 /// Whether the checksum of a frame's IPv4 header (where there is one) and that of what is in the packet are right, as `etherparse` sees
-/// it; none for what it cannot read whole, or knows no checksum of.
+/// it; none for what it cannot read whole, or knows no checksum of. A later piece has none, whatever its offset.
 #[must_use]
 pub fn are_right(frame: &[u8]) -> Option<(bool, bool)> {
+    if Datagram::of(frame, word(frame, 12)?)?.is_later_piece() {
+        return None;
+    }
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     match packet.net? {
         NetSlice::Ipv4(ip) => {
